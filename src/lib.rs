@@ -1,0 +1,4 @@
+//! Fanfare is a push node: publishers POST events, and every Server-Sent Events stream that asked for them has them.
+#![warn(missing_docs)]
+
+pub mod event;
