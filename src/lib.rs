@@ -2,3 +2,5 @@
 #![warn(missing_docs)]
 
 pub mod event;
+pub mod ring;
+mod sync;

@@ -5,6 +5,7 @@
 
 mod id;
 mod topic;
+pub mod wire;
 
 pub use id::{EventId, ID_BYTES_MAX, IdError, Incarnation, Position};
 pub use topic::{Selector, Topic, TopicError, TopicHasher, TopicMap};

@@ -1,0 +1,313 @@
+//! The wire form of an event, made once per node (I1): each event an HTTP/1.1 chunk of its own.
+//!
+//! ```text
+//! 2b CRLF                    chunk-size, hexadecimal (RFC 9112 §7.1)
+//! event: greeting LF         WHATWG HTML §9.2.6 "Interpreting an event stream"
+//! retry: 3000 LF
+//! data: hello LF             one line per line of data; CR, LF and CRLF each end a line
+//! data: world LF
+//! id: 4w1nqb7e-42 LF         last: some clients take the id when they read its line
+//! LF
+//! CRLF
+//! ```
+//!
+//! A **run** is any number of such chunks in a row: a bare socket takes it as it stands, hyper takes the payloads
+//! ([`split_payload`]) and frames them itself. A run holds whole events, so a response never ends inside one.
+//!
+//! Line breaks in `data` can't forge a field, because every line gets its own `data: `; `event` and `id` can't hold
+//! any, because [`EventId`](super::EventId) and the parsers of publications refuse control characters.
+
+use bytes::{Buf, Bytes};
+use memchr::{memchr2, memchr2_iter};
+
+/// The fields of one event, in the order they are written; `id` is last.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Fields<'a> {
+    /// `event:`; without control characters.
+    pub event_type: Option<&'a str>,
+    /// `retry:`, milliseconds.
+    pub retry: Option<u64>,
+    /// `data:`; any line breaks.
+    pub data: &'a str,
+    /// `id:`; printable ASCII.
+    pub id: Option<&'a str>,
+}
+
+/// What an idle stream is sent: a comment line without an empty line behind it, because several clients dispatch an
+/// empty event at every empty line.
+pub const HEARTBEAT: &[u8] = b"2\r\n:\n\r\n";
+
+const EVENT: &[u8] = b"event: ";
+const RETRY: &[u8] = b"retry: ";
+const DATA: &[u8] = b"data: ";
+const ID: &[u8] = b"id: ";
+const CRLF: &[u8] = b"\r\n";
+
+impl Fields<'_> {
+    /// Appends the event as one chunk.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut digits = [0; U64_DIGITS];
+        let retry = self.retry.map(|millis| decimal(millis, &mut digits));
+        let size = self.payload_len(retry.map_or(0, <[u8]>::len));
+        open_chunk(out, size);
+        let start = out.len();
+        if let Some(event_type) = self.event_type {
+            push_field(out, EVENT, event_type.as_bytes());
+        }
+        if let Some(retry) = retry {
+            push_field(out, RETRY, retry);
+        }
+        push_data(out, self.data.as_bytes());
+        if let Some(id) = self.id {
+            push_field(out, ID, id.as_bytes());
+        }
+        out.push(b'\n');
+        debug_assert_eq!(out.len() - start, size, "the size announced is the size written");
+        out.extend_from_slice(CRLF);
+    }
+
+    /// The event as a run of its own.
+    pub fn to_run(&self) -> Bytes {
+        let mut out = Vec::new();
+        self.encode(&mut out);
+        out.into()
+    }
+
+    fn payload_len(&self, retry_digits: usize) -> usize {
+        let field = |name: &[u8], value: usize| name.len() + value + 1;
+        let (lines, breaks) = count_lines(self.data.as_bytes());
+        self.event_type.map_or(0, |t| field(EVENT, t.len()))
+            + self.retry.map_or(0, |_| field(RETRY, retry_digits))
+            + lines * (DATA.len() + 1)
+            + (self.data.len() - breaks)
+            + self.id.map_or(0, |id| field(ID, id.len()))
+            + 1
+    }
+}
+
+/// Appends the first bytes of a stream as one chunk: the reconnection time and a comment, without an empty line (see
+/// [`HEARTBEAT`]).
+pub fn encode_preamble(retry_millis: u64, out: &mut Vec<u8>) {
+    let mut digits = [0; U64_DIGITS];
+    let retry = decimal(retry_millis, &mut digits);
+    open_chunk(out, RETRY.len() + retry.len() + 1 + 2);
+    push_field(out, RETRY, retry);
+    out.extend_from_slice(b":\n");
+    out.extend_from_slice(CRLF);
+}
+
+/// Takes the first chunk off a run and returns its payload, a slice of the same buffer; `None` when the run is empty.
+///
+/// Runs come from this module only, so a chunk that can't be read is a defect.
+pub fn split_payload(run: &mut Bytes) -> Option<Bytes> {
+    if run.is_empty() {
+        return None;
+    }
+    let mut size = 0;
+    let mut at = 0;
+    while run[at] != b'\r' {
+        size = size << 4 | (run[at] as char).to_digit(16).expect("a chunk opens with its size") as usize;
+        at += 1;
+    }
+    run.advance(at + CRLF.len());
+    let payload = run.split_to(size);
+    run.advance(CRLF.len());
+    Some(payload)
+}
+
+/// Number of lines, and of bytes that are line breaks.
+fn count_lines(data: &[u8]) -> (usize, usize) {
+    let mut lines = 1;
+    let mut breaks = 0;
+    for at in memchr2_iter(b'\r', b'\n', data) {
+        breaks += 1;
+        let ends_crlf = data[at] == b'\n' && at > 0 && data[at - 1] == b'\r';
+        lines += usize::from(!ends_crlf);
+    }
+    (lines, breaks)
+}
+
+fn push_data(out: &mut Vec<u8>, mut data: &[u8]) {
+    while let Some(at) = memchr2(b'\r', b'\n', data) {
+        push_field(out, DATA, &data[..at]);
+        let crlf = data[at] == b'\r' && data.get(at + 1) == Some(&b'\n');
+        data = &data[at + 1 + usize::from(crlf)..];
+    }
+    push_field(out, DATA, data);
+}
+
+fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(value);
+    out.push(b'\n');
+}
+
+/// Reserves room for the whole chunk and writes its size.
+fn open_chunk(out: &mut Vec<u8>, size: usize) {
+    let digits = (usize::BITS - size.leading_zeros()).div_ceil(4) as usize;
+    out.reserve(digits + size + 2 * CRLF.len());
+    for digit in (0..digits).rev() {
+        out.push(b"0123456789abcdef"[size >> (4 * digit) & 15]);
+    }
+    out.extend_from_slice(CRLF);
+}
+
+/// Digits of the largest `u64`.
+const U64_DIGITS: usize = 20;
+
+/// Decimal digits without an allocation.
+fn decimal(mut value: u64, buffer: &mut [u8; U64_DIGITS]) -> &[u8] {
+    let mut at = buffer.len();
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            return &buffer[at..];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// What a client makes of a stream, written from WHATWG HTML §9.2.6 and sharing nothing with the encoder.
+    #[derive(Debug, Default, PartialEq, Eq)]
+    struct Dispatched {
+        event_type: String,
+        data: String,
+        last_event_id: String,
+        retry: Option<String>,
+    }
+
+    fn interpret(stream: &str) -> Vec<Dispatched> {
+        let stream = stream.strip_prefix('\u{feff}').unwrap_or(stream);
+        let normal = stream.replace("\r\n", "\n").replace('\r', "\n");
+        let (mut out, mut now, mut last_id) = (Vec::new(), Dispatched::default(), String::new());
+        let mut data: Option<String> = None;
+        for line in normal.split_terminator('\n') {
+            if line.is_empty() {
+                if let Some(mut text) = data.take() {
+                    assert_eq!(text.pop(), Some('\n'));
+                    now.data = text;
+                    now.last_event_id = last_id.clone();
+                    out.push(std::mem::take(&mut now));
+                }
+                now = Dispatched::default();
+                continue;
+            }
+            let (name, value) = line.split_once(':').unwrap_or((line, ""));
+            let value = value.strip_prefix(' ').unwrap_or(value);
+            match name {
+                "event" => now.event_type = value.into(),
+                "data" => {
+                    let text = data.get_or_insert_default();
+                    text.push_str(value);
+                    text.push('\n');
+                }
+                "id" if !value.contains('\0') => last_id = value.into(),
+                "retry" if value.bytes().all(|b| b.is_ascii_digit()) => now.retry = Some(value.into()),
+                _ => {}
+            }
+        }
+        out
+    }
+
+    /// Takes chunked framing apart by RFC 9112 §7.1, strictly.
+    fn dechunk(mut framed: &[u8]) -> Vec<Vec<u8>> {
+        let mut chunks = Vec::new();
+        while !framed.is_empty() {
+            let eol = framed.windows(2).position(|w| w == b"\r\n").expect("a chunk size ends with CRLF");
+            let size = usize::from_str_radix(std::str::from_utf8(&framed[..eol]).unwrap(), 16).unwrap();
+            assert!(size > 0, "an empty chunk would end the response");
+            chunks.push(framed[eol + 2..eol + 2 + size].to_vec());
+            assert_eq!(&framed[eol + 2 + size..eol + 4 + size], b"\r\n");
+            framed = &framed[eol + 4 + size..];
+        }
+        chunks
+    }
+
+    #[test]
+    fn an_event_is_written_with_its_id_last() {
+        let fields =
+            Fields { event_type: Some("greeting"), retry: Some(3000), data: "hello\nworld", id: Some("x-1") };
+        let expected = "event: greeting\nretry: 3000\ndata: hello\ndata: world\nid: x-1\n\n";
+        assert_eq!(fields.to_run(), format!("{:x}\r\n{expected}\r\n", expected.len()));
+    }
+
+    #[test]
+    fn empty_data_is_one_empty_line() {
+        assert_eq!(Fields::default().to_run(), "8\r\ndata: \n\n\r\n");
+    }
+
+    #[test]
+    fn the_preamble_and_the_heartbeat_dispatch_nothing() {
+        let mut out = Vec::new();
+        encode_preamble(1234, &mut out);
+        out.extend_from_slice(HEARTBEAT);
+        Fields { data: "first", ..Fields::default() }.encode(&mut out);
+        let text = String::from_utf8(dechunk(&out).concat()).unwrap();
+        assert!(text.starts_with("retry: 1234\n:\n:\ndata: first\n"), "{text}");
+        assert_eq!(interpret(&text).len(), 1);
+    }
+
+    #[test]
+    fn a_megabyte_of_line_breaks_round_trips() {
+        let data = "\n".repeat(1 << 20);
+        let run = Fields { data: &data, ..Fields::default() }.to_run();
+        let text = String::from_utf8(dechunk(&run).concat()).unwrap();
+        assert_eq!(interpret(&text)[0].data, data);
+    }
+
+    fn nasty_text() -> impl Strategy<Value = String> {
+        let piece = prop_oneof![
+            Just("\r".to_owned()),
+            Just("\n".to_owned()),
+            Just("\r\n".to_owned()),
+            Just("\0".to_owned()),
+            Just("\u{feff}".to_owned()),
+            Just("data: ".to_owned()),
+            Just("id: forged".to_owned()),
+            Just("event:".to_owned()),
+            Just(": ".to_owned()),
+            Just("0\r\n\r\n".to_owned()),
+            "\\PC{0,12}",
+        ];
+        proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_in_data_can_forge_a_field(
+            events in proptest::collection::vec(
+                (nasty_text(), proptest::option::of("[ -~]{1,20}"), proptest::option::of(any::<u64>()),
+                 proptest::option::of("[!-~]{1,30}")), 1..6)
+        ) {
+            let mut framed = Vec::new();
+            for (data, event_type, retry, id) in &events {
+                Fields { event_type: event_type.as_deref(), retry: *retry, data, id: id.as_deref() }.encode(&mut framed);
+            }
+            let chunks = dechunk(&framed);
+            prop_assert_eq!(chunks.len(), events.len(), "each event is a chunk of its own");
+
+            let mut run = Bytes::from(framed);
+            let payloads: Vec<Vec<u8>> = std::iter::from_fn(|| split_payload(&mut run)).map(Into::into).collect();
+            prop_assert_eq!(&payloads, &chunks);
+
+            let seen = interpret(std::str::from_utf8(&chunks.concat()).unwrap());
+            prop_assert_eq!(seen.len(), events.len());
+            let mut last_id = String::new();
+            for (seen, (data, event_type, retry, id)) in seen.iter().zip(&events) {
+                let lines = data.replace("\r\n", "\n").replace('\r', "\n");
+                if let Some(id) = id { last_id.clone_from(id); }
+                // A leading space of the type is what the one space after the colon protects.
+                prop_assert_eq!(&seen.event_type, event_type.as_deref().unwrap_or(""));
+                prop_assert_eq!(&seen.data, &lines);
+                prop_assert_eq!(&seen.last_event_id, &last_id);
+                prop_assert_eq!(&seen.retry, &retry.map(|r| r.to_string()));
+            }
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What the sequencer makes of one turn ([`Turn`]), and one ring's share of it ([`Epoch`]).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::event::Seq;
+
+/// All events of one sequencer turn: one buffer, encoded once (I1), in seq order without gaps.
+#[derive(Debug)]
+pub struct Turn {
+    buffer: Bytes,
+    /// Where each event's chunk ends in `buffer`; it starts where the one before ends.
+    ends: Box<[u32]>,
+    first: Seq,
+}
+
+impl Turn {
+    /// A turn of the events from `first` on, whose chunks end at `ends`.
+    pub fn new(buffer: Bytes, ends: Box<[u32]>, first: Seq) -> Self {
+        debug_assert_eq!(ends.last().map_or(0, |&end| end as usize), buffer.len());
+        Self { buffer, ends, first }
+    }
+
+    /// Number of events.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Whether it has no event; the sequencer publishes none such.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The seq of the first event.
+    pub fn first(&self) -> Seq {
+        self.first
+    }
+
+    /// Bytes of the buffer all slices share.
+    pub fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// The chunks of neighbouring events, as they stand.
+    pub fn run(&self, events: Range<u32>) -> Bytes {
+        let start = match events.start {
+            0 => 0,
+            index => self.ends[index as usize - 1],
+        };
+        let end = self.ends[events.end as usize - 1];
+        self.buffer.slice(start as usize..end as usize)
+    }
+
+    fn seq(&self, index: u32) -> Seq {
+        Seq(self.first.0 + u64::from(index))
+    }
+
+    /// The least index whose seq is over `seq`; past the end if there is none.
+    fn index_after(&self, seq: Seq) -> u32 {
+        let over = (seq.0 + 1).saturating_sub(self.first.0);
+        u32::try_from(over).unwrap_or(u32::MAX)
+    }
+}
+
+/// Which events of a turn go to a ring, by index into the turn.
+#[derive(Debug)]
+pub enum Picks {
+    /// Neighbours.
+    Run(Range<u32>),
+    /// Any, ascending.
+    List(Box<[u32]>),
+}
+
+impl Picks {
+    /// From ascending, distinct indices; at least one.
+    pub fn of(indices: &[u32]) -> Self {
+        let (first, last) = (indices[0], indices[indices.len() - 1]);
+        if (last - first) as usize == indices.len() - 1 {
+            Self::Run(first..last + 1)
+        } else {
+            Self::List(indices.into())
+        }
+    }
+
+    fn len(&self) -> u64 {
+        match self {
+            Self::Run(run) => u64::from(run.end - run.start),
+            Self::List(list) => list.len() as u64,
+        }
+    }
+
+    /// The first neighbours at or over index `from`, all under index `below`.
+    fn run_from(&self, from: u32, below: u32) -> Option<Range<u32>> {
+        match self {
+            Self::Run(run) => {
+                let run = run.start.max(from)..run.end.min(below);
+                (run.start < run.end).then_some(run)
+            }
+            Self::List(list) => {
+                let list = &list[list.partition_point(|&index| index < from)..];
+                let start = *list.first().filter(|&&index| index < below)?;
+                let same = list.iter().zip(start..below).take_while(|(index, next)| *index == next).count();
+                Some(start..start + same as u32)
+            }
+        }
+    }
+}
+
+/// What was published to one ring in one turn. A ring's slot holds one.
+#[derive(Debug)]
+pub struct Epoch {
+    /// Its place in its ring, from 0.
+    pub(super) number: u64,
+    /// Events published to the ring up to this epoch, itself included.
+    pub(super) counted: u64,
+    turn: Arc<Turn>,
+    picks: Picks,
+}
+
+/// Neighbouring events of an epoch.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Their chunks.
+    pub bytes: Bytes,
+    /// The seq of the last of them.
+    pub last: Seq,
+}
+
+impl Epoch {
+    pub(super) fn new(number: u64, counted_before: u64, turn: Arc<Turn>, picks: Picks) -> Self {
+        Self { number, counted: counted_before + picks.len(), turn, picks }
+    }
+
+    /// The seq of the first event of the turn this epoch is from.
+    pub fn turn_first(&self) -> Seq {
+        self.turn.first
+    }
+
+    /// Events published to the ring up to and with this epoch.
+    pub fn counted(&self) -> u64 {
+        self.counted
+    }
+
+    /// The seq of the first event over `last`.
+    pub fn next_after(&self, last: Seq) -> Option<Seq> {
+        let run = self.picks.run_from(self.turn.index_after(last), u32::MAX)?;
+        Some(self.turn.seq(run.start))
+    }
+
+    /// The next neighbouring events with `last` < seq < `below`.
+    pub fn run_after(&self, last: Seq, below: Seq) -> Option<Run> {
+        let below = self.turn.index_after(Seq(below.0 - 1));
+        let run = self.picks.run_from(self.turn.index_after(last), below)?;
+        Some(Run { last: self.turn.seq(run.end - 1), bytes: self.turn.run(run) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A turn whose event `i` is the one byte `a + i`.
+    pub(crate) fn letters(first: u64, n: u32) -> Arc<Turn> {
+        let buffer: Vec<u8> = (0..n).map(|i| b'a' + (i % 26) as u8).collect();
+        Arc::new(Turn::new(buffer.into(), (1..=n).collect(), Seq(first)))
+    }
+
+    #[test]
+    fn neighbours_come_out_as_one_run() {
+        let epoch = Epoch::new(0, 0, letters(10, 4), Picks::of(&[1, 2, 3]));
+        assert_eq!(epoch.run_after(Seq(0), Seq(u64::MAX)), Some(Run { bytes: "bcd".into(), last: Seq(13) }));
+        assert_eq!(epoch.run_after(Seq(11), Seq(13)), Some(Run { bytes: "c".into(), last: Seq(12) }));
+        assert_eq!(epoch.run_after(Seq(13), Seq(u64::MAX)), None);
+        assert_eq!(epoch.next_after(Seq(0)), Some(Seq(11)));
+        assert_eq!(epoch.counted(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn runs_walk_exactly_the_picked_events(
+            first in 1u64..1_000_000, picked in proptest::collection::btree_set(0u32..40, 1..40),
+            last in 0u64..60, below in 0u64..60,
+        ) {
+            let indices: Vec<u32> = picked.iter().copied().collect();
+            let epoch = Epoch::new(0, 0, letters(first, 40), Picks::of(&indices));
+            let (mut last, below) = (Seq((first + last).saturating_sub(10)), Seq(first + below));
+            let expected: Vec<u8> = indices.iter()
+                .filter(|&&i| first + u64::from(i) > last.0 && first + u64::from(i) < below.0)
+                .map(|i| b'a' + (i % 26) as u8).collect();
+            let mut seen = Vec::new();
+            while let Some(run) = epoch.run_after(last, below) {
+                prop_assert!(run.last > last);
+                last = run.last;
+                seen.extend_from_slice(&run.bytes);
+            }
+            prop_assert_eq!(seen, expected);
+        }
+    }
+}

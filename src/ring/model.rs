@@ -1,0 +1,172 @@
+//! loom models of the ring and the wake. Run with `make model`.
+//!
+//! The models run the real [`Ring`] and [`Latch`]; only the cell is put in, and it promises what `arc-swap` promises:
+//! Acquire loads, Release stores.
+
+use std::num::NonZeroUsize;
+use std::sync::{Arc, Mutex};
+
+use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use loom::thread;
+
+use super::{Cell, Cells, Latch, Picks, Read, Ring, Turn};
+use crate::event::Seq;
+
+struct Model;
+
+impl Cells for Model {
+    type Of<T> = ModelCell<T>;
+}
+
+/// A pointer loom sees, and the owners of everything it ever pointed to, so that no load can dangle.
+struct ModelCell<T> {
+    now: AtomicPtr<Arc<T>>,
+    #[expect(clippy::vec_box, reason = "the pointer needs an address that stays")]
+    owned: Mutex<Vec<Box<Arc<T>>>>,
+}
+
+impl<T> Default for ModelCell<T> {
+    fn default() -> Self {
+        Self { now: AtomicPtr::new(std::ptr::null_mut()), owned: Mutex::default() }
+    }
+}
+
+impl<T> Cell<T> for ModelCell<T> {
+    fn with<R>(&self, look: impl FnOnce(Option<&Arc<T>>) -> R) -> R {
+        let now = self.now.load(Ordering::Acquire);
+        // SAFETY: every pointer stored is null or into a box in `owned`, which lives as long as the cell.
+        look(unsafe { now.as_ref() })
+    }
+
+    fn store(&self, value: Option<Arc<T>>) {
+        let Some(value) = value else { return self.now.store(std::ptr::null_mut(), Ordering::Release) };
+        let mut owned = self.owned.lock().expect("no model panics while it holds this");
+        let mut boxed = Box::new(value);
+        let pointer: *mut Arc<T> = &mut *boxed;
+        owned.push(boxed);
+        drop(owned);
+        self.now.store(pointer, Ordering::Release);
+    }
+}
+
+fn ring(window: usize) -> Arc<Ring<Model>> {
+    Arc::new(Ring::new(NonZeroUsize::new(window).expect("a window")))
+}
+
+fn publish(ring: &Ring<Model>, seq: u64) {
+    let turn = Arc::new(Turn::new("x".into(), Box::new([1]), Seq(seq)));
+    ring.publish(&turn, Picks::Run(0..1));
+}
+
+/// Reads until it has to wait; true if it lagged. What it read must be epoch `cursor` each time.
+fn follow(ring: &Ring<Model>, cursor: &mut u64) -> bool {
+    loop {
+        match ring.read(*cursor, |epoch| (epoch.number, epoch.counted(), epoch.next_after(Seq(0)))) {
+            Read::Epoch((number, counted, seq)) => {
+                assert_eq!((number, counted, seq), (*cursor, *cursor + 1, Some(Seq(*cursor + 1))));
+                *cursor += 1;
+            }
+            Read::Wait => return false,
+            Read::Lagged => return true,
+        }
+    }
+}
+
+/// Overwrite against a slow reader: each epoch is had in order, or lag is seen and nothing after it.
+#[test]
+fn a_reader_sees_every_epoch_or_knows_it_lagged() {
+    loom::model(|| {
+        let ring = ring(2);
+        let reader = Arc::clone(&ring);
+        let reads = thread::spawn(move || {
+            let mut cursor = 0;
+            follow(&reader, &mut cursor);
+            let known = reader.counted();
+            assert!(known >= cursor);
+        });
+        for seq in 1..=3 {
+            publish(&ring, seq);
+        }
+        reads.join().expect("the reader");
+        assert_eq!(ring.counted(), 3);
+    });
+}
+
+/// Within the window growth never makes a reader lag.
+#[test]
+fn growing_loses_nothing() {
+    loom::model(|| {
+        let ring = ring(4);
+        let reader = Arc::clone(&ring);
+        let reads = thread::spawn(move || {
+            let mut cursor = 0;
+            assert!(!follow(&reader, &mut cursor), "three epochs fit the window");
+            cursor
+        });
+        for seq in 1..=3 {
+            publish(&ring, seq);
+        }
+        let mut cursor = reads.join().expect("the reader");
+        assert!(!follow(&ring, &mut cursor));
+        assert_eq!(cursor, 3);
+    });
+}
+
+/// An expelled epoch is lagged, never "not yet", and a later one is found.
+#[test]
+fn expelling_is_seen_as_lag() {
+    loom::model(|| {
+        let ring = ring(4);
+        publish(&ring, 1);
+        let reader = Arc::clone(&ring);
+        let reads = thread::spawn(move || {
+            let mut cursor = 0;
+            let lagged = follow(&reader, &mut cursor);
+            assert!(lagged || cursor >= 1, "epoch 0 was published before");
+        });
+        ring.expel(0);
+        publish(&ring, 2);
+        reads.join().expect("the reader");
+        assert!(ring.read(0, |_| ()) == Read::Lagged);
+        assert!(ring.read(1, |_| ()) == Read::Epoch(()));
+    });
+}
+
+/// Whatever the interleaving, the last look a shard takes sees everything published: either the sequencer's mark is
+/// still in the mailbox, or the shard that took it saw the tail.
+#[test]
+fn no_wake_is_lost() {
+    loom::model(|| {
+        let tail = loom::sync::Arc::new(AtomicU64::new(0));
+        let latch = loom::sync::Arc::new(Latch::new());
+        let mail = loom::sync::Arc::new(loom::sync::Mutex::new(0));
+        let sequencer = {
+            let (tail, latch, mail) = (tail.clone(), latch.clone(), mail.clone());
+            thread::spawn(move || {
+                for epoch in 1..=2 {
+                    tail.store(epoch, Ordering::Release);
+                    if latch.set() {
+                        *mail.lock().expect("the mailbox") += 1;
+                    }
+                }
+            })
+        };
+        let mut seen = 0;
+        let mut look = || {
+            let mut mailbox = mail.lock().expect("the mailbox");
+            let marked = *mailbox > 0;
+            if marked {
+                *mailbox -= 1;
+                drop(mailbox);
+                latch.clear();
+                seen = tail.load(Ordering::Acquire);
+            }
+            marked
+        };
+        look();
+        look();
+        sequencer.join().expect("the sequencer");
+        while look() {}
+        assert_eq!(seen, 2);
+    });
+}
