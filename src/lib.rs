@@ -4,3 +4,5 @@
 pub mod event;
 pub mod ring;
 mod sync;
+pub mod http;
+pub mod ingest;

@@ -1,0 +1,45 @@
+//! A client's own text inside a refusal, short enough to send back and to log.
+
+/// Longest text repeated to a client, bytes. Names and values of real requests fit; a body of a megabyte sent by
+/// mistake is recognised by its start.
+const EXCERPT_BYTES_MAX: usize = 80;
+
+/// The start of what a client sent, for a message that has to name it. Control characters are shown escaped, so that
+/// a log line stays one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Excerpt(Box<str>);
+
+impl Excerpt {
+    /// The first bytes of `text`, cut at a character.
+    pub fn of(text: &str) -> Self {
+        let kept = &text[..text.floor_char_boundary(EXCERPT_BYTES_MAX)];
+        let mut shown = String::with_capacity(kept.len() + 3);
+        for c in kept.chars() {
+            if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
+        }
+        if kept.len() < text.len() {
+            shown.push('…');
+        }
+        Self(shown.into())
+    }
+}
+
+impl std::fmt::Display for Excerpt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_is_one_short_line() {
+        assert_eq!(Excerpt::of("topics[]").to_string(), "topics[]");
+        assert_eq!(Excerpt::of("a\nb\0").to_string(), "a\\nb\\u{0}");
+        assert_eq!(Excerpt::of(&"é".repeat(1000)).to_string(), format!("{}…", "é".repeat(40)));
+        let at_the_limit = "x".repeat(EXCERPT_BYTES_MAX);
+        assert_eq!(Excerpt::of(&at_the_limit).to_string(), at_the_limit);
+    }
+}

@@ -1,0 +1,15 @@
+//! What is HTTP about a request and its answer, without I/O: negotiation, queries, origins, refusals.
+//!
+//! Called once per request, on the thread of its connection; nothing here runs per event. Every loop is bounded by
+//! the size of the request's head, except over a form body, which is bounded by its own size.
+
+#![forbid(unsafe_code)]
+
+mod excerpt;
+mod header;
+mod urlencoded;
+
+pub use excerpt::Excerpt;
+
+pub(crate) use header::{parameter, split_unquoted};
+pub(crate) use urlencoded::{NotUtf8, pairs};

@@ -1,0 +1,127 @@
+//! The event while its fields arrive: each checked on the way in, wherever it comes from.
+
+use std::borrow::Cow;
+
+use super::{Limits, Place, PublishError};
+use crate::event::{EventId, Publication, Topic};
+use crate::http::Excerpt;
+
+/// What an event can have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    Topic,
+    Data,
+    Id,
+    Type,
+    Retry,
+}
+
+impl Field {
+    fn named(name: &str) -> Option<Self> {
+        [Self::Topic, Self::Data, Self::Id, Self::Type, Self::Retry].into_iter().find(|f| f.name() == name)
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Topic => "topic",
+            Self::Data => "data",
+            Self::Id => "id",
+            Self::Type => "type",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+pub(super) struct Draft<'a> {
+    limits: &'a Limits,
+    place: Place,
+    /// One bit per field.
+    claimed: u8,
+    topics: Vec<Topic>,
+    data: String,
+    id: Option<EventId>,
+    event_type: Option<Box<str>>,
+    retry: Option<u64>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(place: Place, limits: &'a Limits) -> Self {
+        let (topics, data) = (Vec::new(), String::new());
+        Self { limits, place, claimed: 0, topics, data, id: None, event_type: None, retry: None }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The field a name stands for, if it may come (again).
+    pub(super) fn claim(&mut self, name: &str) -> Result<Field, PublishError> {
+        let place = self.place;
+        let field = Field::named(name).filter(|field| place != Place::Query || *field != Field::Data);
+        let Some(field) = field else {
+            return Err(PublishError::UnknownField { name: Excerpt::of(name), place });
+        };
+        let bit = 1 << field as u8;
+        // JSON has arrays for what a form repeats.
+        let repeatable = field == Field::Topic && place != Place::Json;
+        if self.claimed & bit != 0 && !repeatable {
+            return Err(PublishError::RepeatedField { field: field.name(), place });
+        }
+        self.claimed |= bit;
+        Ok(field)
+    }
+
+    /// Sets a field from text; a topic is added.
+    pub(super) fn set(&mut self, field: Field, text: Cow<'_, str>) -> Result<(), PublishError> {
+        match field {
+            Field::Topic => self.add_topic(&text)?,
+            Field::Data => self.data = text.into_owned(),
+            Field::Id => {
+                self.id = Some(EventId::new(&text).map_err(|reason| PublishError::Id { reason })?);
+            }
+            Field::Type => self.event_type = event_type(&text)?,
+            Field::Retry => self.retry = Some(retry(&text)?),
+        }
+        Ok(())
+    }
+
+    /// Looks through the topics so far, which are few: [`Limits::topics`] bounds them.
+    fn add_topic(&mut self, name: &str) -> Result<(), PublishError> {
+        let (bytes, limit) = (name.len(), self.limits.topic_bytes);
+        if bytes > limit {
+            return Err(PublishError::TopicTooLong { bytes, limit });
+        }
+        let topic = Topic::new(name).map_err(|reason| PublishError::Topic { reason })?;
+        if self.topics.contains(&topic) {
+            return Ok(());
+        }
+        if self.topics.len() == self.limits.topics {
+            return Err(PublishError::TooManyTopics { limit: self.limits.topics });
+        }
+        self.topics.push(topic);
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> Result<Publication, PublishError> {
+        if self.topics.is_empty() {
+            return Err(PublishError::NoTopic { place: self.place });
+        }
+        let Self { topics, data, id, event_type, retry, .. } = self;
+        Ok(Publication { topics: topics.into(), data, id, event_type, retry })
+    }
+}
+
+/// An empty type is none: a client dispatches both as `message` (WHATWG HTML §9.2.6).
+fn event_type(text: &str) -> Result<Option<Box<str>>, PublishError> {
+    match text.chars().find(|c| c.is_control()) {
+        Some(control) => Err(PublishError::TypeControl { control: control as u32 }),
+        None => Ok((!text.is_empty()).then(|| text.into())),
+    }
+}
+
+/// `parse` alone would also take a sign.
+fn retry(text: &str) -> Result<u64, PublishError> {
+    let digits = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+    let number = digits.and_then(|digits| digits.parse().ok());
+    number.ok_or_else(|| PublishError::Retry { value: Excerpt::of(text) })
+}

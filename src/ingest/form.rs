@@ -1,0 +1,113 @@
+//! Fields in `application/x-www-form-urlencoded`: a form body, or the query beside a body that is the data.
+
+use super::draft::Draft;
+use super::{Place, PublishError};
+use crate::http::{NotUtf8, pairs};
+
+/// Reads every field of `input` into the draft.
+pub(super) fn read(input: &[u8], draft: &mut Draft<'_>) -> Result<(), PublishError> {
+    let place = draft.place();
+    for pair in pairs(input) {
+        let (name, text) = pair.map_err(|NotUtf8 { name }| PublishError::FieldNotUtf8 { name, place })?;
+        let field = draft.claim(&name).map_err(|error| explain(error, input))?;
+        draft.set(field, text)?;
+    }
+    Ok(())
+}
+
+/// `curl -d` says form, whatever it sends.
+fn explain(error: PublishError, input: &[u8]) -> PublishError {
+    match error {
+        PublishError::UnknownField { place: Place::Form, .. }
+            if input.trim_ascii_start().starts_with(b"{") =>
+        {
+            PublishError::JsonAsForm
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::event::{EventId, Publication, Topic};
+    use crate::http::Excerpt;
+    use crate::ingest::{Limits, Place, PublishError, parse};
+
+    const LIMITS: Limits = Limits { topics: 3, topic_bytes: 64 };
+
+    fn form(body: &str) -> Result<Publication, PublishError> {
+        parse(Some("application/x-www-form-urlencoded"), None, body.to_owned().into(), &LIMITS)
+    }
+
+    #[test]
+    fn every_field_of_a_form_is_read() {
+        let event = form("topic=a+b&topic=%C3%A9&data=1%0A2%0D%0A%00&id=x%2Dy&type=news&retry=007").unwrap();
+        let expected = Publication {
+            topics: ["a b", "é"].map(|name| Topic::new(name).unwrap()).into(),
+            data: "1\n2\r\n\0".into(),
+            id: Some(EventId::new("x-y").unwrap()),
+            event_type: Some("news".into()),
+            retry: Some(7),
+        };
+        assert_eq!(event, expected);
+    }
+
+    #[test]
+    fn repeated_topics_are_folded_and_the_first_stays_first() {
+        let event = form("topic=b&topic=a&topic=b&topic=c&topic=a").unwrap();
+        assert_eq!(event.topics.iter().map(Topic::as_str).collect::<Vec<_>>(), ["b", "a", "c"]);
+        assert_eq!(event.data, "");
+    }
+
+    #[test]
+    fn an_unknown_field_is_named_with_the_known_ones() {
+        let refused = form("topic=a&Data=1").unwrap_err();
+        assert_eq!(refused, PublishError::UnknownField { name: Excerpt::of("Data"), place: Place::Form });
+        let message =
+            "unknown field `Data` in the form; the fields are `topic`, `data`, `id`, `type`, `retry`";
+        assert_eq!(refused.to_string(), message);
+    }
+
+    #[test]
+    fn json_sent_as_a_form_is_recognised() {
+        assert_eq!(form(" {\"topic\": \"a=b\"}"), Err(PublishError::JsonAsForm));
+    }
+
+    #[test]
+    fn single_fields_are_given_once() {
+        for field in ["data", "id", "type", "retry"] {
+            let refused = form(&format!("topic=a&{field}=1&{field}=1")).unwrap_err();
+            assert_eq!(refused, PublishError::RepeatedField { field, place: Place::Form });
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_refused_and_never_replaced() {
+        for (body, name) in [("topic=a&data=%FF", "data"), ("topic=%C3%28", "topic"), ("%80=1", "\u{fffd}")] {
+            let refused = PublishError::FieldNotUtf8 { name: Excerpt::of(name), place: Place::Form };
+            assert_eq!(form(body), Err(refused), "{body}");
+        }
+        assert_eq!(form("topic=a&data=%EF%BF%BD").unwrap().data, "\u{fffd}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_form_carries_any_text(
+            topics in prop::collection::hash_set("[^\\pC*]{1,12}", 1..=3),
+            data: String,
+            event_type in "[^\\pC]{0,12}",
+            retry: u64,
+        ) {
+            let mut body = form_urlencoded::Serializer::new(String::new());
+            body.extend_pairs(topics.iter().map(|topic| ("topic", topic)));
+            body.append_pair("data", &data).append_pair("type", &event_type);
+            let event = form(&body.append_pair("retry", &retry.to_string()).finish()).unwrap();
+            prop_assert!(event.topics.iter().map(Topic::as_str).eq(topics.iter().map(String::as_str)));
+            prop_assert_eq!(event.data, data);
+            prop_assert_eq!(event.event_type.as_deref().unwrap_or_default(), event_type);
+            prop_assert_eq!(event.retry, Some(retry));
+        }
+    }
+}

@@ -1,0 +1,329 @@
+//! Fields in a JSON object. `data` that is not a string is sent as it was written, without the whitespace.
+//!
+//! No value is built of `data`, so numbers keep their digits and objects their order, and nothing here recurses:
+//! depth costs a byte per level, which the size of the body bounds.
+
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Deserializer;
+use serde_json::value::RawValue;
+
+use super::PublishError;
+use super::draft::{Draft, Field};
+use crate::http::Excerpt;
+
+/// Reads every field of the object `body` into the draft.
+pub(super) fn read(body: &str, draft: &mut Draft<'_>) -> Result<(), PublishError> {
+    let mut json = Deserializer::from_str(body);
+    let fields = json.deserialize_map(Object(draft)).map_err(|error| unreadable(&error))?;
+    json.end().map_err(|error| unreadable(&error))?;
+    for (field, value) in fields? {
+        set(field, value, draft)?;
+    }
+    Ok(())
+}
+
+/// Takes an object apart; no more than one value per field is kept.
+struct Object<'a, 'b>(&'a mut Draft<'b>);
+
+impl<'de> Visitor<'de> for Object<'_, '_> {
+    /// What is wrong with a name waits until the whole body is known to be JSON.
+    type Value = Result<Vec<(Field, &'de RawValue)>, PublishError>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object with a `topic`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Ok(Vec::new());
+        while let Some((name, value)) = map.next_entry::<String, &RawValue>()? {
+            if let Ok(known) = &mut fields {
+                match self.0.claim(&name) {
+                    Ok(field) => known.push((field, value)),
+                    Err(error) => fields = Err(error),
+                }
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// `null` leaves `id`, `type` and `retry` out, which is how many serialisers write an option that is not set.
+fn set(field: Field, value: &RawValue, draft: &mut Draft<'_>) -> Result<(), PublishError> {
+    let json = value.get();
+    match (field, json.as_bytes()[0]) {
+        (Field::Topic, b'[') => {
+            let mut array = Deserializer::from_str(json);
+            array.deserialize_seq(Topics(draft)).map_err(|error| misshapen(field, &error))?
+        }
+        (Field::Data, first) if first != b'"' => draft.set(field, compact(json).into()),
+        (Field::Id | Field::Type | Field::Retry, b'n') => Ok(()),
+        (Field::Retry, b'-' | b'0'..=b'9') => draft.set(field, json.into()),
+        _ => {
+            let text: String = serde_json::from_str(json).map_err(|error| misshapen(field, &error))?;
+            draft.set(field, text.into())
+        }
+    }
+}
+
+/// Adds each topic as it is read, so that a long array is not kept.
+struct Topics<'a, 'b>(&'a mut Draft<'b>);
+
+impl<'de> Visitor<'de> for Topics<'_, '_> {
+    type Value = Result<(), PublishError>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array of strings")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        while let Some(name) = seq.next_element::<String>()? {
+            if let Err(error) = self.0.set(Field::Topic, name.into()) {
+                // serde_json takes a visitor that stops early for a mistake in the JSON.
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// `json`, which is valid, without the whitespace between its tokens. Has no line breaks then: in a string they are
+/// always escaped.
+fn compact(json: &str) -> String {
+    let mut text = json.to_owned();
+    let (mut quoted, mut escaped) = (false, false);
+    text.retain(|c| {
+        match c {
+            _ if escaped => escaped = false,
+            '"' => quoted = !quoted,
+            '\\' => escaped = true,
+            _ => {}
+        }
+        quoted || !matches!(c, ' ' | '\t' | '\n' | '\r')
+    });
+    text
+}
+
+fn unreadable(error: &serde_json::Error) -> PublishError {
+    let (line, column) = (error.line(), error.column());
+    let message = error.to_string();
+    let reason = message.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&message);
+    PublishError::Json { reason: Excerpt::of(reason), line, column }
+}
+
+/// The value is valid JSON, so it is of another type, or a string that is no text.
+fn misshapen(field: Field, error: &serde_json::Error) -> PublishError {
+    let expected = match field {
+        _ if !error.is_data() => return PublishError::LoneSurrogate { field: field.name() },
+        Field::Topic => "a string or an array of strings",
+        Field::Retry => "a whole number or a string of digits",
+        Field::Data | Field::Id | Field::Type => "a string",
+    };
+    PublishError::FieldShape { field: field.name(), expected }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::event::{EventId, Publication, Topic, TopicError};
+    use crate::ingest::{Limits, Place, parse};
+
+    const LIMITS: Limits = Limits { topics: 3, topic_bytes: 64 };
+
+    fn json(body: impl Into<Vec<u8>>) -> Result<Publication, PublishError> {
+        parse(Some("application/json"), None, body.into().into(), &LIMITS)
+    }
+
+    fn data(value: &str) -> String {
+        json(format!("{{\"topic\":\"a\",\"data\":{value}}}")).unwrap().data
+    }
+
+    fn topics(value: &str) -> Result<Vec<String>, PublishError> {
+        let event = json(format!("{{\"topic\":{value}}}"))?;
+        Ok(event.topics.iter().map(|topic| topic.as_str().to_owned()).collect())
+    }
+
+    #[test]
+    fn every_field_of_an_object_is_read() {
+        let body =
+            r#" {"retry": 5, "type": "n\u00e9", "id": "x", "data": "1\n2", "to\u0070ic": ["b", "a"]} "#;
+        let expected = Publication {
+            topics: ["b", "a"].map(|name| Topic::new(name).unwrap()).into(),
+            data: "1\n2".into(),
+            id: Some(EventId::new("x").unwrap()),
+            event_type: Some("né".into()),
+            retry: Some(5),
+        };
+        assert_eq!(json(body), Ok(expected));
+    }
+
+    #[test]
+    fn a_topic_is_a_string_or_an_array_of_strings() {
+        assert_eq!(topics(r#""a""#).unwrap(), ["a"]);
+        assert_eq!(topics(r#"["b", "a", "b"]"#).unwrap(), ["b", "a"]);
+        assert_eq!(topics("[]"), Err(PublishError::NoTopic { place: Place::Json }));
+        assert_eq!(topics(r#"["a","b","c","d","e"]"#), Err(PublishError::TooManyTopics { limit: 3 }));
+        assert_eq!(topics(r#"["a","*",1]"#), Err(PublishError::Topic { reason: TopicError::Wildcard }));
+        for value in ["1", "null", "{}", "true", "[1]", r#"[["a"]]"#, r#"["a",null]"#, r#"["a",1]"#] {
+            assert_eq!(topics(value), Err(wrong_topic()), "{value}");
+        }
+    }
+
+    fn wrong_topic() -> PublishError {
+        PublishError::FieldShape { field: "topic", expected: "a string or an array of strings" }
+    }
+
+    #[test]
+    fn data_that_is_not_a_string_is_sent_as_written_without_whitespace() {
+        for (written, sent) in [
+            ("null", "null"),
+            ("true", "true"),
+            ("-0.0e+5", "-0.0e+5"),
+            ("123456789012345678901234567890.1234567890", "123456789012345678901234567890.1234567890"),
+            ("1e999999", "1e999999"),
+            ("{ \"b\" : 1 ,\n\t\"a\"\r\n: [ ] , \"b\": { } }", "{\"b\":1,\"a\":[],\"b\":{}}"),
+            (r#"[ " \" \\", " a " ]"#, r#"[" \" \\"," a "]"#),
+            (r#"["\u2028\ud800 \/"]"#, r#"["\u2028\ud800 \/"]"#),
+        ] {
+            assert_eq!(data(written), sent);
+        }
+        assert_eq!(data(r#""null""#), "null");
+        assert_eq!(data(r#""""#), "");
+        assert_eq!(json(r#"{"topic":"a"}"#).unwrap().data, "");
+    }
+
+    #[test]
+    fn retry_is_an_integer_or_a_string_of_digits() {
+        let retry = |value: &str| json(format!("{{\"topic\":\"a\",\"retry\":{value}}}")).map(|e| e.retry);
+        assert_eq!(retry("18446744073709551615"), Ok(Some(u64::MAX)));
+        assert_eq!(retry("\"050\""), Ok(Some(50)));
+        for value in ["18446744073709551616", "-1", "1.0", "1e3", "-0"] {
+            assert_eq!(retry(value), Err(PublishError::Retry { value: Excerpt::of(value) }), "{value}");
+        }
+        for value in ["", "+1", " 1", "1s", "١"] {
+            let refused = PublishError::Retry { value: Excerpt::of(value) };
+            assert_eq!(retry(&format!("\"{value}\"")), Err(refused), "{value}");
+        }
+        for value in ["true", "[]", "{}"] {
+            let refused = retry(value).unwrap_err();
+            assert!(matches!(refused, PublishError::FieldShape { field: "retry", .. }), "{refused}");
+        }
+    }
+
+    #[test]
+    fn null_leaves_an_optional_field_out() {
+        let event = json(r#"{"topic":"a","id":null,"type":null,"retry":null}"#).unwrap();
+        assert_eq!((event.id, event.event_type, event.retry), (None, None, None));
+        let refused = json(r#"{"topic":"a","id":1}"#);
+        assert_eq!(refused, Err(PublishError::FieldShape { field: "id", expected: "a string" }));
+    }
+
+    #[test]
+    fn unknown_and_repeated_fields_are_named() {
+        let refused = json(r#"{"topic":"a","topics":["b"]}"#);
+        assert_eq!(
+            refused,
+            Err(PublishError::UnknownField { name: Excerpt::of("topics"), place: Place::Json })
+        );
+        for field in ["topic", "data", "id", "type", "retry"] {
+            let refused = json(format!("{{\"{field}\":\"1\",\"{field}\":\"1\"}}"));
+            assert_eq!(refused, Err(PublishError::RepeatedField { field, place: Place::Json }));
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused_with_its_line_and_column() {
+        let place = |body: &str| match json(body) {
+            Err(PublishError::Json { line, column, .. }) => (line, column),
+            other => panic!("{body}: {other:?}"),
+        };
+        assert_eq!(place("{\"topic\":\"a\",\n  nope}"), (2, 3));
+        assert_eq!(place("{\"topic\":\"a\"} x"), (1, 15));
+        assert_eq!(place("{\"topic\":\"a\"}{}"), (1, 14));
+        for body in [
+            "",
+            "{",
+            "nul",
+            "{\"a\":1,}",
+            "{\"topic\":\"a\",\"data\":[1,]}",
+            "{\"data\":\"a\nb\"}",
+            "\u{feff}{}",
+        ] {
+            place(body);
+        }
+        for body in ["[]", "\"topic\"", "1", "null"] {
+            place(body);
+        }
+        let refused = json("[1]").unwrap_err().to_string();
+        assert!(refused.contains("expected an object with a `topic` at line 1 column"), "{refused}");
+        let echoed = json(format!("\"{}\"", "x".repeat(100_000))).unwrap_err().to_string();
+        assert!(echoed.len() < 200, "{echoed}");
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf_8_are_refused_wherever_they_are() {
+        let refused = json(*b"{\"topic\":\"a\",\"data\":[\"\xff\"]}");
+        assert_eq!(refused, Err(PublishError::BodyNotUtf8 { offset: 22 }));
+    }
+
+    #[test]
+    fn half_a_surrogate_pair_is_no_text() {
+        assert_eq!(data(r#""\ud83d\ude00""#), "😀");
+        for field in ["topic", "data", "id", "type", "retry"] {
+            let refused = json(format!(r#"{{"{field}":"\ud83d"}}"#));
+            assert_eq!(refused, Err(PublishError::LoneSurrogate { field }));
+        }
+        assert_eq!(topics(r#"["\udc00"]"#), Err(PublishError::LoneSurrogate { field: "topic" }));
+    }
+
+    /// Ensures: no body can overflow the stack. Scenario: 100,000 arrays or objects inside each other, in `data`, in
+    /// an unknown field, in `topic`, closed or not, on a thread with a stack that a frame per level would not fit in.
+    #[test]
+    fn depth_does_not_cost_stack() {
+        let deep = || {
+            let arrays = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+            let objects = format!("{}1{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));
+            for value in [&arrays, &objects] {
+                assert_eq!(&data(value), value);
+                assert!(json(format!("{{\"x\":{value}}}")).is_err());
+                assert!(json(format!("{{\"topic\":[\"*\",{value}]}}")).is_err());
+                assert_eq!(topics(value), Err(wrong_topic()));
+                assert!(json(value.as_bytes()).is_err());
+                assert!(json(format!("{{\"data\":{}", &value[..value.len() / 2])).is_err());
+            }
+        };
+        std::thread::Builder::new().stack_size(256 * 1024).spawn(deep).unwrap().join().unwrap();
+    }
+
+    fn any_json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "[ \t\"\\\\a\u{0}\u{2028}é]{0,8}".prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::hash_map("[ \"\\\\a]{0,4}", inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn compaction_keeps_the_value_and_leaves_no_whitespace(value in any_json()) {
+            let pretty = serde_json::to_string_pretty(&value).unwrap();
+            let compacted = compact(&pretty);
+            prop_assert_eq!(serde_json::from_str::<Value>(&compacted).unwrap(), value.clone());
+            prop_assert_eq!(&compacted, &serde_json::to_string(&value).unwrap());
+            if !value.is_string() {
+                prop_assert_eq!(data(&pretty), compacted);
+            }
+        }
+    }
+}

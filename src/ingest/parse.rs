@@ -1,0 +1,223 @@
+//! Which of the three shapes a request has, and what is the same for all of them.
+//!
+//! | Content-Type | the fields are in | `data` |
+//! |---|---|---|
+//! | `application/x-www-form-urlencoded` | the body | a field |
+//! | `application/json` | the body | a field: a string, or any value, sent in compact form |
+//! | anything else, or none | the query | the body |
+
+use bytes::Bytes;
+
+use super::draft::{Draft, Field};
+use super::{Place, PublishError, form, json};
+use crate::event::Publication;
+use crate::http::{Excerpt, parameter, split_unquoted};
+
+/// How much one event may name. The size of the body is bounded before there is one to parse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Different topics of one event (`FANFARE_EVENT_TOPICS_MAX`).
+    pub topics: usize,
+    /// Bytes of one topic (`FANFARE_TOPIC_BYTES_MAX`).
+    pub topic_bytes: usize,
+}
+
+/// Reads a publish request. What it can't read in full it refuses: a field passed over would be an event that is not
+/// what its publisher meant.
+///
+/// `topic` is repeatable (in JSON: an array), folded, and its first is the canonical one; `data` left out is empty;
+/// an empty `type` is none. Parameters of the content type are passed over, except a charset other than UTF-8.
+pub fn parse(
+    content_type: Option<&str>,
+    query: Option<&str>,
+    body: Bytes,
+    limits: &Limits,
+) -> Result<Publication, PublishError> {
+    let place = place(content_type)?;
+    let query = query.unwrap_or_default().as_bytes();
+    if place != Place::Query && query.iter().any(|&b| b != b'&') {
+        return Err(PublishError::QueryBesideBody { place });
+    }
+    let mut draft = Draft::new(place, limits);
+    match place {
+        Place::Form => form::read(&body, &mut draft)?,
+        Place::Json => json::read(std::str::from_utf8(&body).map_err(not_utf8)?, &mut draft)?,
+        Place::Query => {
+            form::read(query, &mut draft)?;
+            // Copies only if something else still holds the body's buffer.
+            let data = String::from_utf8(body.into()).map_err(|error| not_utf8(error.utf8_error()))?;
+            draft.set(Field::Data, data.into())?;
+        }
+    }
+    draft.finish()
+}
+
+/// Where the fields are, by the content type.
+fn place(content_type: Option<&str>) -> Result<Place, PublishError> {
+    let mut parts = split_unquoted(content_type.unwrap_or_default(), ';');
+    let place = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "application/x-www-form-urlencoded" => Place::Form,
+        "application/json" => Place::Json,
+        "multipart/form-data" => return Err(PublishError::Multipart),
+        _ => Place::Query,
+    };
+    match parameter(parts, "charset") {
+        Some(charset) if !["utf-8", "utf8"].iter().any(|utf8| charset.eq_ignore_ascii_case(utf8)) => {
+            Err(PublishError::Charset { charset: Excerpt::of(charset) })
+        }
+        _ => Ok(place),
+    }
+}
+
+fn not_utf8(error: std::str::Utf8Error) -> PublishError {
+    PublishError::BodyNotUtf8 { offset: error.valid_up_to() }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::{EventId, IdError, Topic, TopicError};
+
+    const LIMITS: Limits = Limits { topics: 2, topic_bytes: 8 };
+    const FORM: Option<&str> = Some("application/x-www-form-urlencoded");
+
+    fn raw(query: &str, body: &'static [u8]) -> Result<Publication, PublishError> {
+        parse(None, Some(query), Bytes::from_static(body), &LIMITS)
+    }
+
+    fn place_of(content_type: &str) -> Result<Place, PublishError> {
+        place(Some(content_type))
+    }
+
+    #[test]
+    fn any_other_body_is_the_data_and_the_query_has_the_fields() {
+        let event = raw("topic=a&topic=b+c&id=1&type=t%20u&retry=9&", b"{\"not\": \"read\"}\r\n\n").unwrap();
+        let expected = Publication {
+            topics: ["a", "b c"].map(|name| Topic::new(name).unwrap()).into(),
+            data: "{\"not\": \"read\"}\r\n\n".into(),
+            id: Some(EventId::new("1").unwrap()),
+            event_type: Some("t u".into()),
+            retry: Some(9),
+        };
+        assert_eq!(event, expected);
+        assert_eq!(raw("topic=a", b"").unwrap().data, "");
+        assert_eq!(raw("topic=a", b"a\xc3"), Err(PublishError::BodyNotUtf8 { offset: 1 }));
+    }
+
+    #[test]
+    fn a_query_is_read_as_strictly_as_a_form() {
+        let unknown = |name| PublishError::UnknownField { name: Excerpt::of(name), place: Place::Query };
+        assert_eq!(raw("topic=a&x", b""), Err(unknown("x")));
+        assert_eq!(raw("topic=a&data=1", b""), Err(unknown("data")));
+        assert!(
+            unknown("data").to_string().ends_with("`topic`, `id`, `type`, `retry`; the body is the data")
+        );
+        let not_utf8 = PublishError::FieldNotUtf8 { name: Excerpt::of("topic"), place: Place::Query };
+        assert_eq!(raw("topic=%FF", b""), Err(not_utf8));
+        let repeated = PublishError::RepeatedField { field: "id", place: Place::Query };
+        assert_eq!(raw("topic=a&id=1&id=1", b""), Err(repeated));
+    }
+
+    #[test]
+    fn a_query_beside_a_form_or_json_is_refused() {
+        for (content_type, place) in [("application/json", Place::Json), (FORM.unwrap(), Place::Form)] {
+            let refused = parse(Some(content_type), Some("topic=a"), Bytes::new(), &LIMITS);
+            assert_eq!(refused, Err(PublishError::QueryBesideBody { place }));
+        }
+        for query in ["", "&", "&&"] {
+            assert!(parse(FORM, Some(query), Bytes::from("topic=a"), &LIMITS).is_ok(), "{query}");
+        }
+    }
+
+    #[test]
+    fn the_content_type_says_where_the_fields_are() {
+        for (content_type, place) in [
+            ("application/json", Place::Json),
+            ("Application/JSON ; charset=\"UTF-8\"; x=y", Place::Json),
+            ("application/json;charset=utf8", Place::Json),
+            ("application/x-www-form-urlencoded; charset=utf-8", Place::Form),
+            ("text/plain", Place::Query),
+            ("application/jsonp", Place::Query),
+            ("application/cloudevents+json", Place::Query),
+            ("", Place::Query),
+            (";;=", Place::Query),
+        ] {
+            assert_eq!(place_of(content_type), Ok(place), "{content_type}");
+        }
+        assert_eq!(place(None), Ok(Place::Query));
+    }
+
+    #[test]
+    fn multipart_and_other_charsets_are_not_read() {
+        assert_eq!(place_of("multipart/form-data; boundary=x"), Err(PublishError::Multipart));
+        for essence in ["application/json", "text/plain", FORM.unwrap()] {
+            let refused = place_of(&format!("{essence}; charset=ISO-8859-1"));
+            assert_eq!(refused, Err(PublishError::Charset { charset: Excerpt::of("ISO-8859-1") }));
+        }
+    }
+
+    #[test]
+    fn topics_are_required_checked_and_bounded() {
+        assert_eq!(raw("", b"x"), Err(PublishError::NoTopic { place: Place::Query }));
+        assert_eq!(raw("topic=", b""), Err(PublishError::Topic { reason: TopicError::Empty }));
+        assert_eq!(raw("topic=%7F", b""), Err(PublishError::Topic { reason: TopicError::Control(0x7f) }));
+        assert!(raw("topic=a&topic=b&topic=a", b"").is_ok());
+        let many = raw("topic=a&topic=b&topic=c", b"").unwrap_err();
+        assert_eq!(many, PublishError::TooManyTopics { limit: 2 });
+        assert!(many.to_string().contains("2 topics (FANFARE_EVENT_TOPICS_MAX)"));
+        assert!(raw("topic=12345678", b"").is_ok());
+        let long = raw("topic=1234567%C3%A9", b"").unwrap_err();
+        assert_eq!(long, PublishError::TopicTooLong { bytes: 9, limit: 8 });
+        assert!(long.to_string().contains("8 bytes (FANFARE_TOPIC_BYTES_MAX)"));
+    }
+
+    #[test]
+    fn an_id_and_a_type_have_no_control_characters_and_an_empty_type_is_none() {
+        assert_eq!(raw("topic=a&type=", b"").unwrap().event_type, None);
+        for control in [0x0A, 0x0D, 0, 0x7F] {
+            let refused = raw(&format!("topic=a&type=x%{control:02X}"), b"");
+            assert_eq!(refused, Err(PublishError::TypeControl { control }));
+            let refused = raw(&format!("topic=a&id=x%{control:02X}"), b"");
+            assert_eq!(refused, Err(PublishError::Id { reason: IdError::NotPrintable }));
+        }
+        assert_eq!(raw("topic=a&id=", b""), Err(PublishError::Id { reason: IdError::Empty }));
+    }
+
+    #[test]
+    fn retry_is_ascii_digits_up_to_64_bits() {
+        assert_eq!(raw("topic=a&retry=18446744073709551615", b"").unwrap().retry, Some(u64::MAX));
+        for value in ["", "-1", "%2B1", "1.5", "18446744073709551616", "%D9%A1"] {
+            let refused = raw(&format!("topic=a&retry={value}"), b"");
+            assert!(matches!(refused, Err(PublishError::Retry { .. })), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_body_held_by_nobody_else_is_not_copied() {
+        let body = Bytes::from(vec![b'x'; 64]);
+        let at = body.as_ptr();
+        assert_eq!(parse(None, Some("topic=a"), body, &LIMITS).unwrap().data.as_ptr(), at);
+    }
+
+    proptest! {
+        #[test]
+        fn any_request_is_answered_without_a_panic(
+            content_type in prop::option::of("(application/(json|x-www-form-urlencoded)|\\PC{0,10})(;\\PC{0,20})?"),
+            query in prop::option::of("(topic=a)?\\PC{0,20}"),
+            body: Vec<u8>,
+        ) {
+            let _ = parse(content_type.as_deref(), query.as_deref(), body.into(), &LIMITS);
+        }
+
+        #[test]
+        fn what_is_almost_json_is_answered_without_a_panic(
+            body in "\\{(\"(topic|data|id|type|retry|x)\"|[\\[\\]{}:, ]|\"a\"|null|-?[0-9]|\\\\|\"|\\\\ud8[0-9a-f]{2}){0,20}\\}?",
+        ) {
+            if let Ok(event) = parse(Some("application/json"), None, body.into(), &LIMITS) {
+                prop_assert!((1..=LIMITS.topics).contains(&event.topics.len()));
+            }
+        }
+    }
+}
