@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+mod accept;
 mod excerpt;
 mod header;
 mod urlencoded;
 
+pub use accept::{accepts_event_stream, prefers_event_stream};
 pub use excerpt::Excerpt;
 
 pub(crate) use header::{parameter, split_unquoted};
