@@ -8,10 +8,12 @@
 mod accept;
 mod excerpt;
 mod header;
+mod query;
 mod urlencoded;
 
 pub use accept::{accepts_event_stream, prefers_event_stream};
 pub use excerpt::Excerpt;
+pub use query::{SelectLimits, SubscribeError, SubscribeRequest, parse_subscribe};
 
 pub(crate) use header::{parameter, split_unquoted};
 pub(crate) use urlencoded::{NotUtf8, pairs};
