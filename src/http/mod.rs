@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod accept;
+pub mod cors;
 mod excerpt;
 mod header;
 mod query;

@@ -1,0 +1,240 @@
+//! Other origins: which web pages may read streams, and which may publish.
+//!
+//! A browser asks nobody before it sends a simple `POST`, so a page anywhere could publish to a node on the visitor's
+//! loopback or intranet; [`publish_allowed`] is what stops it. Reading is stopped by the browser itself, unless
+//! [`apply`] says otherwise.
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{
+    ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
+    ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ALLOW, HOST, HeaderMap, HeaderValue, VARY,
+};
+use hyper::{Request, Response, StatusCode};
+
+/// What `/events` takes, and what a preflight allows.
+const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
+
+/// `last-event-id` is what `EventSource` replacements resume with; the others are what publishers send. A `*` would
+/// not cover `authorization`.
+const REQUEST_HEADERS: HeaderValue =
+    HeaderValue::from_static("last-event-id, content-type, cache-control, authorization");
+
+/// A day, seconds. Browsers cap it themselves (Chromium at two hours).
+const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
+
+/// Which other origins are let in.
+#[derive(Clone, Copy)]
+pub enum Origins<'a> {
+    /// None: only pages of the node's own origin.
+    None,
+    /// All of them, without credentials.
+    Any,
+    /// Those it says yes to, with credentials. Never asked about `null`.
+    List(&'a dyn Fn(&str) -> bool),
+}
+
+impl Origins<'_> {
+    /// `null` is every sandboxed frame and local file, so no list can name it.
+    fn allow(self, origin: &HeaderValue) -> bool {
+        match self {
+            Self::None => false,
+            Self::Any => true,
+            Self::List(allows) => origin.to_str().is_ok_and(|origin| origin != "null" && allows(origin)),
+        }
+    }
+}
+
+/// Adds to a response what lets the page that asked read it. Refusals want it too: without, a page can't see why.
+pub fn apply(headers: &mut HeaderMap, origin: Option<&HeaderValue>, origins: Origins<'_>) {
+    if matches!(origins, Origins::List(_)) {
+        // Also without an `Origin`: a cache must not hand this answer to a page of another one.
+        headers.append(VARY, HeaderValue::from_static("Origin"));
+    }
+    let Some(origin) = origin.filter(|origin| origins.allow(origin)) else { return };
+    if matches!(origins, Origins::Any) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    } else {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        headers.insert(ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));
+    }
+}
+
+/// The answer to `OPTIONS /events`: 204, and to a page that is let in, what it may send.
+pub fn preflight(origin: Option<&HeaderValue>, origins: Origins<'_>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let headers = response.headers_mut();
+    headers.insert(ALLOW, METHODS);
+    apply(headers, origin, origins);
+    if headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN) {
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
+        headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+    }
+    response
+}
+
+/// Whether a `POST` may publish as far as its origin goes: it has none (not a browser), it is the node's own, or it
+/// is let in. `host` is what the request was sent to ([`requested_host`]).
+///
+/// The scheme is not compared: behind a proxy that ends TLS the node doesn't know its own.
+pub fn publish_allowed(origin: Option<&HeaderValue>, host: Option<&str>, origins: Origins<'_>) -> bool {
+    let Some(origin) = origin else { return true };
+    let own = match (origin.to_str(), host) {
+        (Ok(origin), Some(host)) => is_origin_of(origin, host),
+        _ => false,
+    };
+    own || origins.allow(origin)
+}
+
+/// The authority a request was sent to: `:authority` or an absolute target, which override `Host` (RFC 9112 §3.2.2).
+pub fn requested_host<B>(request: &Request<B>) -> Option<&str> {
+    let authority = request.uri().authority().map(|authority| authority.as_str());
+    authority.or_else(|| request.headers().get(HOST)?.to_str().ok())
+}
+
+fn is_origin_of(origin: &str, host: &str) -> bool {
+    let Some((scheme, authority)) = origin.split_once("://") else { return false };
+    let default_port = match scheme {
+        "http" => "80",
+        "https" => "443",
+        _ => return false,
+    };
+    let (origin_name, origin_port) = split_port(authority, default_port);
+    let (host_name, host_port) = split_port(host, default_port);
+    origin_name.eq_ignore_ascii_case(host_name) && origin_port == host_port
+}
+
+/// The colons of an IPv6 address stand in brackets, so what follows its last one is not all digits.
+fn split_port<'a>(authority: &'a str, default_port: &'a str) -> (&'a str, &'a str) {
+    match authority.rsplit_once(':') {
+        Some((name, "")) => (name, default_port),
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => (name, port),
+        _ => (authority, default_port),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "https://app.example";
+
+    fn listed(origin: &str) -> bool {
+        // A list that names `null` must not let it in.
+        origin == PAGE || origin == "null"
+    }
+
+    fn applied(origin: Option<&str>, origins: Origins<'_>) -> Vec<(String, String)> {
+        let mut headers = HeaderMap::new();
+        apply(&mut headers, origin.map(|o| HeaderValue::from_str(o).unwrap()).as_ref(), origins);
+        headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned())).collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect()
+    }
+
+    #[test]
+    fn any_origin_is_a_star_without_credentials() {
+        let star = pairs(&[("access-control-allow-origin", "*")]);
+        assert_eq!(applied(Some(PAGE), Origins::Any), star);
+        assert_eq!(applied(Some("null"), Origins::Any), star);
+        assert_eq!(applied(None, Origins::Any), []);
+    }
+
+    #[test]
+    fn a_listed_origin_is_echoed_and_the_answer_varies_for_everyone() {
+        let echoed = [
+            ("vary", "Origin"),
+            ("access-control-allow-origin", PAGE),
+            ("access-control-allow-credentials", "true"),
+        ];
+        assert_eq!(applied(Some(PAGE), Origins::List(&listed)), pairs(&echoed));
+        for origin in [None, Some("https://evil.example"), Some("null"), Some("https://app.example.evil")] {
+            assert_eq!(applied(origin, Origins::List(&listed)), pairs(&echoed[..1]), "{origin:?}");
+        }
+        assert_eq!(applied(Some(PAGE), Origins::None), []);
+    }
+
+    #[test]
+    fn an_earlier_vary_is_kept() {
+        let mut headers = HeaderMap::from_iter([(VARY, HeaderValue::from_static("Accept-Encoding"))]);
+        apply(&mut headers, None, Origins::List(&listed));
+        assert_eq!(headers.get_all(VARY).iter().collect::<Vec<_>>(), ["Accept-Encoding", "Origin"]);
+    }
+
+    #[test]
+    fn a_preflight_tells_a_page_that_is_let_in_what_it_may_send() {
+        let origin = HeaderValue::from_static(PAGE);
+        let response = preflight(Some(&origin), Origins::List(&listed));
+        assert_eq!(response.status(), StatusCode::NO_CONTENT);
+        let headers = response.headers();
+        assert_eq!(headers[ACCESS_CONTROL_ALLOW_ORIGIN], PAGE);
+        assert_eq!(headers[ACCESS_CONTROL_ALLOW_METHODS], "GET, HEAD, POST, OPTIONS");
+        assert_eq!(
+            headers[ACCESS_CONTROL_ALLOW_HEADERS],
+            "last-event-id, content-type, cache-control, authorization"
+        );
+        assert_eq!(headers[ACCESS_CONTROL_MAX_AGE], "86400");
+    }
+
+    #[test]
+    fn a_preflight_tells_others_only_which_methods_there_are() {
+        let origin = HeaderValue::from_static("https://evil.example");
+        for (origin, origins) in [(Some(&origin), Origins::None), (None, Origins::Any)] {
+            let response = preflight(origin, origins);
+            assert_eq!(response.status(), StatusCode::NO_CONTENT);
+            assert_eq!(response.headers().keys().collect::<Vec<_>>(), [ALLOW]);
+        }
+    }
+
+    #[test]
+    fn a_page_publishes_only_to_its_own_origin_or_where_it_is_let_in() {
+        let allowed = |origin: &str, host, origins| {
+            publish_allowed(Some(&HeaderValue::from_bytes(origin.as_bytes()).unwrap()), host, origins)
+        };
+        for (origin, host) in [
+            ("http://localhost:3000", "localhost:3000"),
+            ("http://LOCALHOST:3000", "localhost:3000"),
+            ("https://push.example", "push.example"),
+            ("https://push.example", "push.example:443"),
+            ("http://push.example", "push.example:80"),
+            ("http://push.example", "push.example:"),
+            ("http://[::1]", "[::1]:80"),
+            ("http://[::1]:3000", "[::1]:3000"),
+        ] {
+            assert!(allowed(origin, Some(host), Origins::None), "{origin} {host}");
+        }
+        for (origin, host) in [
+            ("http://evil.example", "localhost:3000"),
+            ("http://localhost:3001", "localhost:3000"),
+            ("http://localhost", "localhost:3000"),
+            ("http://push.example", "push.example:443"),
+            ("http://[::1]:3000", "[::1]:3001"),
+            ("null", "null"),
+            ("file://localhost", "localhost"),
+            ("localhost:3000", "localhost:3000"),
+            ("http://", "localhost"),
+            ("", ""),
+            ("http://é", "é"),
+        ] {
+            assert!(!allowed(origin, Some(host), Origins::None), "{origin} {host}");
+            assert!(!allowed(origin, Some(host), Origins::List(&listed)), "{origin} {host}");
+            assert!(allowed(origin, Some(host), Origins::Any), "{origin} {host}");
+        }
+        assert!(allowed(PAGE, Some("push.example"), Origins::List(&listed)));
+        assert!(!allowed("http://localhost", None, Origins::None));
+        assert!(publish_allowed(None, Some("localhost"), Origins::None));
+        assert!(publish_allowed(None, None, Origins::None));
+    }
+
+    #[test]
+    fn an_absolute_target_overrides_the_host_header() {
+        let request = |uri| Request::builder().uri(uri).header(HOST, "b:2").body(()).unwrap();
+        assert_eq!(requested_host(&request("/events")), Some("b:2"));
+        assert_eq!(requested_host(&request("http://a:1/events")), Some("a:1"));
+        assert_eq!(requested_host(&Request::new(())), None);
+    }
+}
