@@ -9,11 +9,13 @@ mod accept;
 pub mod cors;
 mod excerpt;
 mod header;
+mod problem;
 mod query;
 mod urlencoded;
 
 pub use accept::{accepts_event_stream, prefers_event_stream};
 pub use excerpt::Excerpt;
+pub use problem::{Kind, Problem};
 pub use query::{SelectLimits, SubscribeError, SubscribeRequest, parse_subscribe};
 
 pub(crate) use header::{parameter, split_unquoted};
