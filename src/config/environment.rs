@@ -1,0 +1,129 @@
+//! The environment's part of the settings: which variables are ours, which are not, and what they say.
+//!
+//! Pure: the pairs come from whoever calls, so that tests don't touch the process. A name that begins with `FANFARE_`
+//! and is no setting is refused: a mistyped limit that silently isn't there is found on the worst day.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
+
+use super::error::ConfigError;
+use super::listing::settings_of;
+
+const PREFIX: &str = "FANFARE_";
+
+/// The environment variable of a setting.
+pub(super) fn variable(id: &str) -> String {
+    format!("{PREFIX}{}", id.to_uppercase())
+}
+
+/// The setting a flag of clap's messages belongs to (`--retry-min <DURATION>`), as its variable.
+pub(super) fn variable_of_flag(flag: &str) -> String {
+    let flag = flag.trim_start_matches('-');
+    let end = flag.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(flag.len());
+    variable(&flag[..end].replace('-', "_"))
+}
+
+/// The variables of `env` as flags, without those that the command line gave (`given`): a flag wins.
+///
+/// Names are gone through in order, so that of two mistakes the same one is told each time.
+pub(super) fn flags(
+    command: &Command,
+    given: &ArgMatches,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Vec<OsString>, ConfigError> {
+    let env: BTreeMap<_, _> =
+        env.into_iter().filter(|(name, _)| name.as_encoded_bytes().starts_with(PREFIX.as_bytes())).collect();
+    let mut flags = Vec::new();
+    for (name, value) in env {
+        let setting = settings_of(command).find(|arg| *name == *variable(arg.get_id().as_str()));
+        let Some(setting) = setting else {
+            return Err(unknown(command, &name));
+        };
+        if given.value_source(setting.get_id().as_str()) == Some(ValueSource::CommandLine) {
+            continue;
+        }
+        let Some(value) = value.to_str() else {
+            return Err(ConfigError::value(&name, &value, "not UTF-8"));
+        };
+        let flag = setting.get_long().expect("every setting is a long flag");
+        flags.push(format!("--{flag}={value}").into());
+    }
+    Ok(flags)
+}
+
+fn unknown(command: &Command, name: &OsStr) -> ConfigError {
+    let name = name.to_string_lossy();
+    let known = settings_of(command).map(|arg| variable(arg.get_id().as_str()));
+    // Without the prefix, which would make all names alike.
+    let likeness = |known: &String| strsim::jaro_winkler(&known[PREFIX.len()..], &name[PREFIX.len()..]);
+    let closest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    ConfigError::Unknown {
+        name: name.escape_debug().to_string(),
+        closest: closest.expect("there are settings"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::command;
+
+    fn flags_of(env: &[(&str, &str)]) -> Result<Vec<OsString>, String> {
+        let given = command().get_matches_from(["fanfare", "--window=7"]);
+        let env = env.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        flags(&command(), &given, env).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn variables_become_flags_in_order_of_their_names() {
+        let env = [("FANFARE_RETRY_MIN", "2s"), ("HOME", "/"), ("fanfare_log", "x"), ("FANFARE_DRAIN", "")];
+        assert_eq!(flags_of(&env), Ok(vec!["--drain=".into(), "--retry-min=2s".into()]));
+    }
+
+    #[test]
+    fn a_variable_whose_flag_is_given_is_left_out() {
+        assert_eq!(flags_of(&[("FANFARE_WINDOW", "not even a number")]), Ok(vec![]));
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused_with_the_closest_known_one() {
+        for (name, closest) in [
+            ("FANFARE_HEARTBAET", "FANFARE_HEARTBEAT"),
+            ("FANFARE_HEARTBEAT_MS", "FANFARE_HEARTBEAT"),
+            ("FANFARE_MAX_STREAMS", "FANFARE_STREAMS_MAX"),
+            ("FANFARE_CORS_ORIGIN", "FANFARE_CORS_ORIGINS"),
+            ("FANFARE_ADDRESS", "FANFARE_ADDR"),
+            ("FANFARE_WINDOWS", "FANFARE_WINDOW"),
+        ] {
+            let error = format!("{name} is not a setting; the closest is {closest} (all: fanfare --help)");
+            assert_eq!(flags_of(&[(name, "1")]), Err(error));
+        }
+        for name in ["FANFARE_", "FANFARE_HELP", "FANFARE_VERSION", "FANFARE_PORT", "FANFARE_heartbeat"] {
+            assert!(flags_of(&[(name, "1")]).unwrap_err().starts_with(&format!("{name} is not a setting")));
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_value_that_is_not_utf8_is_refused_by_name() {
+        use std::os::unix::ffi::OsStringExt;
+        let given = command().get_matches_from(["fanfare"]);
+        let env = [("FANFARE_LOG".into(), OsString::from_vec(b"\xff".into()))];
+        let error = flags(&command(), &given, env).unwrap_err();
+        assert_eq!(error.to_string(), "FANFARE_LOG=\u{fffd}: not UTF-8");
+    }
+
+    #[test]
+    fn a_flag_leads_to_its_variable() {
+        for (flag, variable) in [
+            ("--retry-min <DURATION>", "FANFARE_RETRY_MIN"),
+            ("--allow-anonymous-publish[=<BOOL>]", "FANFARE_ALLOW_ANONYMOUS_PUBLISH"),
+            ("--log", "FANFARE_LOG"),
+        ] {
+            assert_eq!(variable_of_flag(flag), variable);
+        }
+    }
+}

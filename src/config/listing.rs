@@ -1,0 +1,151 @@
+//! The settings as text: for the log at start, and for help.
+//!
+//! Every value leaves through [`Config::settings`], which is the place to mask one that is secret.
+
+use std::fmt;
+
+use clap::{Arg, Command};
+
+use super::Config;
+use super::environment::variable;
+use super::units::{bytes_text, count_text, duration_text};
+
+/// One setting of a [`Config`], as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// The field's name, such as `heartbeat`.
+    pub name: &'static str,
+    /// The value as it could be given to the program, such as `30s`.
+    pub value: String,
+    /// Whether the value is what the program uses when nothing is given.
+    pub is_default: bool,
+}
+
+impl Setting {
+    /// The name of the environment variable, such as `FANFARE_HEARTBEAT`.
+    pub fn variable(&self) -> String {
+        variable(self.name)
+    }
+}
+
+impl Config {
+    /// Every setting with its value, in the order of the fields.
+    pub fn settings(&self) -> Vec<Setting> {
+        let defaults = Self::default().texts();
+        let named = self.texts().into_iter().zip(defaults);
+        named
+            .map(|((name, value), (_, default))| Setting { name, is_default: value == default, value })
+            .collect()
+    }
+
+    fn texts(&self) -> Vec<(&'static str, String)> {
+        let count = |count: usize| count_text(count as u64);
+        let bytes = |bytes: usize| bytes_text(bytes as u64);
+        vec![
+            ("addr", self.addr.to_string()),
+            ("allow_anonymous_publish", self.allow_anonymous_publish.to_string()),
+            ("shards", count(self.shards)),
+            ("backlog", count_text(self.backlog.into())),
+            ("connections_max", self.connections_max.map_or("auto".into(), count)),
+            ("head_timeout", duration_text(self.head_timeout)),
+            ("body_timeout", duration_text(self.body_timeout)),
+            ("event_bytes_max", bytes(self.event_bytes_max)),
+            ("event_topics_max", count(self.event_topics_max)),
+            ("topic_bytes_max", bytes(self.topic_bytes_max)),
+            ("ingest_events", count(self.ingest_events)),
+            ("ingest_bytes", bytes_text(self.ingest_bytes)),
+            ("turn_events", count(self.turn_events)),
+            ("turn_bytes", bytes(self.turn_bytes)),
+            ("streams_max", count(self.streams_max)),
+            ("selectors_max", count(self.selectors_max)),
+            ("topics_max", count(self.topics_max)),
+            ("busy_answer", self.busy_answer.to_string()),
+            ("cors_origins", self.cors_origins.to_string()),
+            ("retry_min", duration_text(self.retry_min)),
+            ("retry_max", duration_text(self.retry_max)),
+            ("heartbeat", duration_text(self.heartbeat)),
+            ("write_timeout", duration_text(self.write_timeout)),
+            ("send_buffer_bytes", bytes(self.send_buffer_bytes)),
+            ("window", count(self.window)),
+            ("window_bytes", bytes_text(self.window_bytes)),
+            ("wake_batch", count(self.wake_batch)),
+            ("history_events", count(self.history_events)),
+            ("history_age", duration_text(self.history_age)),
+            ("history_bytes", bytes_text(self.history_bytes)),
+            ("drain", duration_text(self.drain)),
+            ("log", self.log.clone()),
+        ]
+    }
+}
+
+/// Every setting on a line of its own, as the environment would carry it: `FANFARE_HEARTBEAT=30s`.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.settings().iter().try_for_each(|setting| writeln!(f, "{}={}", setting.variable(), setting.value))
+    }
+}
+
+/// The arguments that are settings: all but `--help` and `--version`.
+pub(super) fn settings_of(command: &Command) -> impl Iterator<Item = &Arg> {
+    command.get_arguments().filter(|arg| !arg.get_default_values().is_empty())
+}
+
+/// What is shown for a default of no text at all.
+const EMPTY: &str = "empty";
+
+/// The default of a setting, as it is shown.
+pub(super) fn default_text(arg: &Arg) -> String {
+    let text: String = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    if text.is_empty() { EMPTY.into() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::bare_command;
+
+    #[test]
+    fn every_setting_is_listed_in_order_under_its_name() {
+        let command = bare_command();
+        let ids: Vec<_> = settings_of(&command).map(|arg| arg.get_id().as_str()).collect();
+        let names: Vec<_> = Config::default().settings().iter().map(|setting| setting.name).collect();
+        assert_eq!(names, ids);
+        assert_eq!(ids.len(), 32);
+    }
+
+    #[test]
+    fn defaults_are_listed_as_they_are_documented() {
+        let command = bare_command();
+        for (setting, arg) in Config::default().settings().iter().zip(settings_of(&command)) {
+            let documented = match default_text(arg) {
+                default if default == EMPTY => String::new(),
+                default if setting.name == "shards" && default == "auto" => setting.value.clone(),
+                default => default,
+            };
+            assert_eq!(setting.value, documented, "{}", setting.name);
+            assert!(setting.is_default, "{}", setting.name);
+        }
+    }
+
+    #[test]
+    fn what_differs_from_the_default_is_known() {
+        let config = Config { window: 2048, log: "debug".into(), ..Config::default() };
+        let changed: Vec<_> = config.settings().into_iter().filter(|setting| !setting.is_default).collect();
+        let setting = |name, value: &str| Setting { name, value: value.into(), is_default: false };
+        assert_eq!(changed, [setting("window", "2048"), setting("log", "debug")]);
+        assert_eq!(changed[0].variable(), "FANFARE_WINDOW");
+    }
+
+    #[test]
+    fn a_printed_config_is_read_back_as_the_same() {
+        let args = ["--addr=[::1]:0", "--allow-anonymous-publish", "--shards=3", "--connections-max=70000"];
+        let more =
+            ["--heartbeat=1.5s", "--window-bytes=4MB", "--cors-origins=https://a.example,http://b.example:1"];
+        let args = args.into_iter().chain(more).chain(["--busy-answer=503", "--log=info,fanfare=debug"]);
+        let config = Config::from_sources(args, [("FANFARE_TOPICS_MAX", "65536")]).unwrap();
+        let printed = config.to_string();
+        let env: Vec<_> = printed.lines().map(|line| line.split_once('=').unwrap()).collect();
+        assert!(env.contains(&("FANFARE_TOPICS_MAX", "65_536")), "{env:?}");
+        assert_eq!(Config::from_sources([""; 0], env).unwrap(), config);
+    }
+}

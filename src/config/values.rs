@@ -1,0 +1,199 @@
+//! Parsers of the settings that are neither counts nor units: the address, switches, words and the log filter.
+//!
+//! All pure. A refusal says what would be right; who called adds the name of the setting and the value.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+
+use tracing_subscriber::filter::{EnvFilter, LevelFilter};
+
+use super::units::count;
+
+/// Most shards a node may have; each is a thread.
+pub(super) const SHARDS_MAX: u64 = 1024;
+
+/// How an `EventSource` that can't be served now is told to come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BusyAnswer {
+    /// `200`, a jittered `retry:`, `event: busy`, and the end of the stream: a browser gives up for good on anything
+    /// but `200`.
+    Stream,
+    /// `503` with `Retry-After`.
+    Status503,
+}
+
+impl BusyAnswer {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "stream" => Ok(Self::Stream),
+            "503" => Ok(Self::Status503),
+            _ => Err("neither of the two answers; write stream or 503".into()),
+        }
+    }
+}
+
+/// The setting's text, as it is read.
+impl fmt::Display for BusyAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Stream => "stream",
+            Self::Status503 => "503",
+        })
+    }
+}
+
+/// An address and port; the name `localhost` is 127.0.0.1, and no other name is looked up.
+pub(super) fn addr(text: &str) -> Result<SocketAddr, String> {
+    let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
+    match local {
+        Some(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        None => text.parse().map_err(|_| {
+            "not an IP address with a port; write one such as 127.0.0.1:8080, 0.0.0.0:8080, [::]:8080 or localhost:8080"
+                .into()
+        }),
+    }
+}
+
+/// A switch.
+pub(super) fn switch(text: &str) -> Result<bool, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "yes" | "1" => Ok(true),
+        "false" | "no" | "0" => Ok(false),
+        _ => Err("neither on nor off; write true or false (yes and no, 1 and 0 do as well)".into()),
+    }
+}
+
+/// A number of shards; `auto` is one for each core this process may run on.
+pub(super) fn shards(text: &str) -> Result<usize, String> {
+    if text == "auto" {
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        return Ok(cores.min(SHARDS_MAX as usize));
+    }
+    count(1..=SHARDS_MAX)(text).map_err(|error| error + ", or auto for one on each core")
+}
+
+/// A number of connections; `auto` is none of its own.
+pub(super) fn connections_max(text: &str) -> Result<Option<usize>, String> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    count(1..=super::settings::COUNT_MAX)(text)
+        .map(Some)
+        .map_err(|error| error + ", or auto to follow FANFARE_STREAMS_MAX")
+}
+
+/// Filter directives of tracing-subscriber, kept as text without blanks around commas.
+///
+/// A bare word that isn't a level is refused, although the filter would take it for a target: `FANFARE_LOG=inof` would
+/// otherwise silence everything.
+pub(super) fn log(text: &str) -> Result<String, String> {
+    let right = "write a level (off, error, warn, info, debug, trace), or levels by target such as \
+                 info,fanfare::shard=debug";
+    // The filter itself stumbles over blanks after a comma.
+    let parts: Vec<_> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
+    if parts.is_empty() {
+        return Err(format!("no log filter given; {right}"));
+    }
+    let is_word = |part: &str| part.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | ':' | '-'));
+    if let Some(word) = parts.iter().find(|part| is_word(part) && part.parse::<LevelFilter>().is_err()) {
+        return Err(format!("`{word}` isn't a level; {right}"));
+    }
+    let text = parts.join(",");
+    match EnvFilter::builder().parse(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(format!("{error}; {right}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_an_ip_address_or_localhost_with_a_port() {
+        for (text, expected) in [
+            ("127.0.0.1:8080", "127.0.0.1:8080"),
+            ("0.0.0.0:0", "0.0.0.0:0"),
+            ("[::1]:80", "[::1]:80"),
+            ("localhost:8080", "127.0.0.1:8080"),
+            ("localhost:0", "127.0.0.1:0"),
+        ] {
+            assert_eq!(addr(text), Ok(expected.parse().unwrap()), "{text}");
+        }
+        for text in
+            ["", "8080", ":8080", "127.0.0.1", "localhost", "localhost:", "localhost:99999", "a.example:80"]
+        {
+            assert!(addr(text).unwrap_err().starts_with("not an IP address with a port; write"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_switch_is_on_or_off() {
+        for (text, on) in [
+            ("true", true),
+            ("TRUE", true),
+            ("yes", true),
+            ("1", true),
+            ("false", false),
+            ("no", false),
+            ("0", false),
+        ] {
+            assert_eq!(switch(text), Ok(on), "{text}");
+        }
+        for text in ["", "on", "2", "maybe"] {
+            assert!(
+                switch(text).unwrap_err().starts_with("neither on nor off; write true or false"),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn automatic_shards_are_within_the_bound() {
+        assert!((1..=SHARDS_MAX as usize).contains(&shards("auto").unwrap()));
+        assert_eq!(shards("3"), Ok(3));
+        assert_eq!(shards("0"), Err("too low; 1 to 1024 is allowed, or auto for one on each core".into()));
+        assert!(
+            shards("all").unwrap_err().ends_with("such as 1024 or 1_000_000, or auto for one on each core")
+        );
+    }
+
+    #[test]
+    fn automatic_connections_have_no_number_of_their_own() {
+        assert_eq!(connections_max("auto"), Ok(None));
+        assert_eq!(connections_max("10"), Ok(Some(10)));
+        assert!(connections_max("0").unwrap_err().ends_with(", or auto to follow FANFARE_STREAMS_MAX"));
+    }
+
+    #[test]
+    fn a_busy_answer_is_one_of_two() {
+        for answer in [BusyAnswer::Stream, BusyAnswer::Status503] {
+            assert_eq!(BusyAnswer::parse(&answer.to_string()), Ok(answer));
+        }
+        for text in ["", "200", "Stream"] {
+            assert!(BusyAnswer::parse(text).unwrap_err().ends_with("write stream or 503"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_log_filter_is_levels_and_targets() {
+        for text in
+            ["info", "WARN", "off", "info,fanfare::shard=debug", "fanfare=trace", "fanfare[span{a=1}]=debug"]
+        {
+            assert_eq!(log(text), Ok(text.into()), "{text}");
+        }
+        assert_eq!(log(" info, fanfare=debug,"), Ok("info,fanfare=debug".into()));
+        for (text, what) in [
+            ("", "no log filter given; write a level"),
+            (" , ", "no log filter given"),
+            ("inof", "`inof` isn't a level; write a level (off, error, warn, info, debug, trace)"),
+            ("info,fanfare", "`fanfare` isn't a level"),
+            ("fanfare=loud", "error parsing level filter"),
+            ("[span{a,b}]=debug", "invalid filter directive; write a level"),
+        ] {
+            let error = log(text).unwrap_err();
+            assert!(error.starts_with(what), "{text}: {error}");
+        }
+    }
+}
