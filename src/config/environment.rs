@@ -40,6 +40,9 @@ pub(super) fn flags(
     for (name, value) in env {
         let setting = settings_of(command).find(|arg| *name == *variable(arg.get_id().as_str()));
         let Some(setting) = setting else {
+            if is_service_link(&name, &value) {
+                continue;
+            }
             return Err(unknown(command, &name));
         };
         if given.value_source(setting.get_id().as_str()) == Some(ValueSource::CommandLine) {
@@ -52,6 +55,24 @@ pub(super) fn flags(
         flags.push(format!("--{flag}={value}").into());
     }
     Ok(flags)
+}
+
+/// Whether Kubernetes put this variable there: it tells every container of a Service named `fanfare`, or `fanfare-…`,
+/// in these forms, and a node must start beside its own Service.
+fn is_service_link(name: &OsStr, value: &OsStr) -> bool {
+    let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else {
+        return false;
+    };
+    let is_port_of_protocol = |tail: &str| {
+        let mut parts = tail.split('_');
+        let port = parts.next().is_some_and(|port| port.parse::<u16>().is_ok());
+        port && parts.next().is_some_and(|protocol| matches!(protocol, "TCP" | "UDP" | "SCTP"))
+    };
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || (name.ends_with("_PORT") && value.contains("://"))
+        || name.match_indices("_PORT_").any(|(at, port)| is_port_of_protocol(&name[at + port.len()..]))
 }
 
 fn unknown(command: &Command, name: &OsStr) -> ConfigError {
@@ -103,6 +124,27 @@ mod tests {
         }
         for name in ["FANFARE_", "FANFARE_HELP", "FANFARE_VERSION", "FANFARE_PORT", "FANFARE_heartbeat"] {
             assert!(flags_of(&[(name, "1")]).unwrap_err().starts_with(&format!("{name} is not a setting")));
+        }
+    }
+
+    #[test]
+    fn the_variables_of_a_kubernetes_service_are_not_ours() {
+        for (name, value) in [
+            ("FANFARE_SERVICE_HOST", "10.0.0.1"),
+            ("FANFARE_SERVICE_PORT", "80"),
+            ("FANFARE_SERVICE_PORT_HTTP", "80"),
+            ("FANFARE_PORT", "tcp://10.0.0.1:80"),
+            ("FANFARE_PORT_80_TCP", "tcp://10.0.0.1:80"),
+            ("FANFARE_PORT_80_TCP_PROTO", "tcp"),
+            ("FANFARE_PORT_80_TCP_PORT", "80"),
+            ("FANFARE_PORT_80_UDP_ADDR", "10.0.0.1"),
+            ("FANFARE_ADMIN_SERVICE_HOST", "10.0.0.2"),
+            ("FANFARE_ADMIN_PORT_90_TCP_PORT", "90"),
+        ] {
+            assert_eq!(flags_of(&[(name, value)]), Ok(vec![]), "{name}");
+        }
+        for name in ["FANFARE_PORT", "FANFARE_PORT_HTTP", "FANFARE_PORT_80", "FANFARE_PORT_80_QUIC"] {
+            assert!(flags_of(&[(name, "80")]).is_err(), "{name}");
         }
     }
 
