@@ -1,4 +1,4 @@
-//! The settings as text: for the log at start, and for help.
+//! The settings as text: for the log at start, and for the README.
 //!
 //! Every value leaves through [`Config::settings`], which is the place to mask one that is secret.
 
@@ -6,9 +6,9 @@ use std::fmt;
 
 use clap::{Arg, Command};
 
-use super::Config;
 use super::environment::variable;
 use super::units::{bytes_text, count_text, duration_text};
+use super::{Config, bare_command};
 
 /// One setting of a [`Config`], as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +85,23 @@ impl fmt::Display for Config {
     }
 }
 
+/// The README's table of settings in Markdown: variable, flag, default, meaning.
+pub fn markdown_table() -> String {
+    let mut table = String::from("| variable | flag | default | meaning |\n|---|---|---|---|\n");
+    for arg in settings_of(&bare_command()) {
+        let id = arg.get_id().as_str();
+        let flag = arg.get_long().expect("every setting is a long flag");
+        let default = match default_text(arg) {
+            default if default == EMPTY => default,
+            default => format!("`{default}`"),
+        };
+        let meaning = arg.get_help().expect("every setting is explained").to_string();
+        let meaning = meaning.replace('|', "\\|").replace('*', "\\*");
+        table += &format!("| `{}` | `--{flag}` | {default} | {meaning} |\n", variable(id));
+    }
+    table
+}
+
 /// The arguments that are settings: all but `--help` and `--version`.
 pub(super) fn settings_of(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().filter(|arg| !arg.get_default_values().is_empty())
@@ -102,7 +119,6 @@ pub(super) fn default_text(arg: &Arg) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::bare_command;
 
     #[test]
     fn every_setting_is_listed_in_order_under_its_name() {
@@ -147,5 +163,26 @@ mod tests {
         let env: Vec<_> = printed.lines().map(|line| line.split_once('=').unwrap()).collect();
         assert!(env.contains(&("FANFARE_TOPICS_MAX", "65_536")), "{env:?}");
         assert_eq!(Config::from_sources([""; 0], env).unwrap(), config);
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each_setting() {
+        let table = markdown_table();
+        let rows: Vec<_> = table.lines().collect();
+        assert_eq!(rows[0], "| variable | flag | default | meaning |");
+        assert_eq!(rows[1], "|---|---|---|---|");
+        let settings = Config::default().settings();
+        assert_eq!(rows.len(), settings.len() + 2);
+        for (row, setting) in rows[2..].iter().zip(settings) {
+            let start = format!("| `{}` | `--{}` | ", setting.variable(), setting.name.replace('_', "-"));
+            assert!(row.starts_with(&start), "{row}");
+            assert_eq!(row.matches('|').count(), 5, "{row}");
+        }
+        let heartbeat = "| `FANFARE_HEARTBEAT` | `--heartbeat` | `30s` | Time after which an idle stream is sent a comment |";
+        assert!(rows.contains(&heartbeat), "{table}");
+        assert!(
+            table.contains("| `FANFARE_CORS_ORIGINS` | `--cors-origins` | empty | Other origins"),
+            "{table}"
+        );
     }
 }

@@ -23,7 +23,7 @@ use units::{bytes_text, duration_text};
 
 pub use cors::CorsOrigins;
 pub use error::ConfigError;
-pub use listing::Setting;
+pub use listing::{Setting, markdown_table};
 pub use settings::Config;
 pub use values::BusyAnswer;
 
