@@ -43,7 +43,7 @@ impl CorsOrigins {
     }
 }
 
-/// The setting's text, as [`CorsOrigins::parse`] reads it.
+/// The setting's text, as it is read.
 impl fmt::Display for CorsOrigins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
