@@ -7,3 +7,4 @@ pub mod ring;
 mod sync;
 pub mod http;
 pub mod ingest;
+pub mod log;

@@ -1,0 +1,158 @@
+//! Replay: kept events in bounded slices.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::kept::Kept;
+use super::{History, chosen};
+use crate::event::{Selector, Seq, Topic};
+
+/// How far a stream's replay has come.
+///
+/// Between two slices events can be dropped. Losing one that lies after [`Self::seq`] is a gap, unless the
+/// stream was told already, or had no claim to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replay {
+    seq: Seq,
+    /// A loss at or below this seq was announced.
+    told: Seq,
+    /// [`History::losses`] when the replay began, if losses from before that are none to this stream.
+    losses: u64,
+}
+
+impl Replay {
+    /// Everything after `seq`, or a gap.
+    pub fn after(seq: Seq) -> Self {
+        Self { seq, told: Seq(0), losses: 0 }
+    }
+
+    /// What is left after `seq`; a reset has announced losses through `told`.
+    pub(super) fn after_reset(seq: Seq, told: Seq) -> Self {
+        Self { told, ..Self::after(seq) }
+    }
+
+    /// Everything kept now, or a gap.
+    pub(super) fn earliest(losses: u64) -> Self {
+        Self { losses, ..Self::after(Seq(0)) }
+    }
+
+    /// Everything up to here that is kept and asked for has been read.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+}
+
+/// Bounds of one slice. At least one event is read, whatever they say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Most {
+    /// Events.
+    pub events: usize,
+    /// Bytes of wire form.
+    pub bytes: usize,
+}
+
+/// What a read has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slice {
+    /// Where the next slice starts.
+    pub next: Replay,
+    /// Whether a bound ended the slice. If not, everything up to [`History::last_seq`] has been read.
+    pub more: bool,
+}
+
+/// Something that was to be replayed has been dropped meanwhile: the stream has lagged out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at least {missed_at_least} events were dropped before they were replayed")]
+pub struct Gap {
+    /// How many events, at least one. For `*` those before the next one left; topics don't count what they lose.
+    pub missed_at_least: u64,
+}
+
+impl History {
+    /// Appends the next events that match any of the selectors to `out`, in seq order, each once. After a gap, nothing.
+    ///
+    /// Work: the events read, and for several topics their number, each with a search of its queue.
+    pub fn read(
+        &self,
+        selectors: &[Selector],
+        replay: Replay,
+        most: Most,
+        out: &mut Vec<(Seq, Bytes)>,
+    ) -> Result<Slice, Gap> {
+        self.check(selectors, replay)?;
+        let mut taking = Taking { most, events: 0, bytes: 0, last: replay.seq, out };
+        let more = match (selectors, chosen(selectors)) {
+            (_, None) => taking.all(self.order.after(replay.seq)),
+            ([Selector::Topic(topic)], _) => taking.all(self.topics.after(topic, replay.seq)),
+            (_, Some(topics)) => self.merge(topics, &mut taking),
+        };
+        let seq = if more { taking.last } else { self.last_seq };
+        Ok(Slice { next: Replay { seq, ..replay }, more })
+    }
+
+    fn check(&self, selectors: &[Selector], replay: Replay) -> Result<(), Gap> {
+        let known = replay.seq.max(replay.told);
+        if self.dropped_through(selectors) <= known || self.losses(selectors) == replay.losses {
+            return Ok(());
+        }
+        let mut missed_at_least = 1;
+        // Every seq is an event of `*`: none is left before the first, and this stream was to have them all unless it
+        // began with what was left of the earliest.
+        if chosen(selectors).is_none() && replay.losses == 0 {
+            let first = self.first_after(selectors, known).unwrap_or(self.next_seq());
+            missed_at_least = missed_at_least.max(first.0 - known.0 - 1);
+        }
+        Err(Gap { missed_at_least })
+    }
+
+    /// Reads several topics as one. An event in two of them comes up twice in a row and is taken once.
+    fn merge<'a>(&self, topics: impl Iterator<Item = &'a Topic>, taking: &mut Taking<'_>) -> bool {
+        let after = taking.last;
+        let mut queues: Vec<_> = topics.map(|topic| self.topics.after(topic, after)).collect();
+        let mut heads = BinaryHeap::with_capacity(queues.len());
+        let head = |kept: &Arc<Kept>, queue| Reverse((kept.seq, queue));
+        let mut fronts: Vec<_> = queues.iter_mut().map(Iterator::next).collect();
+        heads.extend(
+            fronts.iter().enumerate().filter_map(|(queue, front)| front.map(|kept| head(kept, queue))),
+        );
+        while let Some(Reverse((seq, queue))) = heads.pop() {
+            let kept = fronts[queue].expect("a queue with a head has a front");
+            if seq > taking.last && !taking.take(kept) {
+                return true;
+            }
+            fronts[queue] = queues[queue].next();
+            heads.extend(fronts[queue].map(|kept| head(kept, queue)));
+        }
+        false
+    }
+}
+
+/// A slice in the making.
+struct Taking<'a> {
+    most: Most,
+    events: usize,
+    bytes: usize,
+    last: Seq,
+    out: &'a mut Vec<(Seq, Bytes)>,
+}
+
+impl Taking<'_> {
+    /// Takes events until a bound says no; then true.
+    fn all<'a>(&mut self, mut events: impl Iterator<Item = &'a Arc<Kept>>) -> bool {
+        events.any(|kept| !self.take(kept))
+    }
+
+    /// Takes an event, unless that would pass a bound.
+    fn take(&mut self, kept: &Kept) -> bool {
+        let bytes = self.bytes.saturating_add(kept.wire.len());
+        if self.events > 0 && (self.events >= self.most.events || bytes > self.most.bytes) {
+            return false;
+        }
+        self.out.push((kept.seq, kept.wire.clone()));
+        (self.events, self.bytes, self.last) = (self.events + 1, bytes, kept.seq);
+        true
+    }
+}
