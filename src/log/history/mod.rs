@@ -24,6 +24,10 @@ mod resume;
 mod topics;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
+mod property;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
