@@ -1,6 +1,101 @@
-//! The `fanfare` binary.
+//! The `fanfare` binary: settings, logs, a node, and a way out.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use fanfare::config::Config;
+use fanfare::node::Node;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+/// A setting or an address that can't be used.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let config = match Config::load() {
+        Ok(config) => config,
+        Err(error) => return error.report(),
+    };
+    start_logging(&config);
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = runtime.map_err(|error| format!("can't start a runtime: {error}"));
+    match outcome.and_then(|runtime| runtime.block_on(serve(config))) {
+        Ok(code) => code,
+        Err(line) => {
+            eprintln!("fanfare: {line}");
+            ExitCode::from(EXIT_USAGE)
+        }
+    }
+}
+
+/// Runs the node until a signal; then drains it, unless a second signal comes first.
+async fn serve(config: Config) -> Result<ExitCode, String> {
+    // Before the node can be connected to: whoever sees it listening may send it a signal.
+    let mut signals = Signals::new().map_err(|error| format!("can't listen for signals: {error}"))?;
+    say_settings(&config);
+    let node = Node::start(config).map_err(|error| error.to_string())?;
+    say_limits(&node);
+    tracing::info!("listening on http://{}", node.addr());
+    let name = signals.next().await;
+    tracing::info!("{name}: draining; a second signal ends at once");
+    let drained = tokio::task::spawn_blocking(move || node.drain());
+    tokio::select! {
+        _ = drained => {
+            tracing::info!("drained");
+            Ok(ExitCode::SUCCESS)
+        }
+        name = signals.next() => {
+            tracing::warn!("{name}: ending at once");
+            std::process::exit(1);
+        }
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+fn start_logging(config: &Config) {
+    let filter = EnvFilter::new(&config.log);
+    let ansi = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+}
+
+/// Every connection is a descriptor; the soft limit is for programs that use `select`.
+fn raise_descriptor_limit() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "could not raise the descriptor limit");
+    }
+}
+
+fn say_settings(config: &Config) {
+    for setting in config.settings().iter().filter(|setting| !setting.is_default) {
+        tracing::info!("{}={}", setting.variable(), setting.value);
+    }
+}
+
+fn say_limits(node: &Node) {
+    let core = node.core();
+    let (streams, wanted) = (core.streams.max(), core.config.streams_max);
+    if streams < wanted {
+        tracing::info!(streams, wanted, "descriptors allow fewer streams than FANFARE_STREAMS_MAX");
+    }
+}

@@ -10,7 +10,9 @@ use hyper::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE, ALLOW, HOST, HeaderMap, HeaderValue, VARY,
 };
-use hyper::{Request, Response, StatusCode};
+use hyper::{Response, StatusCode, Uri};
+
+use crate::config::CorsOrigins;
 
 /// What `/events` takes, and what a preflight allows.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
@@ -23,36 +25,20 @@ const REQUEST_HEADERS: HeaderValue =
 /// A day, seconds. Browsers cap it themselves (Chromium at two hours).
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
-/// Which other origins are let in.
-#[derive(Clone, Copy)]
-pub enum Origins<'a> {
-    /// None: only pages of the node's own origin.
-    None,
-    /// All of them, without credentials.
-    Any,
-    /// Those it says yes to, with credentials. Never asked about `null`.
-    List(&'a dyn Fn(&str) -> bool),
-}
-
-impl Origins<'_> {
-    /// `null` is every sandboxed frame and local file, so no list can name it.
-    fn allow(self, origin: &HeaderValue) -> bool {
-        match self {
-            Self::None => false,
-            Self::Any => true,
-            Self::List(allows) => origin.to_str().is_ok_and(|origin| origin != "null" && allows(origin)),
-        }
-    }
+/// `null` is every sandboxed frame and local file, so no list can name it.
+fn lets_in(origins: &CorsOrigins, origin: &HeaderValue) -> bool {
+    let listed = |origin: &str| origin != "null" && origins.allows(origin);
+    *origins == CorsOrigins::Any || origin.to_str().is_ok_and(listed)
 }
 
 /// Adds to a response what lets the page that asked read it. Refusals want it too: without, a page can't see why.
-pub fn apply(headers: &mut HeaderMap, origin: Option<&HeaderValue>, origins: Origins<'_>) {
-    if matches!(origins, Origins::List(_)) {
+pub fn apply(headers: &mut HeaderMap, origin: Option<&HeaderValue>, origins: &CorsOrigins) {
+    if matches!(origins, CorsOrigins::List(_)) {
         // Also without an `Origin`: a cache must not hand this answer to a page of another one.
         headers.append(VARY, HeaderValue::from_static("Origin"));
     }
-    let Some(origin) = origin.filter(|origin| origins.allow(origin)) else { return };
-    if matches!(origins, Origins::Any) {
+    let Some(origin) = origin.filter(|origin| lets_in(origins, origin)) else { return };
+    if *origins == CorsOrigins::Any {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     } else {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
@@ -61,7 +47,7 @@ pub fn apply(headers: &mut HeaderMap, origin: Option<&HeaderValue>, origins: Ori
 }
 
 /// The answer to `OPTIONS /events`: 204, and to a page that is let in, what it may send.
-pub fn preflight(origin: Option<&HeaderValue>, origins: Origins<'_>) -> Response<Full<Bytes>> {
+pub fn preflight(origin: Option<&HeaderValue>, origins: &CorsOrigins) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
@@ -79,19 +65,19 @@ pub fn preflight(origin: Option<&HeaderValue>, origins: Origins<'_>) -> Response
 /// is let in. `host` is what the request was sent to ([`requested_host`]).
 ///
 /// The scheme is not compared: behind a proxy that ends TLS the node doesn't know its own.
-pub fn publish_allowed(origin: Option<&HeaderValue>, host: Option<&str>, origins: Origins<'_>) -> bool {
+pub fn publish_allowed(origin: Option<&HeaderValue>, host: Option<&str>, origins: &CorsOrigins) -> bool {
     let Some(origin) = origin else { return true };
     let own = match (origin.to_str(), host) {
         (Ok(origin), Some(host)) => is_origin_of(origin, host),
         _ => false,
     };
-    own || origins.allow(origin)
+    own || lets_in(origins, origin)
 }
 
 /// The authority a request was sent to: `:authority` or an absolute target, which override `Host` (RFC 9112 §3.2.2).
-pub fn requested_host<B>(request: &Request<B>) -> Option<&str> {
-    let authority = request.uri().authority().map(|authority| authority.as_str());
-    authority.or_else(|| request.headers().get(HOST)?.to_str().ok())
+pub fn requested_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+    let authority = uri.authority().map(|authority| authority.as_str());
+    authority.or_else(|| headers.get(HOST)?.to_str().ok())
 }
 
 fn is_origin_of(origin: &str, host: &str) -> bool {
@@ -121,12 +107,12 @@ mod tests {
 
     const PAGE: &str = "https://app.example";
 
-    fn listed(origin: &str) -> bool {
-        // A list that names `null` must not let it in.
-        origin == PAGE || origin == "null"
+    /// A list that names `null` must not let it in.
+    fn listed() -> CorsOrigins {
+        CorsOrigins::List([PAGE.to_owned(), "null".to_owned()].into())
     }
 
-    fn applied(origin: Option<&str>, origins: Origins<'_>) -> Vec<(String, String)> {
+    fn applied(origin: Option<&str>, origins: &CorsOrigins) -> Vec<(String, String)> {
         let mut headers = HeaderMap::new();
         apply(&mut headers, origin.map(|o| HeaderValue::from_str(o).unwrap()).as_ref(), origins);
         headers.iter().map(|(n, v)| (n.to_string(), v.to_str().unwrap().to_owned())).collect()
@@ -139,9 +125,9 @@ mod tests {
     #[test]
     fn any_origin_is_a_star_without_credentials() {
         let star = pairs(&[("access-control-allow-origin", "*")]);
-        assert_eq!(applied(Some(PAGE), Origins::Any), star);
-        assert_eq!(applied(Some("null"), Origins::Any), star);
-        assert_eq!(applied(None, Origins::Any), []);
+        assert_eq!(applied(Some(PAGE), &CorsOrigins::Any), star);
+        assert_eq!(applied(Some("null"), &CorsOrigins::Any), star);
+        assert_eq!(applied(None, &CorsOrigins::Any), []);
     }
 
     #[test]
@@ -151,24 +137,24 @@ mod tests {
             ("access-control-allow-origin", PAGE),
             ("access-control-allow-credentials", "true"),
         ];
-        assert_eq!(applied(Some(PAGE), Origins::List(&listed)), pairs(&echoed));
+        assert_eq!(applied(Some(PAGE), &listed()), pairs(&echoed));
         for origin in [None, Some("https://evil.example"), Some("null"), Some("https://app.example.evil")] {
-            assert_eq!(applied(origin, Origins::List(&listed)), pairs(&echoed[..1]), "{origin:?}");
+            assert_eq!(applied(origin, &listed()), pairs(&echoed[..1]), "{origin:?}");
         }
-        assert_eq!(applied(Some(PAGE), Origins::None), []);
+        assert_eq!(applied(Some(PAGE), &CorsOrigins::None), []);
     }
 
     #[test]
     fn an_earlier_vary_is_kept() {
         let mut headers = HeaderMap::from_iter([(VARY, HeaderValue::from_static("Accept-Encoding"))]);
-        apply(&mut headers, None, Origins::List(&listed));
+        apply(&mut headers, None, &listed());
         assert_eq!(headers.get_all(VARY).iter().collect::<Vec<_>>(), ["Accept-Encoding", "Origin"]);
     }
 
     #[test]
     fn a_preflight_tells_a_page_that_is_let_in_what_it_may_send() {
         let origin = HeaderValue::from_static(PAGE);
-        let response = preflight(Some(&origin), Origins::List(&listed));
+        let response = preflight(Some(&origin), &listed());
         assert_eq!(response.status(), StatusCode::NO_CONTENT);
         let headers = response.headers();
         assert_eq!(headers[ACCESS_CONTROL_ALLOW_ORIGIN], PAGE);
@@ -183,7 +169,7 @@ mod tests {
     #[test]
     fn a_preflight_tells_others_only_which_methods_there_are() {
         let origin = HeaderValue::from_static("https://evil.example");
-        for (origin, origins) in [(Some(&origin), Origins::None), (None, Origins::Any)] {
+        for (origin, origins) in [(Some(&origin), &CorsOrigins::None), (None, &CorsOrigins::Any)] {
             let response = preflight(origin, origins);
             assert_eq!(response.status(), StatusCode::NO_CONTENT);
             assert_eq!(response.headers().keys().collect::<Vec<_>>(), [ALLOW]);
@@ -192,7 +178,7 @@ mod tests {
 
     #[test]
     fn a_page_publishes_only_to_its_own_origin_or_where_it_is_let_in() {
-        let allowed = |origin: &str, host, origins| {
+        let allowed = |origin: &str, host, origins: &CorsOrigins| {
             publish_allowed(Some(&HeaderValue::from_bytes(origin.as_bytes()).unwrap()), host, origins)
         };
         for (origin, host) in [
@@ -205,7 +191,7 @@ mod tests {
             ("http://[::1]", "[::1]:80"),
             ("http://[::1]:3000", "[::1]:3000"),
         ] {
-            assert!(allowed(origin, Some(host), Origins::None), "{origin} {host}");
+            assert!(allowed(origin, Some(host), &CorsOrigins::None), "{origin} {host}");
         }
         for (origin, host) in [
             ("http://evil.example", "localhost:3000"),
@@ -220,21 +206,22 @@ mod tests {
             ("", ""),
             ("http://é", "é"),
         ] {
-            assert!(!allowed(origin, Some(host), Origins::None), "{origin} {host}");
-            assert!(!allowed(origin, Some(host), Origins::List(&listed)), "{origin} {host}");
-            assert!(allowed(origin, Some(host), Origins::Any), "{origin} {host}");
+            assert!(!allowed(origin, Some(host), &CorsOrigins::None), "{origin} {host}");
+            assert!(!allowed(origin, Some(host), &listed()), "{origin} {host}");
+            assert!(allowed(origin, Some(host), &CorsOrigins::Any), "{origin} {host}");
         }
-        assert!(allowed(PAGE, Some("push.example"), Origins::List(&listed)));
-        assert!(!allowed("http://localhost", None, Origins::None));
-        assert!(publish_allowed(None, Some("localhost"), Origins::None));
-        assert!(publish_allowed(None, None, Origins::None));
+        assert!(allowed(PAGE, Some("push.example"), &listed()));
+        assert!(!allowed("http://localhost", None, &CorsOrigins::None));
+        assert!(publish_allowed(None, Some("localhost"), &CorsOrigins::None));
+        assert!(publish_allowed(None, None, &CorsOrigins::None));
     }
 
     #[test]
     fn an_absolute_target_overrides_the_host_header() {
-        let request = |uri| Request::builder().uri(uri).header(HOST, "b:2").body(()).unwrap();
-        assert_eq!(requested_host(&request("/events")), Some("b:2"));
-        assert_eq!(requested_host(&request("http://a:1/events")), Some("a:1"));
-        assert_eq!(requested_host(&Request::new(())), None);
+        let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("b:2"))]);
+        let (local, absolute) = ("/events".parse().unwrap(), "http://a:1/events".parse().unwrap());
+        assert_eq!(requested_host(&local, &headers), Some("b:2"));
+        assert_eq!(requested_host(&absolute, &headers), Some("a:1"));
+        assert_eq!(requested_host(&local, &HeaderMap::new()), None);
     }
 }

@@ -1,7 +1,7 @@
-//! What is HTTP about a request and its answer, without I/O: negotiation, queries, origins, refusals.
+//! What is HTTP about a request and its answer: routes, negotiation, queries, origins, refusals.
 //!
 //! Called once per request, on the thread of its connection; nothing here runs per event. Every loop is bounded by
-//! the size of the request's head, except over a form body, which is bounded by its own size.
+//! the size of the request's head, except over a body, which is bounded by its own size.
 
 #![forbid(unsafe_code)]
 
@@ -10,13 +10,17 @@ pub mod cors;
 mod excerpt;
 mod header;
 mod problem;
+mod publish;
 mod query;
+mod service;
+mod subscribe;
 mod urlencoded;
 
 pub use accept::{accepts_event_stream, prefers_event_stream};
 pub use excerpt::Excerpt;
 pub use problem::{Kind, Problem};
 pub use query::{SelectLimits, SubscribeError, SubscribeRequest, parse_subscribe};
+pub use service::{Answer, Body, Service};
 
 pub(crate) use header::{parameter, split_unquoted};
 pub(crate) use urlencoded::{NotUtf8, pairs};

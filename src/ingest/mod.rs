@@ -1,7 +1,8 @@
-//! Publishing: from the body of `POST /events` to a checked [`Publication`](crate::event::Publication).
+//! Publishing: from the body of `POST /events` to a checked [`Publication`](crate::event::Publication), and from there
+//! to the sequencer by way of a bounded [queue](Ingest).
 //!
-//! Called on the thread of the publisher's connection, with a body that is complete and no larger than its limit.
-//! Pure: no I/O, no clock, nothing shared.
+//! Parsing is called on the thread of the publisher's connection, with a body that is complete and no larger than its
+//! limit, and is pure: no I/O, no clock, nothing shared.
 
 #![forbid(unsafe_code)]
 
@@ -10,6 +11,8 @@ mod error;
 mod form;
 mod json;
 mod parse;
+mod queue;
 
 pub use error::{Place, PublishError};
 pub use parse::{Limits, parse};
+pub use queue::{Ingest, IngestFull, Permit, Submission};

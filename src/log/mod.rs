@@ -1,7 +1,82 @@
-//! The log: the ordered record every delivered event comes out of (I2).
+//! The log: where an event gets its place, and where streams that were away find what they missed.
 //!
-//! [`history`] is what of it a node holds in memory, so that a stream can go on where its client left off.
+//! In memory, for now the only one. The sequencer is its one writer, once per turn; shards read it in bounded slices
+//! when streams are opened. The lock is for those two; no live event passes through it (I4).
 
 pub mod history;
 
-pub use history::History;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::event::{Incarnation, Position, Publication, Selector, Seq};
+use crate::ring::Turn;
+use history::{Encoded, Gap, History, Most, Replay, Resume, Retention, Slice, Stats};
+
+/// The node's log; see the module.
+pub struct Log {
+    history: RwLock<History>,
+    incarnation: Incarnation,
+}
+
+impl Log {
+    /// An empty log with a numbering of its own: what was in memory before is gone, and old ids are unknown.
+    pub fn in_memory(retention: Retention) -> Self {
+        let incarnation = Incarnation::from_bits(fastrand::u64(..));
+        Self { history: RwLock::new(History::new(retention, incarnation)), incarnation }
+    }
+
+    /// The numbering its ids belong to.
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
+    /// The seq of the next event. Sequencer only: it is the one who appends.
+    pub fn next_seq(&self) -> Seq {
+        self.read_lock().next_seq()
+    }
+
+    /// Keeps a turn's events, which from here on have their place. Sequencer only.
+    pub fn append<'a>(&self, turn: &Turn, events: impl Iterator<Item = &'a mut Publication>, now: Duration) {
+        let mut history = self.history.write().unwrap_or_else(PoisonError::into_inner);
+        for ((event, index), seq) in events.zip(0..).zip(turn.first().0..) {
+            let run = turn.run(index..index + 1);
+            // A lone event owns its buffer; one among others must not keep theirs alive.
+            let wire = if turn.len() == 1 { run } else { Bytes::copy_from_slice(&run) };
+            history.append(Seq(seq), Encoded { topics: &event.topics, id: event.id.take(), wire }, now);
+        }
+    }
+
+    /// Drops what is over age, `budget` events at most; true if there is more. Sequencer only.
+    pub fn expire(&self, now: Duration, budget: usize) -> bool {
+        self.history.write().unwrap_or_else(PoisonError::into_inner).expire(now, budget)
+    }
+
+    /// Where a stream starts that asks for `position`.
+    pub fn resume(&self, position: &Position, selectors: &[Selector]) -> Resume {
+        self.read_lock().resume(position, selectors)
+    }
+
+    /// The next slice of a replay.
+    pub fn read(
+        &self,
+        selectors: &[Selector],
+        replay: Replay,
+        most: Most,
+    ) -> Result<(Vec<(Seq, Bytes)>, Slice), Gap> {
+        let mut events = Vec::new();
+        let slice = self.read_lock().read(selectors, replay, most, &mut events)?;
+        Ok((events, slice))
+    }
+
+    /// What is kept.
+    pub fn stats(&self) -> Stats {
+        self.read_lock().stats()
+    }
+
+    /// A panic of the sequencer ends publishing, not the streams: what was kept before is still in order.
+    fn read_lock(&self) -> RwLockReadGuard<'_, History> {
+        self.history.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -91,19 +91,26 @@ impl Picks {
         }
     }
 
-    /// The first neighbours at or over index `from`, all under index `below`.
-    fn run_from(&self, from: u32, below: u32) -> Option<Range<u32>> {
+    /// The first neighbours at or over index `from`.
+    fn run_from(&self, from: u32) -> Option<Range<u32>> {
         match self {
             Self::Run(run) => {
-                let run = run.start.max(from)..run.end.min(below);
-                (run.start < run.end).then_some(run)
+                let start = run.start.max(from);
+                (start < run.end).then_some(start..run.end)
             }
             Self::List(list) => {
                 let list = &list[list.partition_point(|&index| index < from)..];
-                let start = *list.first().filter(|&&index| index < below)?;
-                let same = list.iter().zip(start..below).take_while(|(index, next)| *index == next).count();
+                let start = *list.first()?;
+                let same = list.iter().zip(start..).take_while(|(index, next)| *index == next).count();
                 Some(start..start + same as u32)
             }
+        }
+    }
+
+    fn last(&self) -> u32 {
+        match self {
+            Self::Run(run) => run.end - 1,
+            Self::List(list) => list[list.len() - 1],
         }
     }
 }
@@ -119,13 +126,16 @@ pub struct Epoch {
     picks: Picks,
 }
 
-/// Neighbouring events of an epoch.
+/// Neighbouring events of an epoch: their seqs follow one another without a gap, so whoever merges rings never has to
+/// look inside a run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Run {
     /// Their chunks.
     pub bytes: Bytes,
     /// The seq of the last of them.
     pub last: Seq,
+    /// Whether the epoch has nothing after them.
+    pub ends_epoch: bool,
 }
 
 impl Epoch {
@@ -145,15 +155,15 @@ impl Epoch {
 
     /// The seq of the first event over `last`.
     pub fn next_after(&self, last: Seq) -> Option<Seq> {
-        let run = self.picks.run_from(self.turn.index_after(last), u32::MAX)?;
+        let run = self.picks.run_from(self.turn.index_after(last))?;
         Some(self.turn.seq(run.start))
     }
 
-    /// The next neighbouring events with `last` < seq < `below`.
-    pub fn run_after(&self, last: Seq, below: Seq) -> Option<Run> {
-        let below = self.turn.index_after(Seq(below.0 - 1));
-        let run = self.picks.run_from(self.turn.index_after(last), below)?;
-        Some(Run { last: self.turn.seq(run.end - 1), bytes: self.turn.run(run) })
+    /// The next neighbouring events over `last`.
+    pub fn run_after(&self, last: Seq) -> Option<Run> {
+        let run = self.picks.run_from(self.turn.index_after(last))?;
+        let ends_epoch = run.end - 1 == self.picks.last();
+        Some(Run { last: self.turn.seq(run.end - 1), bytes: self.turn.run(run), ends_epoch })
     }
 }
 
@@ -171,9 +181,11 @@ mod tests {
     #[test]
     fn neighbours_come_out_as_one_run() {
         let epoch = Epoch::new(0, 0, letters(10, 4), Picks::of(&[1, 2, 3]));
-        assert_eq!(epoch.run_after(Seq(0), Seq(u64::MAX)), Some(Run { bytes: "bcd".into(), last: Seq(13) }));
-        assert_eq!(epoch.run_after(Seq(11), Seq(13)), Some(Run { bytes: "c".into(), last: Seq(12) }));
-        assert_eq!(epoch.run_after(Seq(13), Seq(u64::MAX)), None);
+        let run =
+            |bytes: &'static str, ends_epoch| Some(Run { bytes: bytes.into(), last: Seq(13), ends_epoch });
+        assert_eq!(epoch.run_after(Seq(0)), run("bcd", true));
+        assert_eq!(epoch.run_after(Seq(11)), run("cd", true));
+        assert_eq!(epoch.run_after(Seq(13)), None);
         assert_eq!(epoch.next_after(Seq(0)), Some(Seq(11)));
         assert_eq!(epoch.counted(), 3);
     }
@@ -182,18 +194,19 @@ mod tests {
         #[test]
         fn runs_walk_exactly_the_picked_events(
             first in 1u64..1_000_000, picked in proptest::collection::btree_set(0u32..40, 1..40),
-            last in 0u64..60, below in 0u64..60,
+            last in 0u64..60,
         ) {
             let indices: Vec<u32> = picked.iter().copied().collect();
             let epoch = Epoch::new(0, 0, letters(first, 40), Picks::of(&indices));
-            let (mut last, below) = (Seq((first + last).saturating_sub(10)), Seq(first + below));
+            let mut last = Seq((first + last).saturating_sub(10));
             let expected: Vec<u8> = indices.iter()
-                .filter(|&&i| first + u64::from(i) > last.0 && first + u64::from(i) < below.0)
+                .filter(|&&i| first + u64::from(i) > last.0)
                 .map(|i| b'a' + (i % 26) as u8).collect();
             let mut seen = Vec::new();
-            while let Some(run) = epoch.run_after(last, below) {
-                prop_assert!(run.last > last);
+            while let Some(run) = epoch.run_after(last) {
+                prop_assert_eq!(epoch.next_after(last), Some(Seq(run.last.0 + 1 - run.bytes.len() as u64)));
                 last = run.last;
+                prop_assert_eq!(run.ends_epoch, epoch.run_after(last).is_none());
                 seen.extend_from_slice(&run.bytes);
             }
             prop_assert_eq!(seen, expected);

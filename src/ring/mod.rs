@@ -26,6 +26,7 @@ mod epoch;
 mod model;
 mod registry;
 mod wake;
+mod watermark;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ pub use cell::{Cell, Cells, Swap};
 pub use epoch::{Epoch, Picks, Run, Turn};
 pub use registry::{Registry, RingsFull};
 pub use wake::{Desk, Latch, Mark, Rounds};
+pub use watermark::Watermark;
 
 use crate::sync::{AtomicU64, Ordering};
 

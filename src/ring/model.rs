@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use loom::thread;
 
-use super::{Cell, Cells, Latch, Picks, Read, Ring, Turn};
+use super::{Cell, Cells, Latch, Picks, Read, Ring, Turn, Watermark};
 use crate::event::Seq;
 
 struct Model;
@@ -129,6 +129,30 @@ fn expelling_is_seen_as_lag() {
         reads.join().expect("the reader");
         assert!(ring.read(0, |_| ()) == Read::Lagged);
         assert!(ring.read(1, |_| ()) == Read::Epoch(()));
+    });
+}
+
+/// What the watermark covers is in both rings: a session that merges them misses no earlier event.
+#[test]
+fn two_rings_are_read_in_one_order() {
+    loom::model(|| {
+        let rings = [ring(2), ring(2)];
+        let watermark = Arc::new(Watermark::new());
+        let session = {
+            let (rings, watermark) = (rings.clone(), Arc::clone(&watermark));
+            thread::spawn(move || {
+                let reached = watermark.reached().0;
+                for (ring, seq) in rings.iter().zip(1..) {
+                    let seen = ring.read(0, |epoch| epoch.next_after(Seq(0)));
+                    assert!(seq > reached || seen == Read::Epoch(Some(Seq(seq))), "{reached} {seen:?}");
+                }
+            })
+        };
+        for (ring, seq) in rings.iter().zip(1..) {
+            publish(ring, seq);
+            watermark.raise(Seq(seq));
+        }
+        session.join().expect("the session");
     });
 }
 

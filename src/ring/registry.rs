@@ -1,8 +1,8 @@
 //! Which selectors are being read, and by which shards.
 //!
 //! Shards attach and detach; the sequencer publishes. Each selector's entry is under the lock of its stripe, and the
-//! sequencer publishes to the ring and posts the marks while it holds it, so that an attach comes either wholly before
-//! (the mark is posted) or wholly after (the shard reads a tail that includes the epoch). The lock is held for a
+//! sequencer publishes to the ring and gathers the marks while it holds it, so that an attach comes either wholly before
+//! (the mark will be posted) or wholly after (the shard reads a tail that includes the epoch). The lock is held for a
 //! lookup and one mark per shard; it stands before the ring, never between ring and socket (I4).
 //!
 //! A ring exists while a shard reads it. A topic that nobody reads has none, and publishing to it costs a lookup.
@@ -159,7 +159,7 @@ impl Entry {
     fn publish(&self, turn: &Arc<Turn>, picks: Picks, rounds: &mut Rounds) -> (Arc<Ring>, u64) {
         let number = self.ring.publish(turn, picks);
         for mark in &self.marks {
-            mark.desk.post(mark, rounds);
+            rounds.add(mark);
         }
         (Arc::clone(&self.ring), number)
     }
@@ -199,15 +199,33 @@ mod tests {
         let (registry, desk, mut rounds) = (registry(9), Arc::new(Desk::new(0)), Rounds::default());
         let mark = registry.attach(&selector("a"), &desk, 7).unwrap();
         let topic = Topic::new("a").unwrap();
-        registry.publish(&topic, &turn(), &[0], &mut rounds).unwrap();
-        registry.publish(&topic, &turn(), &[0], &mut rounds).unwrap();
+        for _ in 0..2 {
+            registry.publish(&topic, &turn(), &[0], &mut rounds).unwrap();
+            rounds.deliver();
+        }
         let taken = desk.take().unwrap();
         assert!(Arc::ptr_eq(&taken, &mark) && taken.key == 7);
         assert!(desk.take().is_none());
         taken.clear();
         registry.publish(&topic, &turn(), &[0], &mut rounds).unwrap();
+        rounds.deliver();
         assert!(desk.take().is_some());
         assert!(mark.ring.read(2, |_| ()) == Read::Epoch(()));
+    }
+
+    /// Ensures a mark can't be taken before its turn is in all rings.
+    ///
+    /// Scenario: a shard is awake while the sequencer publishes a turn to rings A and B. Cause: the mark of A was posted
+    /// with A's epoch; the shard took it, and its session on A and B found the turn beyond the watermark and waited; no
+    /// further mark came. Fix: marks are kept back until the watermark is raised.
+    #[test]
+    fn a_mark_is_posted_only_when_its_whole_turn_can_be_read() {
+        let (registry, desk, mut rounds) = (registry(9), Arc::new(Desk::new(0)), Rounds::default());
+        registry.attach(&selector("a"), &desk, 0).unwrap();
+        registry.publish(&Topic::new("a").unwrap(), &turn(), &[0], &mut rounds).unwrap();
+        assert!(desk.take().is_none());
+        rounds.deliver();
+        assert!(desk.take().is_some());
     }
 
     #[test]
@@ -221,6 +239,7 @@ mod tests {
         registry.detach(&marks[0]);
         let topic = Topic::new("a").unwrap();
         assert!(registry.publish(&topic, &turn(), &[0], &mut rounds).is_some());
+        rounds.deliver();
         assert!(desks[0].take().is_none() && desks[1].take().is_some());
         registry.detach(&marks[1]);
         registry.detach(&marks[1]);

@@ -9,6 +9,10 @@
 //! Publish, then set the latch; clear the latch, then read the ring. All swaps of one latch stand in one order. Either
 //! the sequencer's swap comes before the shard's clear: then the clear reads from it and the shard sees the new tail.
 //! Or it comes after: then it finds the latch clear and puts the mark in the mailbox again.
+//!
+//! The sequencer keeps a turn's marks back ([`Rounds`]) until the [`Watermark`](super::Watermark) is raised. A shard
+//! that is awake takes a mark the moment it is posted; a session with several selectors would find the turn beyond the
+//! watermark, wait, and not be woken for it again.
 
 use std::sync::Arc;
 
@@ -88,21 +92,13 @@ impl Desk {
         Self { index, ..Self::default() }
     }
 
-    /// Puts a mark in the mailbox unless it is there already. Sequencer only.
-    pub(super) fn post(&self, mark: &Arc<Mark>, rounds: &mut Rounds) {
-        if mark.latch.set() {
-            self.mail.push(Arc::clone(mark));
-            rounds.visit(self.index);
-        }
-    }
-
     /// Takes a mark; the shard's pump only.
     pub fn take(&self) -> Option<Arc<Mark>> {
         self.mail.pop()
     }
 
     /// Wakes the shard's pump, or lets its next [`rung`](Self::rung) return at once.
-    pub fn ring(&self) {
+    fn ring(&self) {
         self.bell.notify_one();
     }
 
@@ -112,28 +108,44 @@ impl Desk {
     }
 }
 
-/// The shards to wake at the end of a turn, each once.
-#[derive(Debug, Default)]
+/// The marks of one turn, kept back until all of its rings have it.
+#[derive(Default)]
 pub struct Rounds {
-    wanted: Vec<bool>,
-    order: Vec<usize>,
+    marks: Vec<Arc<Mark>>,
+    /// Desks that got a mark, by their index; scratch of [`deliver`](Self::deliver).
+    desks: Vec<Option<Arc<Desk>>>,
+    visited: Vec<usize>,
 }
 
 impl Rounds {
-    fn visit(&mut self, index: usize) {
-        if self.wanted.len() <= index {
-            self.wanted.resize(index + 1, false);
+    pub(super) fn add(&mut self, mark: &Arc<Mark>) {
+        self.marks.push(Arc::clone(mark));
+    }
+
+    /// Puts the marks in their mailboxes, unless they are there already, and rings the bell of each desk that got one.
+    /// Sequencer only, after the watermark is raised.
+    pub fn deliver(&mut self) {
+        for mark in self.marks.drain(..) {
+            if mark.latch.set() {
+                let desk = Arc::clone(&mark.desk);
+                desk.mail.push(mark);
+                Self::visit(&mut self.desks, &mut self.visited, desk);
+            }
         }
-        if !std::mem::replace(&mut self.wanted[index], true) {
-            self.order.push(index);
+        for index in self.visited.drain(..) {
+            if let Some(desk) = self.desks[index].take() {
+                desk.ring();
+            }
         }
     }
 
-    /// Rings the bell of every shard that got a mark, and forgets them.
-    pub fn wake(&mut self, desks: &[Arc<Desk>]) {
-        for index in self.order.drain(..) {
-            self.wanted[index] = false;
-            desks[index].ring();
+    fn visit(desks: &mut Vec<Option<Arc<Desk>>>, visited: &mut Vec<usize>, desk: Arc<Desk>) {
+        let index = desk.index;
+        if desks.len() <= index {
+            desks.resize(index + 1, None);
+        }
+        if desks[index].replace(desk).is_none() {
+            visited.push(index);
         }
     }
 }

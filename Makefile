@@ -1,0 +1,37 @@
+# The one door for people. `make` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+
+.PHONY: help run test lint model doc bench load clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Run a node on http://127.0.0.1:8080 (settings: make run ARGS="--help")
+	$(CARGO) run --release -- $(ARGS)
+
+test: ## All tests: unit, property, integration over real sockets, a browser
+	@bash tests/setup.sh
+	$(CARGO) test --workspace
+
+lint: ## Formatting, clippy with warnings as errors, docs build, loom models
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
+	$(MAKE) --no-print-directory model
+
+model: ## loom models of the ring and the wake
+	RUSTFLAGS="--cfg ring_loom" CARGO_TARGET_DIR=target/loom $(CARGO) test --release --lib model
+
+doc: ## Build the documentation of the code
+	$(CARGO) doc --no-deps
+
+bench: ## criterion benches of every stage
+	$(CARGO) bench
+
+load: ## The load generator against a node (make load ARGS="fanout --streams 5000")
+	$(CARGO) run --release -p loadtest -- $(ARGS)
+
+clean: ## Remove what was built
+	$(CARGO) clean

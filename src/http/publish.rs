@@ -1,0 +1,158 @@
+//! `POST /events`: from a request to an event in the log, and the answer with its id.
+//!
+//! The body is read within `FANFARE_BODY_TIMEOUT`, `FANFARE_EVENT_BYTES_MAX` and the node's `FANFARE_INGEST_BYTES`. A
+//! refusal reads the rest of the body off, within bounds, so that the connection can be used again.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue, ORIGIN};
+use hyper::http::request::Parts;
+use hyper::{Request, Response};
+use tokio::time::timeout;
+
+use super::service::Body;
+use super::{Kind, Problem, cors};
+use crate::ingest::{self, IngestFull, Limits, Permit, PublishError};
+use crate::shard::Shard;
+
+/// Bytes of a refused body that are read off before the connection is given up.
+const DISCARD_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// When a publisher that was told the node is full should try again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Answers once the event is in the log and has its seq.
+///
+/// # Cancel safety
+///
+/// Dropped before the event is handed over, nothing is published; after that, the event is published and nobody is
+/// told its id.
+pub(super) async fn publish(shard: Rc<Shard>, request: Request<Incoming>) -> Response<Body> {
+    let (head, mut body) = request.into_parts();
+    match submit(&shard, &head, &mut body).await {
+        Ok(id) => allow_origin(&shard, &head, accepted(id)),
+        Err(problem) => answer_refused(&shard, &head, body, problem).await,
+    }
+}
+
+/// Answers a request with a problem.
+pub(super) async fn refuse(shard: Rc<Shard>, request: Request<Incoming>, problem: Problem) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    answer_refused(&shard, &head, body, problem).await
+}
+
+async fn submit(shard: &Shard, head: &Parts, body: &mut Incoming) -> Result<String, Problem> {
+    let core = &shard.core;
+    let host = cors::requested_host(&head.uri, &head.headers);
+    if !cors::publish_allowed(head.headers.get(ORIGIN), host, &core.config.cors_origins) {
+        return Err(Problem::forbidden_origin());
+    }
+    let wait = core.config.body_timeout;
+    let (bytes, permit) = timeout(wait, collect(shard, body)).await.map_err(|_| Problem::timeout(wait))??;
+    let content_type = match head.headers.get(CONTENT_TYPE).map(HeaderValue::to_str) {
+        Some(Ok(content_type)) => Some(content_type),
+        Some(Err(_)) => {
+            return Err(Problem::unsupported_media_type("the Content-Type header is not readable"));
+        }
+        None => None,
+    };
+    let limits = Limits { topics: core.config.event_topics_max, topic_bytes: core.config.topic_bytes_max };
+    let publication = ingest::parse(content_type, head.uri.query(), bytes, &limits)?;
+    if publication.id.as_ref().is_some_and(|id| core.log.incarnation().seq_of(id.as_str()).is_some()) {
+        let detail = "this id is of the form the node gives events itself; leave `id` out, or use another";
+        return Err(Problem::bad_request(Kind::BadField, detail));
+    }
+    let id = publication.id.clone();
+    let place = core.ingest.submit(publication, permit)?;
+    let seq = place.await.map_err(|_| Problem::from(IngestFull::Closed))?;
+    Ok(id.map_or_else(|| core.log.incarnation().id(seq), |id| id.as_str().to_owned()))
+}
+
+/// Reads a body whole. One that comes in one piece is not copied.
+async fn collect(shard: &Shard, body: &mut Incoming) -> Result<(Bytes, Permit), Problem> {
+    let core = &shard.core;
+    let limit = core.config.event_bytes_max;
+    let too_large = || Problem::from(PublishError::TooLarge { limit });
+    let announced = body.size_hint().exact().unwrap_or(0);
+    if announced > limit as u64 {
+        return Err(too_large());
+    }
+    let mut permit = core.ingest.reserve(announced)?;
+    let mut reserved = announced as usize;
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let detail = format!("the body could not be read: {error}");
+            Problem::bad_request(Kind::BadEncoding, detail)
+        })?;
+        let Ok(data) = frame.into_data() else { continue };
+        let total = first.len() + rest.len() + data.len();
+        if total > limit {
+            return Err(too_large());
+        }
+        permit.extend(total.saturating_sub(reserved) as u64)?;
+        reserved = reserved.max(total);
+        if first.is_empty() {
+            first = data;
+        } else {
+            rest.extend_from_slice(&data);
+        }
+    }
+    if rest.is_empty() {
+        return Ok((first, permit));
+    }
+    Ok(([first, rest.freeze()].concat().into(), permit))
+}
+
+fn accepted(id: String) -> Response<Body> {
+    let mut response = Response::new(Body::Full(Full::new(id.into())));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+async fn answer_refused(shard: &Shard, head: &Parts, body: Incoming, problem: Problem) -> Response<Body> {
+    // A client that waits for 100 Continue has not sent its body; reading would ask for it.
+    let waits = head.headers.contains_key(EXPECT) && !body.is_end_stream();
+    let read_off = !waits && timeout(shard.core.config.body_timeout, discard(body)).await.unwrap_or(false);
+    let mut response = problem.into_response().map(Body::Full);
+    if !read_off {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    allow_origin(shard, head, response)
+}
+
+/// Reads the rest of a body and forgets it; false if it is too much or broken.
+async fn discard(mut body: Incoming) -> bool {
+    if body.size_hint().lower() > DISCARD_BYTES_MAX as u64 {
+        return false;
+    }
+    let mut discarded = 0;
+    while let Some(frame) = body.frame().await {
+        match frame {
+            Ok(frame) => discarded += frame.data_ref().map_or(0, Bytes::len),
+            Err(_) => return false,
+        }
+        if discarded > DISCARD_BYTES_MAX {
+            return false;
+        }
+    }
+    true
+}
+
+fn allow_origin(shard: &Shard, head: &Parts, mut response: Response<Body>) -> Response<Body> {
+    cors::apply(response.headers_mut(), head.headers.get(ORIGIN), &shard.core.config.cors_origins);
+    response
+}
+
+impl From<IngestFull> for Problem {
+    fn from(full: IngestFull) -> Self {
+        Self::busy(full.to_string(), RETRY_AFTER)
+    }
+}

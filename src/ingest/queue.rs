@@ -1,0 +1,219 @@
+//! The way from a publisher's request to the sequencer: a bounded queue and a bounded number of bytes.
+//!
+//! Shards push, the sequencer's thread takes. A full queue or a full budget is told at once ([`IngestFull`]); nobody
+//! waits for room.
+//!
+//! # Ordering
+//!
+//! | word | writer | readers | what becomes visible | model |
+//! |---|---|---|---|---|
+//! | `bytes` | shards and sequencer, Relaxed read-modify-write | each other | nothing but the number: it is a budget | none |
+//! | `closed` | drain, SeqCst | shards, sequencer | see [`Ingest::close`] | none: see there |
+//!
+//! The queue orders what is pushed before what is taken. The wake is `Thread::unpark`, whose token is kept if the
+//! sequencer is not parked yet.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+
+use crossbeam_queue::ArrayQueue;
+use tokio::sync::oneshot;
+
+use crate::event::{Publication, Seq};
+
+/// An event on its way into the log.
+pub struct Submission {
+    /// The event.
+    pub publication: Publication,
+    /// Answered with the event's place once the log has it.
+    pub receipt: oneshot::Sender<Seq>,
+    permit: Permit,
+}
+
+/// There is no room: `FANFARE_INGEST_EVENTS` are waiting, `FANFARE_INGEST_BYTES` are being read or waiting, or the
+/// node is leaving service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IngestFull {
+    /// The queue is full.
+    #[error("{0} events are waiting for the log (FANFARE_INGEST_EVENTS); publish again later")]
+    Events(usize),
+    /// The byte budget is used up.
+    #[error("publish bodies take up {0} bytes (FANFARE_INGEST_BYTES); publish again later")]
+    Bytes(u64),
+    /// The node has stopped taking events.
+    #[error("this node is leaving service; publish to another one")]
+    Closed,
+}
+
+/// The bounded way in; one per node.
+pub struct Ingest {
+    queue: ArrayQueue<Submission>,
+    bytes: AtomicU64,
+    bytes_max: u64,
+    /// Pushes under way.
+    pushing: AtomicUsize,
+    closed: AtomicBool,
+    sequencer: OnceLock<Thread>,
+}
+
+/// Bytes of the budget; given back when dropped.
+pub struct Permit {
+    ingest: Arc<Ingest>,
+    bytes: u64,
+}
+
+impl Ingest {
+    /// Room for `events_max` events and `bytes_max` bytes of bodies.
+    pub fn new(events_max: usize, bytes_max: u64) -> Self {
+        Self {
+            queue: ArrayQueue::new(events_max),
+            bytes: AtomicU64::new(0),
+            bytes_max,
+            pushing: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            sequencer: OnceLock::new(),
+        }
+    }
+
+    /// Takes `bytes` of the budget for a body about to be read.
+    pub fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Permit, IngestFull> {
+        // Ordering: Relaxed: a budget, see the table.
+        let take = |used: u64| used.checked_add(bytes).filter(|&used| used <= self.bytes_max);
+        match self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+            Ok(_) => Ok(Permit { ingest: Arc::clone(self), bytes }),
+            Err(_) => Err(IngestFull::Bytes(self.bytes_max)),
+        }
+    }
+
+    /// Hands an event over. The receiver yields the event's seq once the log has it.
+    pub fn submit(
+        &self,
+        publication: Publication,
+        permit: Permit,
+    ) -> Result<oneshot::Receiver<Seq>, IngestFull> {
+        let (receipt, place) = oneshot::channel();
+        // Ordering: SeqCst on `pushing` and `closed`: see `close`.
+        self.pushing.fetch_add(1, Ordering::SeqCst);
+        let pushed = if self.closed.load(Ordering::SeqCst) {
+            Err(IngestFull::Closed)
+        } else {
+            let submission = Submission { publication, receipt, permit };
+            self.queue.push(submission).map_err(|_| IngestFull::Events(self.queue.capacity()))
+        };
+        self.pushing.fetch_sub(1, Ordering::SeqCst);
+        self.wake();
+        pushed.map(|()| place)
+    }
+
+    /// Takes the event that has waited longest. Sequencer only.
+    pub fn take(&self) -> Option<Submission> {
+        self.queue.pop()
+    }
+
+    /// Whether nothing is waiting.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Says which thread to wake; the sequencer calls it before it first looks at the queue.
+    pub fn wake_here(&self) {
+        // A second sequencer would be a defect of `node`; the first stays.
+        let _ = self.sequencer.set(std::thread::current());
+    }
+
+    /// Takes no more events. What was taken before is still in the queue for the sequencer.
+    ///
+    /// A push counts itself in `pushing`, then looks at `closed`; [`Self::is_finished`] reads them the other way
+    /// round. In the one order of SeqCst, a push that did not see `closed` had counted itself before `closed` was
+    /// set, so whoever sees `closed` and then `pushing` at zero sees its event in the queue.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        if let Some(sequencer) = self.sequencer.get() {
+            sequencer.unpark();
+        }
+    }
+
+    /// Whether it takes no more events.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Whether no event is waiting and none will come.
+    pub fn is_finished(&self) -> bool {
+        self.is_closed() && self.pushing.load(Ordering::SeqCst) == 0 && self.queue.is_empty()
+    }
+}
+
+impl Permit {
+    /// Takes more of the budget for the same body.
+    pub fn extend(&mut self, bytes: u64) -> Result<(), IngestFull> {
+        let mut more = self.ingest.reserve(bytes)?;
+        self.bytes += std::mem::take(&mut more.bytes);
+        Ok(())
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        // Ordering: Relaxed: a budget, see the module's table.
+        self.ingest.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Submission {
+    /// Ends the submission: the bytes go back to the budget, the publisher has its answer.
+    pub fn acknowledge(self, seq: Seq) {
+        drop(self.permit);
+        // The publisher may have gone; its event is published all the same.
+        let _ = self.receipt.send(seq);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Topic;
+
+    fn publication() -> Publication {
+        let topics = [Topic::new("a").unwrap()].into();
+        Publication { topics, data: String::new(), id: None, event_type: None, retry: None }
+    }
+
+    #[test]
+    fn one_event_too_many_is_told_at_once_and_its_bytes_come_back() {
+        let ingest = Arc::new(Ingest::new(1, 100));
+        let mut place = ingest.submit(publication(), ingest.reserve(60).unwrap()).unwrap();
+        let full = ingest.submit(publication(), ingest.reserve(40).unwrap());
+        assert_eq!(full.err(), Some(IngestFull::Events(1)));
+        assert_eq!(ingest.reserve(41).err(), Some(IngestFull::Bytes(100)));
+        ingest.take().unwrap().acknowledge(Seq(3));
+        assert_eq!(place.try_recv(), Ok(Seq(3)));
+        assert!(ingest.reserve(100).is_ok());
+    }
+
+    #[test]
+    fn a_permit_grows_within_the_budget() {
+        let ingest = Arc::new(Ingest::new(1, 100));
+        let mut permit = ingest.reserve(10).unwrap();
+        permit.extend(90).unwrap();
+        assert_eq!(permit.extend(1), Err(IngestFull::Bytes(100)));
+        drop(permit);
+        assert!(ingest.reserve(100).is_ok());
+    }
+
+    #[test]
+    fn a_closed_ingest_is_finished_when_the_last_event_is_taken() {
+        let ingest = Arc::new(Ingest::new(2, 100));
+        let _place = ingest.submit(publication(), ingest.reserve(1).unwrap()).unwrap();
+        ingest.close();
+        assert_eq!(ingest.submit(publication(), ingest.reserve(1).unwrap()).err(), Some(IngestFull::Closed));
+        assert!(!ingest.is_finished());
+        ingest.take().unwrap();
+        assert!(ingest.is_finished());
+    }
+}

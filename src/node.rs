@@ -1,0 +1,229 @@
+//! The composition root: from settings to parts, in the order they need each other, and back out again.
+
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::config::Config;
+use crate::ingest::Ingest;
+use crate::log::Log;
+use crate::log::history::Retention;
+use crate::quota::Quota;
+use crate::ring::{Desk, Registry, Watermark};
+use crate::sequencer::{Limits, Parts, Sequencer};
+use crate::shard::{Options, Order, Prepared, bind};
+
+/// Descriptors that are not connections: standard streams, the shards' own, `/proc` while it is read.
+const DESCRIPTORS_RESERVED: usize = 64;
+
+/// Descriptors each shard needs for itself: listener, epoll, eventfd, and tokio's share of them.
+const DESCRIPTORS_PER_SHARD: usize = 8;
+
+/// Of the connections descriptors allow, those that are not for streams, so that a full node can still be published
+/// to and asked for its health.
+const CONNECTIONS_RESERVED: usize = 256;
+
+/// How much longer than the write timeout a turn stays in the rings: a stream is looked at a few times per timeout,
+/// not at its very end.
+const WINDOW_AGE_SLACK: Duration = Duration::from_secs(5);
+
+/// What all shards share. Everything in it is safe to use from any thread.
+pub struct Core {
+    /// The settings.
+    pub config: Config,
+    /// The way in for events.
+    pub ingest: Arc<Ingest>,
+    /// Where they are kept.
+    pub log: Arc<Log>,
+    /// The rings.
+    pub registry: Arc<Registry>,
+    /// How far all rings are.
+    pub watermark: Arc<Watermark>,
+    /// Open connections.
+    pub connections: Arc<Quota>,
+    /// Open streams.
+    pub streams: Arc<Quota>,
+    /// When the node started.
+    pub started: Instant,
+}
+
+/// Why a node could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address can't be listened on.
+    #[error("can't listen on {addr} (FANFARE_ADDR): {source}")]
+    Listen {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A thread or runtime could not be had.
+    #[error("can't start {what}: {source}")]
+    Thread {
+        /// What for.
+        what: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// A running node. Dropping it cuts everything off; [`Self::drain`] leaves in order.
+pub struct Node {
+    core: Arc<Core>,
+    addr: SocketAddr,
+    orders: watch::Sender<Order>,
+    shards: Vec<JoinHandle<()>>,
+    sequencer: Option<JoinHandle<()>>,
+}
+
+impl Node {
+    /// Starts a node; when this returns, it can be connected to.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let listeners = bind(config.addr, config.shards, listener_options(&config))
+            .map_err(|source| StartError::Listen { addr: config.addr, source })?;
+        let addr =
+            listeners[0].local_addr().map_err(|source| StartError::Listen { addr: config.addr, source })?;
+        let prepared = listeners.into_iter().map(Prepared::new).collect::<io::Result<Vec<_>>>();
+        let prepared = prepared.map_err(|source| StartError::Thread { what: "a runtime", source })?;
+        let core = Arc::new(Core::new(config));
+        let (orders, order) = watch::channel(Order::Serve);
+        let sequencer = start_sequencer(&core)?;
+        let mut node = Self { core, addr, orders, shards: Vec::new(), sequencer: Some(sequencer) };
+        for (shard, index) in prepared.into_iter().zip(0..) {
+            let started = shard.start(Arc::clone(&node.core), Arc::new(Desk::new(index)), order.clone());
+            node.shards.push(started.map_err(|source| StartError::Thread { what: "a shard", source })?);
+        }
+        Ok(node)
+    }
+
+    /// The address it listens on, with the port the system chose if the setting left it open.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What the shards share.
+    pub fn core(&self) -> &Core {
+        &self.core
+    }
+
+    /// Leaves service within `FANFARE_DRAIN`: accepts nothing more, finishes publishes under way, sends streams away.
+    /// Blocks until everything has ended.
+    pub fn drain(mut self) {
+        self.stop(self.core.config.drain);
+    }
+
+    fn stop(&mut self, time: Duration) {
+        // No shard left to hear it is as good.
+        let _ = self.orders.send(Order::Drain(time));
+        for shard in self.shards.drain(..) {
+            if shard.join().is_err() {
+                tracing::error!("a shard had panicked");
+            }
+        }
+        // Only now: publishes that were under way have been handed over.
+        self.core.ingest.close();
+        if self.sequencer.take().is_some_and(|sequencer| sequencer.join().is_err()) {
+            tracing::error!("the sequencer had panicked");
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
+
+impl Core {
+    fn new(config: Config) -> Self {
+        let (connections, streams) = connection_limits(&config, descriptors());
+        let retention = Retention {
+            events_per_topic: config.history_events,
+            age: config.history_age,
+            bytes: config.history_bytes,
+            topics_max: config.topics_max,
+        };
+        let window = NonZeroUsize::new(config.window).expect("config has FANFARE_WINDOW at 2 or more");
+        Self {
+            ingest: Arc::new(Ingest::new(config.ingest_events, config.ingest_bytes)),
+            log: Arc::new(Log::in_memory(retention)),
+            registry: Arc::new(Registry::new(config.topics_max, window)),
+            watermark: Arc::new(Watermark::new()),
+            connections: Quota::new(connections),
+            streams: Quota::new(streams),
+            started: Instant::now(),
+            config,
+        }
+    }
+}
+
+/// How many connections and streams there may be: what the settings say, or what the descriptors allow.
+fn connection_limits(config: &Config, descriptors: usize) -> (usize, usize) {
+    let own = DESCRIPTORS_RESERVED + config.shards * DESCRIPTORS_PER_SHARD;
+    let possible = descriptors.saturating_sub(own).max(1);
+    let connections = config.connections_limit().min(possible);
+    let reserved = CONNECTIONS_RESERVED.min(connections / 2);
+    let streams = config.streams_max.min(connections - reserved);
+    (connections, streams)
+}
+
+/// Descriptors this process may have.
+fn descriptors() -> usize {
+    let limit = rlimit::Resource::NOFILE.get().map_or(u64::MAX, |(soft, _)| soft);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
+fn listener_options(config: &Config) -> Options {
+    Options {
+        send_buffer_bytes: config.send_buffer_bytes,
+        write_timeout: config.write_timeout,
+        backlog: config.backlog,
+    }
+}
+
+fn start_sequencer(core: &Core) -> Result<JoinHandle<()>, StartError> {
+    let config = &core.config;
+    let parts = Parts {
+        ingest: Arc::clone(&core.ingest),
+        log: Arc::clone(&core.log),
+        registry: Arc::clone(&core.registry),
+        watermark: Arc::clone(&core.watermark),
+    };
+    let limits = Limits {
+        turn_events: config.turn_events,
+        turn_bytes: config.turn_bytes,
+        window_bytes: config.window_bytes,
+        window_age: config.write_timeout + WINDOW_AGE_SLACK,
+    };
+    let thread = std::thread::Builder::new().name("sequencer".into());
+    thread
+        .spawn(move || Sequencer::new(parts, limits).run())
+        .map_err(|source| StartError::Thread { what: "the sequencer", source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streams_leave_descriptors_for_publishing_and_health_checks() {
+        let config = Config { shards: 2, streams_max: 1_000_000, ..Config::default() };
+        let (connections, streams) = connection_limits(&config, 20_000);
+        assert_eq!((connections, streams), (19_920, 19_664));
+        let config = Config { streams_max: 10, connections_max: Some(12), ..config };
+        assert_eq!(connection_limits(&config, 20_000), (12, 6));
+        assert_eq!(connection_limits(&config, 0), (1, 1));
+    }
+
+    #[test]
+    fn where_descriptors_abound_the_settings_decide() {
+        let config = Config { streams_max: 500, ..Config::default() };
+        assert_eq!(connection_limits(&config, 1 << 30), (500 + 4096, 500));
+    }
+}

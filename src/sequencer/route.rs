@@ -1,0 +1,84 @@
+//! Sorts a turn's events by topic, so that each ring is looked up and published to once per turn.
+
+use crate::event::{Topic, TopicMap};
+
+/// Scratch space, kept from turn to turn.
+#[derive(Default)]
+pub(super) struct Router {
+    groups: Vec<Group>,
+    used: usize,
+    index: TopicMap<usize>,
+}
+
+struct Group {
+    topic: Topic,
+    /// Indices into the turn, ascending.
+    events: Vec<u32>,
+}
+
+/// Groups kept for the next turn; more are freed.
+const GROUPS_KEPT: usize = 1024;
+
+impl Router {
+    /// Adds event `event` of the turn; events come in order.
+    pub(super) fn add(&mut self, topics: &[Topic], event: u32) {
+        for topic in topics {
+            let at = *self.index.entry(topic.clone()).or_insert(self.used);
+            if at < self.used {
+                self.groups[at].events.push(event);
+            } else {
+                self.open(topic, event);
+            }
+        }
+    }
+
+    fn open(&mut self, topic: &Topic, event: u32) {
+        match self.groups.get_mut(self.used) {
+            Some(group) => {
+                group.topic = topic.clone();
+                group.events.clear();
+                group.events.push(event);
+            }
+            None => self.groups.push(Group { topic: topic.clone(), events: vec![event] }),
+        }
+        self.used += 1;
+    }
+
+    /// Each topic with its events, in the order the topics first came.
+    pub(super) fn groups(&self) -> impl Iterator<Item = (&Topic, &[u32])> {
+        self.groups[..self.used].iter().map(|group| (&group.topic, &*group.events))
+    }
+
+    /// Forgets the turn.
+    pub(super) fn clear(&mut self) {
+        self.used = 0;
+        self.index.clear();
+        if self.groups.len() > GROUPS_KEPT {
+            self.groups.truncate(GROUPS_KEPT);
+            self.index.shrink_to(GROUPS_KEPT);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(name: &str) -> Topic {
+        Topic::new(name).unwrap()
+    }
+
+    #[test]
+    fn events_are_grouped_by_topic_and_nothing_is_left_for_the_next_turn() {
+        let mut router = Router::default();
+        router.add(&[topic("a"), topic("b")], 0);
+        router.add(&[topic("b")], 1);
+        router.add(&[topic("a")], 2);
+        let seen: Vec<_> = router.groups().map(|(t, e)| (t.as_str().to_owned(), e.to_vec())).collect();
+        assert_eq!(seen, [("a".to_owned(), vec![0, 2]), ("b".to_owned(), vec![0, 1])]);
+        router.clear();
+        router.add(&[topic("b")], 0);
+        let seen: Vec<_> = router.groups().map(|(t, e)| (t.as_str().to_owned(), e.to_vec())).collect();
+        assert_eq!(seen, [("b".to_owned(), vec![0])]);
+    }
+}

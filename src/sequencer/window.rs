@@ -1,0 +1,91 @@
+//! The live window: which turns the rings still hold, and when they let go.
+//!
+//! A slot of a ring keeps its whole turn's buffer alive. A quiet ring would keep the turn of its last epoch for ever,
+//! so a turn leaves all of its rings when it is older than any stream that is still there can be behind, or when all
+//! turns together are over `FANFARE_WINDOW_BYTES`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::ring::Ring;
+
+/// The epochs of one turn: ring and number.
+pub(super) type Placed = Vec<(Arc<Ring>, u64)>;
+
+struct LiveTurn {
+    at: Duration,
+    bytes: u64,
+    epochs: Placed,
+}
+
+/// Turns in the order they were published; the sequencer's own.
+pub(super) struct LiveWindow {
+    turns: VecDeque<LiveTurn>,
+    bytes: u64,
+    bytes_max: u64,
+    age_max: Duration,
+}
+
+impl LiveWindow {
+    pub(super) fn new(bytes_max: u64, age_max: Duration) -> Self {
+        Self { turns: VecDeque::new(), bytes: 0, bytes_max, age_max }
+    }
+
+    /// Notes a turn that went to at least one ring.
+    pub(super) fn admit(&mut self, at: Duration, bytes: usize, epochs: Placed) {
+        let bytes = bytes as u64;
+        self.bytes += bytes;
+        self.turns.push_back(LiveTurn { at, bytes, epochs });
+    }
+
+    /// Takes what is over age or over budget out of the rings. The newest turn stays whatever its size.
+    pub(super) fn trim(&mut self, now: Duration) {
+        while let Some(oldest) = self.turns.front() {
+            let aged = now.saturating_sub(oldest.at) > self.age_max;
+            let over = self.bytes > self.bytes_max && self.turns.len() > 1;
+            if !aged && !over {
+                break;
+            }
+            let gone = self.turns.pop_front().expect("there is a front");
+            self.bytes -= gone.bytes;
+            for (ring, number) in gone.epochs {
+                ring.expel(number);
+            }
+        }
+        if self.turns.is_empty() {
+            self.turns.shrink_to(64);
+        }
+    }
+}
+
+#[cfg(all(test, not(ring_loom)))]
+mod tests {
+    use super::*;
+    use crate::event::Seq;
+    use crate::ring::{Picks, Turn};
+    use std::num::NonZeroUsize;
+
+    fn publish(window: &mut LiveWindow, ring: &Arc<Ring>, at: u64) {
+        let turn = Arc::new(Turn::new(vec![0; 100].into(), Box::new([100]), Seq(1)));
+        let number = ring.publish(&turn, Picks::Run(0..1));
+        window.admit(Duration::from_secs(at), turn.bytes(), vec![(Arc::clone(ring), number)]);
+    }
+
+    #[test]
+    fn turns_leave_by_bytes_and_by_age() {
+        let ring = Arc::new(Ring::new(NonZeroUsize::new(64).unwrap()));
+        let mut window = LiveWindow::new(300, Duration::from_secs(20));
+        for at in 0..5 {
+            publish(&mut window, &ring, at);
+            window.trim(Duration::from_secs(at));
+        }
+        let live =
+            |ring: &Ring| (0..5).filter(|&n| ring.read(n, |_| ()) == crate::ring::Read::Epoch(())).count();
+        assert_eq!(live(&ring), 3);
+        window.trim(Duration::from_secs(23));
+        assert_eq!(live(&ring), 2);
+        window.trim(Duration::from_secs(60));
+        assert_eq!((live(&ring), ring.slots(), window.bytes), (0, 0, 0));
+    }
+}

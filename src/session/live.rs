@@ -1,0 +1,243 @@
+//! Reads the rings of one session in one order: the live half of a session.
+//!
+//! With one ring that is the ring's own order. With several, the next event is the one with the lowest seq among the
+//! rings' next ones, up to the [`Watermark`]; an event in two of them comes once, because everything up to the last
+//! seq delivered is passed over. A run is neighbours by seq, so nothing of another ring can belong inside it.
+
+use bytes::Bytes;
+
+use crate::event::Seq;
+use crate::ring::{Read, Watermark};
+use crate::shard::Seat;
+
+/// A session's position in one ring.
+pub(super) struct Cursor {
+    pub(super) seat: Seat,
+    next: u64,
+    /// Events of the ring before `next`.
+    counted: u64,
+}
+
+/// What is next for the session.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Events up to the last seq.
+    Run(Bytes, Seq),
+    /// Nothing yet.
+    Wait,
+    /// An event was gone before it could be read; so many have been missed.
+    Lagged(u64),
+}
+
+/// What a look at one ring's cursor finds.
+enum Peek {
+    At(Seq),
+    /// Of a turn that is not in all rings yet.
+    Beyond,
+    /// Nothing over the last seq in this epoch.
+    Done(u64),
+}
+
+impl Cursor {
+    pub(super) fn new(seat: Seat) -> Self {
+        let mut cursor = Self { seat, next: 0, counted: 0 };
+        cursor.anchor();
+        cursor
+    }
+
+    /// Goes to the ring's end: what is published from here on will be read. What was published before is in the log
+    /// for whoever reads it after this.
+    pub(super) fn anchor(&mut self) {
+        self.counted = self.seat.mark.ring.counted();
+        self.next = self.seat.mark.ring.tail();
+    }
+
+    fn advance(&mut self, counted: u64) {
+        self.next += 1;
+        self.counted = counted;
+    }
+
+    fn missed(&self) -> u64 {
+        self.seat.mark.ring.counted().saturating_sub(self.counted)
+    }
+
+    /// The next run over `last`, whatever other rings have.
+    fn step(&mut self, last: Seq) -> Step {
+        loop {
+            match self.seat.mark.ring.read(self.next, |epoch| (epoch.run_after(last), epoch.counted())) {
+                Read::Epoch((Some(run), counted)) => {
+                    if run.ends_epoch {
+                        self.advance(counted);
+                    }
+                    return Step::Run(run.bytes, run.last);
+                }
+                Read::Epoch((None, counted)) => self.advance(counted),
+                Read::Wait => return Step::Wait,
+                Read::Lagged => return Step::Lagged(self.missed()),
+            }
+        }
+    }
+
+    /// The seq of the next event over `last` in a turn up to `reached`; `Err` if it is gone.
+    fn peek(&mut self, last: Seq, reached: Seq) -> Result<Option<Seq>, ()> {
+        loop {
+            let look = |epoch: &crate::ring::Epoch| match epoch.next_after(last) {
+                _ if epoch.turn_first() > reached => Peek::Beyond,
+                Some(seq) => Peek::At(seq),
+                None => Peek::Done(epoch.counted()),
+            };
+            match self.seat.mark.ring.read(self.next, look) {
+                Read::Epoch(Peek::At(seq)) => return Ok(Some(seq)),
+                Read::Epoch(Peek::Done(counted)) => self.advance(counted),
+                Read::Epoch(Peek::Beyond) | Read::Wait => return Ok(None),
+                Read::Lagged => return Err(()),
+            }
+        }
+    }
+}
+
+/// The next run over `last` of all the cursors' rings.
+pub(super) fn step(cursors: &mut [Cursor], last: Seq, watermark: &Watermark) -> Step {
+    if let [only] = cursors {
+        return only.step(last);
+    }
+    let reached = watermark.reached();
+    let mut lowest: Option<(Seq, usize)> = None;
+    for at in 0..cursors.len() {
+        match cursors[at].peek(last, reached) {
+            Ok(Some(seq)) if lowest.is_none_or(|(other, _)| seq < other) => lowest = Some((seq, at)),
+            Ok(_) => {}
+            Err(()) => return Step::Lagged(cursors.iter().map(Cursor::missed).sum()),
+        }
+    }
+    match lowest {
+        Some((_, at)) => cursors[at].step(last),
+        None => Step::Wait,
+    }
+}
+
+#[cfg(all(test, not(ring_loom)))]
+mod tests {
+    use super::*;
+    use crate::event::{Selector, Topic};
+    use crate::ring::{Desk, Registry, Rounds, Turn};
+    use crate::shard::{Conn, Table};
+    use proptest::prelude::*;
+    use std::num::NonZeroUsize;
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    struct Rig {
+        registry: Arc<Registry>,
+        watermark: Watermark,
+        table: Table,
+        next: u64,
+    }
+
+    impl Rig {
+        fn new(window: usize) -> Self {
+            let registry = Arc::new(Registry::new(100, NonZeroUsize::new(window).unwrap()));
+            let table = Table::new(Arc::clone(&registry), Arc::new(Desk::new(0)));
+            Self { registry, watermark: Watermark::new(), table, next: 1 }
+        }
+
+        fn cursors(&self, topics: &[usize]) -> Vec<Cursor> {
+            let seat = |topic: &usize| {
+                let selector = Selector::Topic(name(*topic));
+                self.table.subscribe(&selector, &Rc::new(Conn::default())).unwrap()
+            };
+            topics.iter().map(|topic| Cursor::new(seat(topic))).collect()
+        }
+
+        /// Publishes a turn whose event `i` has the topics in `events[i]`; its chunk is its seq and a space.
+        fn publish(&mut self, events: &[Vec<usize>]) {
+            let (mut buffer, mut ends) = (Vec::new(), Vec::new());
+            for i in 0..events.len() as u64 {
+                buffer.extend_from_slice(format!("{} ", self.next + i).as_bytes());
+                ends.push(buffer.len() as u32);
+            }
+            let turn = Arc::new(Turn::new(buffer.into(), ends.into(), Seq(self.next)));
+            for topic in 0..4 {
+                let has = |i: &u32| events[*i as usize].contains(&topic);
+                let picks: Vec<u32> = (0..events.len() as u32).filter(has).collect();
+                if !picks.is_empty() {
+                    self.registry.publish(&name(topic), &turn, &picks, &mut Rounds::default());
+                }
+            }
+            self.next += events.len() as u64;
+            self.watermark.raise(Seq(self.next - 1));
+        }
+    }
+
+    fn name(topic: usize) -> Topic {
+        Topic::new(&format!("t{topic}")).unwrap()
+    }
+
+    fn drain(cursors: &mut [Cursor], last: &mut Seq, watermark: &Watermark) -> (Vec<u64>, Step) {
+        let mut seen = Vec::new();
+        loop {
+            match step(cursors, *last, watermark) {
+                Step::Run(bytes, to) => {
+                    let text = std::str::from_utf8(&bytes).unwrap().to_owned();
+                    seen.extend(text.split_terminator(' ').map(|seq| seq.parse::<u64>().unwrap()));
+                    assert_eq!(seen.last(), Some(&to.0));
+                    *last = to;
+                }
+                end => return (seen, end),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_union_of_topics_comes_in_one_order_each_event_once(
+            turns in proptest::collection::vec(
+                proptest::collection::vec(proptest::collection::vec(0usize..4, 1..3), 1..6), 1..12),
+            chosen in proptest::collection::btree_set(0usize..4, 1..4),
+            pauses in proptest::collection::vec(any::<bool>(), 12),
+        ) {
+            let mut rig = Rig::new(64);
+            let chosen: Vec<usize> = chosen.into_iter().collect();
+            let (mut cursors, mut last) = (rig.cursors(&chosen), Seq(0));
+            let (mut seen, mut expected) = (Vec::new(), Vec::new());
+            for (turn, read_now) in turns.iter().zip(&pauses) {
+                expected.extend((rig.next..).zip(turn).filter(|(_, t)| t.iter().any(|t| chosen.contains(t))).map(|(s, _)| s));
+                rig.publish(turn);
+                if *read_now {
+                    seen.extend(drain(&mut cursors, &mut last, &rig.watermark).0);
+                }
+            }
+            let (rest, end) = drain(&mut cursors, &mut last, &rig.watermark);
+            seen.extend(rest);
+            prop_assert_eq!(end, Step::Wait);
+            prop_assert_eq!(seen, expected);
+        }
+    }
+
+    #[test]
+    fn a_turn_that_is_not_in_all_rings_yet_is_not_read() {
+        let mut rig = Rig::new(8);
+        let mut cursors = rig.cursors(&[0, 1]);
+        rig.publish(&[vec![0]]);
+        let turn = Arc::new(Turn::new("2 ".into(), Box::new([2]), Seq(2)));
+        rig.registry.publish(&name(0), &turn, &[0], &mut Rounds::default());
+        let mut last = Seq(0);
+        assert_eq!(drain(&mut cursors, &mut last, &rig.watermark), (vec![1], Step::Wait));
+        rig.watermark.raise(Seq(2));
+        assert_eq!(drain(&mut cursors, &mut last, &rig.watermark), (vec![2], Step::Wait));
+    }
+
+    #[test]
+    fn a_cursor_that_fell_out_of_the_window_says_how_many_it_missed() {
+        let mut rig = Rig::new(4);
+        let (mut one, mut two) = (rig.cursors(&[0]), rig.cursors(&[0, 1]));
+        rig.publish(&[vec![0], vec![0], vec![1]]);
+        let mut last = Seq(0);
+        assert_eq!(drain(&mut one, &mut last, &rig.watermark), (vec![1, 2], Step::Wait));
+        for _ in 0..5 {
+            rig.publish(&[vec![0], vec![0]]);
+        }
+        assert_eq!(step(&mut one, last, &rig.watermark), Step::Lagged(10));
+        assert_eq!(step(&mut two, Seq(0), &rig.watermark), Step::Lagged(13));
+    }
+}

@@ -1,0 +1,235 @@
+//! One subscriber's stream: what is kept and was missed, then what comes, then why it ends.
+//!
+//! [`Session::next_run`] is the one source both ways of writing read from: hyper's body ([`body`]), and whatever writes to
+//! a bare socket. It yields runs of whole chunks and never waits; who calls it is woken through its [`Conn`].
+//!
+//! # From replay to live
+//!
+//! The session takes its seats first, so from then on the rings keep what is published for it. Then, slice by slice:
+//! anchor the cursors at the rings' ends, *then* read the log after the last event had. The sequencer gives an event to
+//! the log before it gives it to a ring, so what is below the anchors was in the log when it was read. If the slice was
+//! not full, the log had nothing more, and reading the rings from the anchors on misses nothing; what is in both is
+//! passed over by its seq. While the replay lasts the anchors move along, so a long replay can't lag out of the ring;
+//! only what the retention drops meanwhile can be missed, and then the stream says `lagged` and ends (I6).
+
+mod body;
+mod control;
+mod live;
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+
+pub use body::Body;
+pub use control::{busy, jittered};
+
+use crate::event::{Position, Selector, Seq, wire};
+use crate::log::history;
+use crate::quota::Permit;
+use crate::shard::{Conn, Shard};
+use live::{Cursor, Step};
+
+/// One read of the log, at most: it holds the lock the sequencer waits for.
+const REPLAY_SLICE: history::Most = history::Most { events: 64, bytes: 256 * 1024 };
+
+/// See the module.
+pub struct Session {
+    shard: Rc<Shard>,
+    conn: Rc<Conn>,
+    cursors: Box<[Cursor]>,
+    /// The last event had, or passed over.
+    last: Seq,
+    phase: Phase,
+    _permit: Permit,
+}
+
+enum Phase {
+    /// The first bytes, then what was missed, if it asked for that.
+    Opening(Bytes, Option<Box<Replay>>),
+    /// Boxed: it is gone once the stream is live.
+    Replay(Box<Replay>),
+    Live,
+    Ended,
+}
+
+struct Replay {
+    selectors: Box<[Selector]>,
+    next: history::Replay,
+    slice: std::vec::IntoIter<(Seq, Bytes)>,
+    /// Whether the log may have more after the slice; if not, what follows is in the rings, from the anchors on.
+    more: bool,
+}
+
+/// What a session has to send now.
+#[derive(Debug)]
+pub enum Next {
+    /// Whole chunks, as they stand.
+    Run(Bytes),
+    /// Nothing until the connection is woken.
+    Wait,
+    /// The end of the stream.
+    End,
+}
+
+/// Why a subscriber can't be served now and should come back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Busy {
+    /// `FANFARE_STREAMS_MAX` streams are open.
+    #[error("as many streams are open as FANFARE_STREAMS_MAX allows; come back later")]
+    Streams,
+    /// `FANFARE_TOPICS_MAX` topics are being read.
+    #[error("as many topics are being read as FANFARE_TOPICS_MAX allows; come back later")]
+    Topics,
+    /// The node is leaving service.
+    #[error("this node is leaving service; come back to another one")]
+    Draining,
+}
+
+impl Busy {
+    /// The word for it in the data of `event: busy`.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Streams => "streams",
+            Self::Topics => "topics",
+            Self::Draining => "draining",
+        }
+    }
+}
+
+impl Session {
+    /// Takes the session's seats and decides where it starts.
+    pub fn open(
+        shard: &Rc<Shard>,
+        conn: &Rc<Conn>,
+        selectors: &[Selector],
+        position: &Position,
+    ) -> Result<Self, Busy> {
+        if conn.is_leaving() {
+            return Err(Busy::Draining);
+        }
+        let permit = shard.core.streams.take().ok_or(Busy::Streams)?;
+        let mut session = Self {
+            shard: Rc::clone(shard),
+            conn: Rc::clone(conn),
+            cursors: Box::default(),
+            last: Seq(0),
+            phase: Phase::Ended,
+            _permit: permit,
+        };
+        session.take_seats(selectors)?;
+        conn.set_streaming(true);
+        let resume = shard.core.log.resume(position, selectors);
+        session.last = resume.replay.seq();
+        let (min, max) = (shard.core.config.retry_min, shard.core.config.retry_max);
+        let mut first = control::preamble(jittered(min, max));
+        if let Some(reset) = &resume.reset {
+            first = [first, session.announce(reset)].concat().into();
+        }
+        let replay = (*position != Position::Live).then(|| {
+            let (selectors, slice) = (selectors.into(), Vec::new().into_iter());
+            Box::new(Replay { selectors, next: resume.replay, slice, more: true })
+        });
+        session.phase = Phase::Opening(first, replay);
+        Ok(session)
+    }
+
+    fn announce(&self, reset: &history::Reset) -> Bytes {
+        let id = |seq: Option<Seq>| seq.map(|seq| self.shard.core.log.incarnation().id(seq));
+        let (oldest, from) = (id(reset.oldest), id(reset.from));
+        control::reset(&reset.asked, oldest.as_deref(), reset.reason.as_str(), from.as_deref())
+    }
+
+    /// On a refusal the seats taken so far are given up by `drop`.
+    fn take_seats(&mut self, selectors: &[Selector]) -> Result<(), Busy> {
+        let mut cursors = Vec::with_capacity(selectors.len());
+        for selector in selectors {
+            match self.shard.table.subscribe(selector, &self.conn) {
+                Ok(seat) => cursors.push(Cursor::new(seat)),
+                Err(_) => {
+                    self.cursors = cursors.into();
+                    return Err(Busy::Topics);
+                }
+            }
+        }
+        self.cursors = cursors.into();
+        Ok(())
+    }
+
+    /// What to send now. After [`Next::End`] there is nothing more.
+    pub fn next_run(&mut self) -> Next {
+        if self.conn.is_leaving() {
+            return self.end_with(|session, id| {
+                let config = &session.shard.core.config;
+                control::shutdown(jittered(config.retry_min, config.retry_max), id)
+            });
+        }
+        match &mut self.phase {
+            Phase::Opening(first, replay) => {
+                let (first, replay) = (std::mem::take(first), replay.take());
+                self.phase = replay.map_or(Phase::Live, Phase::Replay);
+                Next::Run(first)
+            }
+            Phase::Replay(_) => self.next_replayed(),
+            Phase::Live => self.next_live(),
+            Phase::Ended => Next::End,
+        }
+    }
+
+    fn next_replayed(&mut self) -> Next {
+        let Phase::Replay(replay) = &mut self.phase else { return Next::End };
+        if replay.slice.len() == 0 && replay.more {
+            self.cursors.iter_mut().for_each(Cursor::anchor);
+            match self.shard.core.log.read(&replay.selectors, replay.next, REPLAY_SLICE) {
+                Ok((events, slice)) => {
+                    replay.slice = events.into_iter();
+                    (replay.next, replay.more) = (slice.next, slice.more);
+                }
+                Err(gap) => return self.end_with(|_, id| control::lagged(gap.missed_at_least, id)),
+            }
+        }
+        match replay.slice.next() {
+            Some((seq, wire)) => {
+                self.last = seq;
+                Next::Run(wire)
+            }
+            None => {
+                // Everything up to here is passed over in the rings, whether or not it was for this stream.
+                self.last = replay.next.seq();
+                self.phase = Phase::Live;
+                self.next_live()
+            }
+        }
+    }
+
+    fn next_live(&mut self) -> Next {
+        match live::step(&mut self.cursors, self.last, &self.shard.core.watermark) {
+            Step::Run(run, last) => {
+                self.last = last;
+                self.conn.take_heartbeat();
+                Next::Run(run)
+            }
+            Step::Lagged(missed) => self.end_with(|_, id| control::lagged(missed, id)),
+            Step::Wait if self.conn.take_heartbeat() => Next::Run(Bytes::from_static(wire::HEARTBEAT)),
+            Step::Wait => Next::Wait,
+        }
+    }
+
+    /// The last event of the stream, with the stream's position.
+    fn end_with(&mut self, event: impl FnOnce(&Self, &str) -> Bytes) -> Next {
+        if matches!(self.phase, Phase::Ended) {
+            return Next::End;
+        }
+        self.phase = Phase::Ended;
+        let id = self.shard.core.log.incarnation().id(self.last);
+        Next::Run(event(self, &id))
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.conn.set_streaming(false);
+        for cursor in &self.cursors {
+            self.shard.table.unsubscribe(&cursor.seat);
+        }
+    }
+}
