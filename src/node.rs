@@ -141,7 +141,7 @@ impl Drop for Node {
 }
 
 impl Core {
-    fn new(config: Config) -> Self {
+    pub(crate) fn new(config: Config) -> Self {
         let (connections, streams) = connection_limits(&config, descriptors());
         let retention = Retention {
             events_per_topic: config.history_events,

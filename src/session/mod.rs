@@ -233,3 +233,47 @@ impl Drop for Session {
         }
     }
 }
+
+#[cfg(all(test, not(ring_loom)))]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::node::Core;
+    use crate::ring::Desk;
+    use std::sync::Arc;
+    use tokio::task::LocalSet;
+
+    fn shard(config: Config) -> Rc<Shard> {
+        Rc::new(Shard::new(Arc::new(Core::new(config)), Arc::new(Desk::new(0))))
+    }
+
+    fn open(shard: &Rc<Shard>, topics: &[&str]) -> Result<Session, Busy> {
+        let selectors: Vec<_> = topics.iter().map(|topic| Selector::parse(topic).unwrap()).collect();
+        Session::open(shard, &Rc::default(), &selectors, &Position::Live)
+    }
+
+    #[tokio::test]
+    async fn a_session_that_panics_gives_its_seats_up_and_the_others_stay() {
+        let shard = shard(Config::default());
+        let (fine, doomed) = (open(&shard, &["a"]).unwrap(), open(&shard, &["a", "b"]).unwrap());
+        assert_eq!((shard.core.registry.len(), shard.core.streams.used()), (2, 2));
+        let tasks = LocalSet::new();
+        let panicked = tasks.spawn_local(async move {
+            let _doomed = doomed;
+            panic!("on purpose");
+        });
+        assert!(tasks.run_until(panicked).await.unwrap_err().is_panic());
+        assert_eq!((shard.core.registry.len(), shard.core.streams.used()), (1, 1));
+        drop(fine);
+        assert_eq!((shard.core.registry.len(), shard.core.streams.used()), (0, 0));
+    }
+
+    #[test]
+    fn a_session_that_is_refused_keeps_no_seat() {
+        let shard = shard(Config { topics_max: 2, streams_max: 2, ..Config::default() });
+        assert_eq!(open(&shard, &["a", "b", "c"]).err(), Some(Busy::Topics));
+        assert_eq!((shard.core.registry.len(), shard.core.streams.used()), (0, 0));
+        let _open = [open(&shard, &["a"]).unwrap(), open(&shard, &["a"]).unwrap()];
+        assert_eq!(open(&shard, &["a"]).err(), Some(Busy::Streams));
+    }
+}

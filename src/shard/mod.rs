@@ -54,7 +54,7 @@ pub struct Shard {
 }
 
 impl Shard {
-    fn new(core: Arc<Core>, desk: Arc<Desk>) -> Self {
+    pub(crate) fn new(core: Arc<Core>, desk: Arc<Desk>) -> Self {
         let table = Table::new(Arc::clone(&core.registry), Arc::clone(&desk));
         Self { core, desk, table, clock: Cell::new(0), started: Instant::now() }
     }
