@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Frame, Incoming, SizeHint};
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN};
+use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 
 use super::{Problem, cors, publish, subscribe};
@@ -66,7 +66,10 @@ impl Service {
                 return Answer::now(document_of(status, "application/json", document));
             }
             ("/", _) if read => {
-                return Answer::now(document_of(StatusCode::OK, "text/html; charset=utf-8", page::page()));
+                let mut page = document_of(StatusCode::OK, "text/html; charset=utf-8", page::page());
+                let policy = HeaderValue::from_static(page::POLICY);
+                page.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+                return Answer::now(page);
             }
             ("/events", _) => Problem::method_not_allowed(EVENTS_METHODS),
             ("/healthz" | "/", _) => Problem::method_not_allowed(READ_METHODS),
