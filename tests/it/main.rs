@@ -1,0 +1,3 @@
+//! What a node does, seen from outside: over real sockets, one module per behaviour.
+
+mod page;
