@@ -1,3 +1,4 @@
 //! What a node does, seen from outside: over real sockets, one module per behaviour.
 
 mod page;
+mod readme;
