@@ -1,6 +1,6 @@
 //! One subscriber's stream: what is kept and was missed, then what comes, then why it ends.
 //!
-//! [`Session::next_run`] is the one source both ways of writing read from: hyper's body ([`body`]), and whatever writes to
+//! [`Session::next_run`] is the one source both ways of writing read from: hyper's body (`body`), and whatever writes to
 //! a bare socket. It yields runs of whole chunks and never waits; who calls it is woken through its [`Conn`].
 //!
 //! # From replay to live

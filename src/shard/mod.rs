@@ -1,7 +1,7 @@
 //! One thread, one current_thread runtime, one listener: a shard owns its sessions for life.
 //!
-//! Nothing on a shard is shared with another one but the [`Core`]. Its tasks: one per connection ([`serve`]), the
-//! accept loop, the [`pump`] that wakes sessions, the [`timer`]. Only this module starts threads for sessions (I8).
+//! Nothing on a shard is shared with another one but the [`Core`]. Its tasks: one per connection (`serve`), the
+//! accept loop, the `pump` that wakes sessions, the `timer`. Only this module starts threads for sessions (I8).
 
 mod accept;
 mod conn;
