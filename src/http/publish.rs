@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use tokio::time::timeout;
 
 use super::service::Body;
@@ -118,9 +118,12 @@ fn accepted(id: String) -> Response<Body> {
 }
 
 async fn answer_refused(shard: &Shard, head: &Parts, body: Incoming, problem: Problem) -> Response<Body> {
-    // A client that waits for 100 Continue has not sent its body; reading would ask for it.
+    // A client that waits for 100 Continue has not sent its body; reading would ask for it. One that was too slow has
+    // had its time.
     let waits = head.headers.contains_key(EXPECT) && !body.is_end_stream();
-    let read_off = !waits && timeout(shard.core.config.body_timeout, discard(body)).await.unwrap_or(false);
+    let late = problem.status == StatusCode::REQUEST_TIMEOUT;
+    let read_off =
+        !waits && !late && timeout(shard.core.config.body_timeout, discard(body)).await.unwrap_or(false);
     let mut response = problem.into_response().map(Body::Full);
     if !read_off {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -2,3 +2,4 @@
 
 mod page;
 mod readme;
+mod slow_body;
