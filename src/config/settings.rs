@@ -85,7 +85,7 @@ pub struct Config {
 
     /// Largest body of a publish, in bytes.
     ///
-    /// 1KiB to 64MiB. A larger one is answered 413 and not read further.
+    /// 1KiB to 64MiB. A larger one is answered 413, and nothing of it is delivered.
     #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = bytes::<usize>("1KiB", "64MiB"))]
     #[arg(help_heading = PUBLISHING)]
     pub event_bytes_max: usize,
