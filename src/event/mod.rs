@@ -10,6 +10,9 @@ pub mod wire;
 pub use id::{EventId, ID_BYTES_MAX, IdError, Incarnation, Position};
 pub use topic::{Selector, Topic, TopicError, TopicHasher, TopicMap};
 
+/// Event types the node speaks itself. A publisher can't use them: a subscriber takes them as the node's word.
+pub const CONTROL_TYPES: [&str; 4] = ["reset", "lagged", "shutdown", "busy"];
+
 /// Position of an event in the log: strictly increasing, assigned in one place (I2). The first event has seq 1; 0 is
 /// the position before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

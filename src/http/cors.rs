@@ -4,6 +4,8 @@
 //! loopback or intranet; [`publish_allowed`] is what stops it. Reading is stopped by the browser itself, unless
 //! [`apply`] says otherwise.
 
+use std::net::IpAddr;
+
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{
@@ -65,10 +67,18 @@ pub fn preflight(origin: Option<&HeaderValue>, origins: &CorsOrigins) -> Respons
 /// is let in. `host` is what the request was sent to ([`requested_host`]).
 ///
 /// The scheme is not compared: behind a proxy that ends TLS the node doesn't know its own.
-pub fn publish_allowed(origin: Option<&HeaderValue>, host: Option<&str>, origins: &CorsOrigins) -> bool {
+///
+/// A page can have the name it came from resolve to the loopback address (DNS rebinding); then its origin agrees with the
+/// host. So on a node that is not `open` to everyone by setting, only addresses and `localhost` can be the node's own.
+pub fn publish_allowed(
+    origin: Option<&HeaderValue>,
+    host: Option<&str>,
+    origins: &CorsOrigins,
+    open: bool,
+) -> bool {
     let Some(origin) = origin else { return true };
     let own = match (origin.to_str(), host) {
-        (Ok(origin), Some(host)) => is_origin_of(origin, host),
+        (Ok(origin), Some(host)) => is_origin_of(origin, host) && (open || is_fixed(host)),
         _ => false,
     };
     own || lets_in(origins, origin)
@@ -90,6 +100,13 @@ fn is_origin_of(origin: &str, host: &str) -> bool {
     let (origin_name, origin_port) = split_port(authority, default_port);
     let (host_name, host_port) = split_port(host, default_port);
     origin_name.eq_ignore_ascii_case(host_name) && origin_port == host_port
+}
+
+/// Whether nobody can make the name of a host resolve to another one: an address, or `localhost` (RFC 6761 §6.3).
+fn is_fixed(host: &str) -> bool {
+    let (name, _) = split_port(host, "");
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    address.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost")
 }
 
 /// The colons of an IPv6 address stand in brackets, so what follows its last one is not all digits.
@@ -179,7 +196,8 @@ mod tests {
     #[test]
     fn a_page_publishes_only_to_its_own_origin_or_where_it_is_let_in() {
         let allowed = |origin: &str, host, origins: &CorsOrigins| {
-            publish_allowed(Some(&HeaderValue::from_bytes(origin.as_bytes()).unwrap()), host, origins)
+            let origin = HeaderValue::from_bytes(origin.as_bytes()).unwrap();
+            publish_allowed(Some(&origin), host, origins, true)
         };
         for (origin, host) in [
             ("http://localhost:3000", "localhost:3000"),
@@ -212,8 +230,24 @@ mod tests {
         }
         assert!(allowed(PAGE, Some("push.example"), &listed()));
         assert!(!allowed("http://localhost", None, &CorsOrigins::None));
-        assert!(publish_allowed(None, Some("localhost"), &CorsOrigins::None));
-        assert!(publish_allowed(None, None, &CorsOrigins::None));
+        assert!(publish_allowed(None, Some("localhost"), &CorsOrigins::None, false));
+        assert!(publish_allowed(None, None, &CorsOrigins::None, false));
+    }
+
+    #[test]
+    fn a_name_that_can_be_made_to_resolve_here_is_not_the_nodes_own() {
+        let own = |host: &str| {
+            let origin = HeaderValue::from_str(&format!("http://{host}")).unwrap();
+            publish_allowed(Some(&origin), Some(host), &CorsOrigins::None, false)
+        };
+        for host in ["localhost:8080", "LocalHost", "127.0.0.1:8080", "127.0.0.1", "[::1]:8080", "[::1]"] {
+            assert!(own(host), "{host}");
+        }
+        for host in
+            ["evil.example:8080", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", ""]
+        {
+            assert!(!own(host), "{host}");
+        }
     }
 
     #[test]

@@ -176,7 +176,11 @@ impl From<PublishError> for Problem {
             E::BodyNotUtf8 { .. } | E::FieldNotUtf8 { .. } => Kind::BadEncoding,
             E::Json { .. } => Kind::BadJson,
             E::FieldShape { .. } | E::LoneSurrogate { .. } => Kind::BadField,
-            E::Topic { .. } | E::Id { .. } | E::TypeControl { .. } | E::Retry { .. } => Kind::BadField,
+            E::Topic { .. }
+            | E::Id { .. }
+            | E::TypeControl { .. }
+            | E::TypeReserved { .. }
+            | E::Retry { .. } => Kind::BadField,
             E::NoTopic { .. } => Kind::MissingTopic,
             E::TooManyTopics { .. } | E::TopicTooLong { .. } => Kind::LimitExceeded,
         };

@@ -48,7 +48,8 @@ pub(super) async fn refuse(shard: Rc<Shard>, request: Request<Incoming>, problem
 async fn submit(shard: &Shard, head: &Parts, body: &mut Incoming) -> Result<String, Problem> {
     let core = &shard.core;
     let host = cors::requested_host(&head.uri, &head.headers);
-    if !cors::publish_allowed(head.headers.get(ORIGIN), host, &core.config.cors_origins) {
+    let (origin, open) = (head.headers.get(ORIGIN), core.config.allow_anonymous_publish);
+    if !cors::publish_allowed(origin, host, &core.config.cors_origins, open) {
         return Err(Problem::forbidden_origin());
     }
     let wait = core.config.body_timeout;

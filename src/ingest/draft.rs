@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::{Limits, Place, PublishError};
-use crate::event::{EventId, Publication, Topic};
+use crate::event::{CONTROL_TYPES, EventId, Publication, Topic};
 use crate::http::Excerpt;
 
 /// What an event can have.
@@ -113,10 +113,13 @@ impl<'a> Draft<'a> {
 
 /// An empty type is none: a client dispatches both as `message` (WHATWG HTML §9.2.6).
 fn event_type(text: &str) -> Result<Option<Box<str>>, PublishError> {
-    match text.chars().find(|c| c.is_control()) {
-        Some(control) => Err(PublishError::TypeControl { control: control as u32 }),
-        None => Ok((!text.is_empty()).then(|| text.into())),
+    if let Some(control) = text.chars().find(|c| c.is_control()) {
+        return Err(PublishError::TypeControl { control: control as u32 });
     }
+    if let Some(reserved) = CONTROL_TYPES.into_iter().find(|&reserved| reserved == text) {
+        return Err(PublishError::TypeReserved { reserved });
+    }
+    Ok((!text.is_empty()).then(|| text.into()))
 }
 
 /// `parse` alone would also take a sign.

@@ -167,6 +167,12 @@ pub enum PublishError {
         /// The first one found.
         control: u32,
     },
+    /// A subscriber would take it as the node's own word.
+    #[error("`{reserved}` is an event type of the node's own; use another `type`")]
+    TypeReserved {
+        /// The type.
+        reserved: &'static str,
+    },
     /// Anything but ASCII digits, which is all that clients read (WHATWG HTML §9.2.6), or more than 64 bits.
     #[error("`retry` is a whole number of milliseconds up to {}, in digits; this is `{value}`", u64::MAX)]
     Retry {

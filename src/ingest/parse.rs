@@ -174,6 +174,15 @@ mod tests {
     }
 
     #[test]
+    fn a_publisher_does_not_speak_in_the_nodes_name() {
+        for reserved in crate::event::CONTROL_TYPES {
+            let refused = raw(&format!("topic=a&type={reserved}"), b"");
+            assert_eq!(refused, Err(PublishError::TypeReserved { reserved }));
+        }
+        assert!(raw("topic=a&type=Reset", b"").is_ok());
+    }
+
+    #[test]
     fn an_id_and_a_type_have_no_control_characters_and_an_empty_type_is_none() {
         assert_eq!(raw("topic=a&type=", b"").unwrap().event_type, None);
         for control in [0x0A, 0x0D, 0, 0x7F] {

@@ -157,7 +157,9 @@ impl Session {
 
     /// What to send now. After [`Next::End`] there is nothing more.
     pub fn next_run(&mut self) -> Next {
-        if self.conn.is_leaving() {
+        // The first bytes go out whatever happens: a `shutdown` before the `reset` would carry a position that says
+        // nothing was missed.
+        if self.conn.is_leaving() && !matches!(self.phase, Phase::Opening(..)) {
             return self.end_with(|session, id| {
                 let config = &session.shard.core.config;
                 control::shutdown(jittered(config.retry_min, config.retry_max), id)
@@ -266,6 +268,26 @@ mod tests {
         assert_eq!((shard.core.registry.len(), shard.core.streams.used()), (1, 1));
         drop(fine);
         assert_eq!((shard.core.registry.len(), shard.core.streams.used()), (0, 0));
+    }
+
+    /// Ensures a client is told of its reset before it is given a new position.
+    ///
+    /// Scenario: a stream asks to resume after an unknown id, and the node is told to drain before its first bytes are
+    /// taken. Cause: `shutdown` came first, with the position after the reset as its id; the client would resume from
+    /// there and never learn that it had missed events. Fix: the first bytes always go first.
+    #[test]
+    fn a_stream_told_to_leave_at_once_still_hears_of_its_reset() {
+        let shard = shard(Config::default());
+        let (conn, position) = (Rc::new(Conn::default()), Position::After("unknown".into()));
+        let mut session = Session::open(&shard, &conn, &[Selector::All], &position).unwrap();
+        conn.leave();
+        let texts: Vec<_> = std::iter::from_fn(|| match session.next_run() {
+            Next::Run(run) => Some(String::from_utf8(run.into()).unwrap()),
+            _ => None,
+        })
+        .collect();
+        assert!(texts[0].contains("event: reset"), "{texts:?}");
+        assert!(texts[1].contains("event: shutdown") && texts.len() == 2, "{texts:?}");
     }
 
     #[test]

@@ -180,7 +180,7 @@ fn it_fits_the_screens_of_a_desktop_and_of_a_phone() {
     for (topic, event_type, data) in [
         ("orders", "", "{\"order\": 4711, \"state\": \"packed\"}"),
         ("greetings", "greeting", "Good morning,\nworld"),
-        ("system", "lagged", "{\"missed\":12}"),
+        ("system", "notice", "{\"missed\":12}"),
         ("logs", "", &"x".repeat(300)),
     ] {
         browser.fill("[name=topic]", topic);
