@@ -1,0 +1,46 @@
+//! A stream's way of reading one ring, without the stream: a cursor, and the last seq it has had.
+
+use std::hint::black_box;
+
+use fanfare::event::Seq;
+use fanfare::ring::{Read, Ring};
+
+/// One reader of one ring.
+#[derive(Clone, Copy)]
+pub struct Reader {
+    next: u64,
+    /// Events of the ring before `next`.
+    counted: u64,
+    last: Seq,
+}
+
+impl Reader {
+    /// Reads what is published from now on.
+    pub fn new(ring: &Ring) -> Self {
+        Self { next: ring.tail(), counted: ring.counted(), last: Seq(0) }
+    }
+
+    /// Takes every run there is, as a session of one selector does; returns how many events they were.
+    pub fn drain(&mut self, ring: &Ring) -> u64 {
+        let before = self.counted;
+        loop {
+            match ring.read(self.next, |epoch| (epoch.run_after(self.last), epoch.counted())) {
+                Read::Epoch((Some(run), counted)) => {
+                    self.last = run.last;
+                    if run.ends_epoch {
+                        self.advance(counted);
+                    }
+                    black_box(run.bytes);
+                }
+                Read::Epoch((None, counted)) => self.advance(counted),
+                Read::Wait => return self.counted - before,
+                Read::Lagged => panic!("a reader that drains after each turn can't lag"),
+            }
+        }
+    }
+
+    fn advance(&mut self, counted: u64) {
+        self.next += 1;
+        self.counted = counted;
+    }
+}

@@ -1,0 +1,176 @@
+//! What an event costs from the ingest queue to its readers' hands, at 1, 100 and 10,000 topics.
+//!
+//! A turn is full: 1,024 events of 200 bytes, over the topics in rotation. The clock runs while the turn is taken and
+//! until the one reader of each topic has drained; `through` runs it from the submit, too, and `unread` has no
+//! readers. The publisher has gone before its answer comes. Turns taken beforehand fill history and window, so that
+//! each event that comes in also drops one. `cargo bench --bench sequencer`.
+
+mod reader;
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use fanfare::config::Config;
+use fanfare::event::{Publication, Selector, Topic};
+use fanfare::ingest::Ingest;
+use fanfare::log::Log;
+use fanfare::log::history::Retention;
+use fanfare::ring::{Desk, Mark, Registry, Watermark};
+use fanfare::sequencer::{Limits, Parts, Sequencer};
+use reader::Reader;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const EVENTS: usize = 1024;
+const DATA_BYTES: usize = 200;
+const TOPICS: [usize; 3] = [1, 100, 10_000];
+
+/// More turns than window and history hold at their defaults.
+const TURNS_BEFORE: usize = 600;
+
+struct Rig {
+    ingest: Arc<Ingest>,
+    sequencer: Sequencer,
+    desk: Arc<Desk>,
+    readers: Vec<(Arc<Mark>, Reader)>,
+    topics: Vec<Topic>,
+    next_topic: usize,
+}
+
+impl Rig {
+    /// With the settings of a node that sets nothing, but for how many events the history keeps of a topic.
+    fn new(topics: usize, read: bool, history_events: usize) -> Self {
+        let config = Config::default();
+        let ingest = Arc::new(Ingest::new(config.ingest_events, config.ingest_bytes));
+        let registry = Arc::new(Registry::new(topics, NonZeroUsize::new(config.window).unwrap()));
+        let desk = Arc::new(Desk::new(0));
+        let topics: Vec<_> =
+            (0..topics).map(|n| Topic::new(&format!("https://example.com/users/{n}")).unwrap()).collect();
+        let attach = |(key, topic): (usize, &Topic)| {
+            let mark = registry.attach(&Selector::Topic(topic.clone()), &desk, key).unwrap();
+            let reader = Reader::new(&mark.ring);
+            (mark, reader)
+        };
+        let readers = topics.iter().enumerate().filter(|_| read).map(attach).collect();
+        let sequencer = Sequencer::new(
+            Parts {
+                ingest: Arc::clone(&ingest),
+                log: Arc::new(Log::in_memory(retention(&config, history_events))),
+                registry: Arc::clone(&registry),
+                watermark: Arc::new(Watermark::new()),
+            },
+            limits(&config),
+        );
+        let mut rig = Self { ingest, sequencer, desk, readers, topics, next_topic: 0 };
+        for _ in 0..TURNS_BEFORE {
+            let publications = rig.publications();
+            rig.submit(publications);
+            rig.turn();
+        }
+        rig
+    }
+
+    fn publications(&mut self) -> Vec<Publication> {
+        let publication = |_| {
+            let topics = [self.topics[self.next_topic].clone()].into();
+            self.next_topic = (self.next_topic + 1) % self.topics.len();
+            Publication { topics, data: "x".repeat(DATA_BYTES), id: None, event_type: None, retry: None }
+        };
+        (0..EVENTS).map(publication).collect()
+    }
+
+    fn submit(&self, publications: Vec<Publication>) {
+        for publication in publications {
+            let permit = self.ingest.reserve(DATA_BYTES as u64).unwrap();
+            drop(self.ingest.submit(publication, permit).unwrap());
+        }
+    }
+
+    /// Takes a turn, then reads what the mailbox says has something.
+    fn turn(&mut self) {
+        assert!(self.sequencer.turn());
+        let mut delivered = 0;
+        while let Some(mark) = self.desk.take() {
+            mark.clear();
+            let (mark, reader) = &mut self.readers[mark.key];
+            delivered += reader.drain(&mark.ring);
+        }
+        assert_eq!(delivered, if self.readers.is_empty() { 0 } else { EVENTS as u64 });
+        assert!(self.ingest.is_empty(), "it was one turn");
+    }
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        turn_events: config.turn_events,
+        turn_bytes: config.turn_bytes,
+        window_bytes: config.window_bytes,
+        window_age: config.write_timeout,
+    }
+}
+
+fn retention(config: &Config, events_per_topic: usize) -> Retention {
+    Retention {
+        events_per_topic,
+        age: config.history_age,
+        bytes: config.history_bytes,
+        topics_max: config.topics_max,
+    }
+}
+
+fn bench_sequencer(c: &mut Criterion) {
+    let kept = Config::default().history_events;
+    for (operation, read, kept, from) in [
+        ("turn", true, kept, From::Turn),
+        ("unread", false, kept, From::Turn),
+        ("without_history", true, 0, From::Turn),
+        ("through", true, kept, From::Submit),
+    ] {
+        for topics in TOPICS {
+            bench(c, BenchmarkId::new(operation, topics), from, || Rig::new(topics, read, kept));
+        }
+    }
+}
+
+/// Where the clock starts.
+#[derive(Clone, Copy)]
+enum From {
+    Submit,
+    Turn,
+}
+
+fn bench(c: &mut Criterion, id: BenchmarkId, from: From, rig: impl Fn() -> Rig) {
+    let mut group = c.benchmark_group("sequencer");
+    group.throughput(Throughput::Elements(EVENTS as u64));
+    // The closure runs once per sample; filling the history once is enough.
+    let mut built = None;
+    group.bench_function(id, |b| {
+        let rig = built.get_or_insert_with(&rig);
+        b.iter_custom(|turns| {
+            let mut time = Duration::ZERO;
+            for _ in 0..turns {
+                let publications = rig.publications();
+                let submitting = Instant::now();
+                rig.submit(publications);
+                let turning = Instant::now();
+                rig.turn();
+                time += match from {
+                    From::Submit => submitting.elapsed(),
+                    From::Turn => turning.elapsed(),
+                };
+            }
+            time
+        });
+    });
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1))
+        .sample_size(10);
+    targets = bench_sequencer
+}
+criterion_main!(benches);
