@@ -4,6 +4,7 @@
 //! a publisher's is looked up in the history.
 
 use super::Seq;
+use super::wire::{U64_DIGITS, decimal};
 
 /// Longest id taken from a publisher, bytes. `Last-Event-ID` comes back in a request head, which is bounded too.
 pub const ID_BYTES_MAX: usize = 512;
@@ -86,6 +87,29 @@ impl Incarnation {
     }
 }
 
+/// Writes the ids of one numbering one after the other, each into the place of the one before: no allocation, and no
+/// formatting machinery, which was a tenth of a turn's instructions.
+pub struct OwnIds {
+    text: String,
+}
+
+impl OwnIds {
+    /// The writer of `incarnation`'s ids.
+    pub fn new(incarnation: Incarnation) -> Self {
+        Self { text: format!("{}-", incarnation.as_str()) }
+    }
+
+    /// The id of the event at `seq`; the same as [`Incarnation::id`].
+    pub fn id(&mut self, seq: Seq) -> &str {
+        const PREFIX: usize = size_of::<Incarnation>() + 1;
+        self.text.truncate(PREFIX);
+        let mut digits = [0; U64_DIGITS];
+        let digits = std::str::from_utf8(decimal(seq.0, &mut digits)).expect("digits are ASCII");
+        self.text.push_str(digits);
+        &self.text
+    }
+}
+
 impl std::fmt::Debug for Incarnation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.as_str().fmt(f)
@@ -130,6 +154,15 @@ mod tests {
         }
         for id in ["earliest", "#1"] {
             assert_eq!(EventId::new(id), Err(IdError::Reserved));
+        }
+    }
+
+    #[test]
+    fn ids_written_in_place_are_those_of_the_numbering() {
+        let incarnation = Incarnation::from_bits(0x12_3456_789a);
+        let mut ids = OwnIds::new(incarnation);
+        for seq in [u64::MAX, 0, 9, 10, 1 << 40] {
+            assert_eq!(ids.id(Seq(seq)), incarnation.id(Seq(seq)));
         }
     }
 

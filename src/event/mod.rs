@@ -7,7 +7,7 @@ mod id;
 mod topic;
 pub mod wire;
 
-pub use id::{EventId, ID_BYTES_MAX, IdError, Incarnation, Position};
+pub use id::{EventId, ID_BYTES_MAX, IdError, Incarnation, OwnIds, Position};
 pub use topic::{Selector, Topic, TopicError, TopicHasher, TopicMap};
 
 /// Event types the node speaks itself. A publisher can't use them: a subscriber takes them as the node's word.

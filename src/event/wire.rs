@@ -153,10 +153,10 @@ fn open_chunk(out: &mut Vec<u8>, size: usize) {
 }
 
 /// Digits of the largest `u64`.
-const U64_DIGITS: usize = 20;
+pub(super) const U64_DIGITS: usize = 20;
 
 /// Decimal digits without an allocation.
-fn decimal(mut value: u64, buffer: &mut [u8; U64_DIGITS]) -> &[u8] {
+pub(super) fn decimal(mut value: u64, buffer: &mut [u8; U64_DIGITS]) -> &[u8] {
     let mut at = buffer.len();
     loop {
         at -= 1;

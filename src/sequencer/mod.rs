@@ -12,14 +12,13 @@
 mod route;
 mod window;
 
-use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::event::Seq;
 use crate::event::wire::Fields;
+use crate::event::{OwnIds, Seq};
 use crate::ingest::{Ingest, Submission};
 use crate::log::Log;
 use crate::ring::{Registry, Rounds, Turn, Watermark};
@@ -69,12 +68,13 @@ pub struct Sequencer {
     batch: Vec<Submission>,
     buffer: Vec<u8>,
     ends: Vec<u32>,
-    id: String,
+    ids: OwnIds,
 }
 
 impl Sequencer {
     /// A sequencer that has done nothing yet.
     pub fn new(parts: Parts, limits: Limits) -> Self {
+        let ids = OwnIds::new(parts.log.incarnation());
         Self {
             parts,
             limits,
@@ -85,7 +85,7 @@ impl Sequencer {
             batch: Vec::new(),
             buffer: Vec::new(),
             ends: Vec::new(),
-            id: String::new(),
+            ids,
         }
     }
 
@@ -127,18 +127,13 @@ impl Sequencer {
 
     /// Encodes what is waiting, in the order it came, up to the limits of a turn.
     fn gather(&mut self, first: Seq) {
-        let incarnation = self.parts.log.incarnation();
         let mut seq = first;
         while self.batch.len() < self.limits.turn_events && self.buffer.len() < self.limits.turn_bytes {
             let Some(submission) = self.parts.ingest.take() else { return };
             let event = &submission.publication;
             let id = match &event.id {
                 Some(id) => id.as_str(),
-                None => {
-                    self.id.clear();
-                    write!(self.id, "{}-{seq}", incarnation.as_str()).expect("a String takes everything");
-                    &self.id
-                }
+                None => self.ids.id(seq),
             };
             Fields {
                 event_type: event.event_type.as_deref(),
