@@ -18,7 +18,7 @@
 //! any, because [`EventId`](super::EventId) and the parsers of publications refuse control characters.
 
 use bytes::{Buf, Bytes};
-use memchr::{memchr2, memchr2_iter};
+use memchr::{memchr_iter, memchr2};
 
 /// The fields of one event, in the order they are written; `id` is last.
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,7 +48,8 @@ impl Fields<'_> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut digits = [0; U64_DIGITS];
         let retry = self.retry.map(|millis| decimal(millis, &mut digits));
-        let size = self.payload_len(retry.map_or(0, <[u8]>::len));
+        let breaks = Breaks::count(self.data.as_bytes());
+        let size = self.payload_len(retry.map_or(0, <[u8]>::len), &breaks);
         open_chunk(out, size);
         let start = out.len();
         if let Some(event_type) = self.event_type {
@@ -57,7 +58,7 @@ impl Fields<'_> {
         if let Some(retry) = retry {
             push_field(out, RETRY, retry);
         }
-        push_data(out, self.data.as_bytes());
+        push_data(out, self.data.as_bytes(), &breaks);
         if let Some(id) = self.id {
             push_field(out, ID, id.as_bytes());
         }
@@ -73,13 +74,12 @@ impl Fields<'_> {
         out.into()
     }
 
-    fn payload_len(&self, retry_digits: usize) -> usize {
+    fn payload_len(&self, retry_digits: usize, breaks: &Breaks) -> usize {
         let field = |name: &[u8], value: usize| name.len() + value + 1;
-        let (lines, breaks) = count_lines(self.data.as_bytes());
         self.event_type.map_or(0, |t| field(EVENT, t.len()))
             + self.retry.map_or(0, |_| field(RETRY, retry_digits))
-            + lines * (DATA.len() + 1)
-            + (self.data.len() - breaks)
+            + (1 + breaks.ends) * (DATA.len() + 1)
+            + (self.data.len() - breaks.bytes)
             + self.id.map_or(0, |id| field(ID, id.len()))
             + 1
     }
@@ -115,20 +115,33 @@ pub fn split_payload(run: &mut Bytes) -> Option<Bytes> {
     Some(payload)
 }
 
-/// Number of lines, and of bytes that are line breaks.
-fn count_lines(data: &[u8]) -> (usize, usize) {
-    let mut lines = 1;
-    let mut breaks = 0;
-    for at in memchr2_iter(b'\r', b'\n', data) {
-        breaks += 1;
-        let ends_crlf = data[at] == b'\n' && at > 0 && data[at - 1] == b'\r';
-        lines += usize::from(!ends_crlf);
-    }
-    (lines, breaks)
+/// The line breaks in data.
+struct Breaks {
+    /// Line ends; there is one more line than that.
+    ends: usize,
+    /// Bytes they take up.
+    bytes: usize,
 }
 
-fn push_data(out: &mut Vec<u8>, mut data: &[u8]) {
-    while let Some(at) = memchr2(b'\r', b'\n', data) {
+impl Breaks {
+    /// Most data has none, and one search says so. Then one needle at a time, which costs the same however many lines
+    /// there are; a search for each would not.
+    fn count(data: &[u8]) -> Self {
+        let Some(first) = memchr2(b'\r', b'\n', data) else { return Self { ends: 0, bytes: 0 } };
+        let data = &data[first..];
+        let returns = memchr_iter(b'\r', data).count();
+        let bytes = returns + memchr_iter(b'\n', data).count();
+        let pairs = match returns {
+            0 => 0,
+            _ => data.windows(2).filter(|pair| pair == b"\r\n").count(),
+        };
+        Self { ends: bytes - pairs, bytes }
+    }
+}
+
+fn push_data(out: &mut Vec<u8>, mut data: &[u8], breaks: &Breaks) {
+    for _ in 0..breaks.ends {
+        let at = memchr2(b'\r', b'\n', data).expect("a line end for each that was counted");
         push_field(out, DATA, &data[..at]);
         let crlf = data[at] == b'\r' && data.get(at + 1) == Some(&b'\n');
         data = &data[at + 1 + usize::from(crlf)..];
