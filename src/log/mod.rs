@@ -41,9 +41,7 @@ impl Log {
     pub fn append<'a>(&self, turn: &Turn, events: impl Iterator<Item = &'a mut Publication>, now: Duration) {
         let mut history = self.history.write().unwrap_or_else(PoisonError::into_inner);
         for ((event, index), seq) in events.zip(0..).zip(turn.first().0..) {
-            let run = turn.run(index..index + 1);
-            // A lone event owns its buffer; one among others must not keep theirs alive.
-            let wire = if turn.len() == 1 { run } else { Bytes::copy_from_slice(&run) };
+            let wire = turn.detach(index);
             history.append(Seq(seq), Encoded { topics: &event.topics, id: event.id.take(), wire }, now);
         }
     }

@@ -45,12 +45,25 @@ impl Turn {
 
     /// The chunks of neighbouring events, as they stand.
     pub fn run(&self, events: Range<u32>) -> Bytes {
+        self.buffer.slice(self.place(events))
+    }
+
+    /// A copy of one event's chunk that does not keep the turn alive. A lone event owns its buffer as it is.
+    pub fn detach(&self, event: u32) -> Bytes {
+        match self.len() {
+            1 => self.buffer.clone(),
+            _ => Bytes::copy_from_slice(&self.buffer[self.place(event..event + 1)]),
+        }
+    }
+
+    /// Where neighbouring events stand in the buffer.
+    fn place(&self, events: Range<u32>) -> Range<usize> {
         let start = match events.start {
             0 => 0,
             index => self.ends[index as usize - 1],
         };
         let end = self.ends[events.end as usize - 1];
-        self.buffer.slice(start as usize..end as usize)
+        start as usize..end as usize
     }
 
     fn seq(&self, index: u32) -> Seq {
