@@ -23,11 +23,10 @@ impl Router {
     /// Adds event `event` of the turn; events come in order.
     pub(super) fn add(&mut self, topics: &[Topic], event: u32) {
         for topic in topics {
-            let at = *self.index.entry(topic.clone()).or_insert(self.used);
-            if at < self.used {
-                self.groups[at].events.push(event);
-            } else {
-                self.open(topic, event);
+            // Not `entry`: it would take a reference to the name for every event, not once per topic.
+            match self.index.get(topic) {
+                Some(&at) => self.groups[at].events.push(event),
+                None => self.open(topic, event),
             }
         }
     }
@@ -41,6 +40,7 @@ impl Router {
             }
             None => self.groups.push(Group { topic: topic.clone(), events: vec![event] }),
         }
+        self.index.insert(topic.clone(), self.used);
         self.used += 1;
     }
 
