@@ -3,3 +3,6 @@
 mod page;
 mod readme;
 mod slow_body;
+mod support;
+
+mod publishing;

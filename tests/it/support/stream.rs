@@ -1,0 +1,113 @@
+//! An open stream, as a subscriber reads it.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use super::client::{Cut, Framing};
+use super::{Connection, Event, Interpreter, Item, Request, Response, within};
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// As it should: the response is complete and ends between events.
+    Complete,
+    /// The connection went.
+    Cut,
+}
+
+/// A stream.
+pub struct Stream {
+    connection: Connection,
+    framing: Framing,
+    interpreter: Interpreter,
+    items: VecDeque<Item>,
+    /// The head of the response.
+    pub head: Response,
+    /// The reconnection time the node gave to this stream.
+    pub retry: u64,
+}
+
+impl Stream {
+    /// Opens a stream and reads its first bytes, which prove that it is open: what is published from here on comes.
+    pub async fn open(addr: SocketAddr, request: Request) -> Self {
+        let mut stream = Self::begin(addr, request).await;
+        let retry = stream.item().await;
+        let Ok(Item::Retry(retry)) = retry else { panic!("a stream begins with its retry: {retry:?}") };
+        stream.retry = retry;
+        assert_eq!(stream.item().await, Ok(Item::Comment(String::new())), "and then with a comment");
+        stream
+    }
+
+    /// Sends the request and reads the head of the answer, which must be that of a stream.
+    pub async fn begin(addr: SocketAddr, request: Request) -> Self {
+        let mut connection = Connection::open(addr).await;
+        connection.send(&request.to_bytes()).await;
+        Self::of(connection).await
+    }
+
+    /// The stream that a request on this connection asked for.
+    pub async fn of(mut connection: Connection) -> Self {
+        let head = connection.head().await;
+        assert_eq!(head.status, 200, "{head:?}");
+        assert_eq!(head.header("Content-Type"), Some("text/event-stream; charset=utf-8"));
+        let (framing, interpreter) = (head.framing("GET"), Interpreter::default());
+        Self { connection, framing, interpreter, items: VecDeque::new(), head, retry: 0 }
+    }
+
+    /// The next item, or how the stream ended.
+    pub async fn item(&mut self) -> Result<Item, Ending> {
+        loop {
+            if let Some(item) = self.items.pop_front() {
+                return Ok(item);
+            }
+            match self.connection.piece(&mut self.framing).await {
+                Ok(Some(piece)) => {
+                    assert!(!piece.contains(&b'\r'), "lines end with LF alone");
+                    self.items.extend(self.interpreter.read(&piece));
+                }
+                Ok(None) => {
+                    assert!(self.interpreter.between_events(), "a response ends between events");
+                    return Err(Ending::Complete);
+                }
+                Err(Cut) => return Err(Ending::Cut),
+            }
+        }
+    }
+
+    /// The next event, or how the stream ended.
+    pub async fn try_event(&mut self) -> Result<Event, Ending> {
+        loop {
+            if let Item::Event(event) = self.item().await? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// The next event.
+    pub async fn event(&mut self) -> Event {
+        let event = within("an event", self.try_event()).await.expect("the stream goes on");
+        assert!(event.has_id || event.kind == "reset", "an event without an id: {event:?}");
+        event
+    }
+
+    /// The data of the next `count` events.
+    pub async fn data(&mut self, count: usize) -> Vec<String> {
+        let mut data = Vec::with_capacity(count);
+        for _ in 0..count {
+            data.push(self.event().await.data);
+        }
+        data
+    }
+
+    /// What a `reset` says, which must be the next event; its own id comes with it.
+    pub async fn reset(&mut self) -> (serde_json::Value, Event) {
+        let event = self.event().await;
+        assert_eq!(event.kind, "reset", "{event:?}");
+        (serde_json::from_str(&event.data).expect("a reset carries JSON"), event)
+    }
+
+    /// Waits for the end of the stream, before which there must be no more events.
+    pub async fn end(&mut self) -> Ending {
+        within("the end of the stream", self.try_event()).await.expect_err("no more events")
+    }
+}
