@@ -109,6 +109,18 @@ impl Response {
         serde_json::from_slice(&self.body).expect("a body of JSON is JSON")
     }
 
+    /// The problem document of a refusal (RFC 9457), which says everything a person and a program need.
+    pub fn problem(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{}", self.text());
+        assert_eq!(self.header("Content-Type"), Some("application/problem+json"));
+        assert_eq!(self.header("Cache-Control"), Some("no-store"));
+        let document = self.json();
+        assert_eq!(document["status"], status);
+        assert!(["type", "title"].iter().all(|name| document[name].is_string()), "{document}");
+        assert!(document["detail"].as_str().is_some_and(|detail| detail.len() > 10), "{document}");
+        document
+    }
+
     /// Whether the node says that it closes the connection.
     pub fn closes(&self) -> bool {
         self.header("Connection").is_some_and(|value| value.eq_ignore_ascii_case("close"))

@@ -30,6 +30,11 @@ impl TestNode {
         self.node.addr()
     }
 
+    /// The settings it runs with.
+    pub fn config(&self) -> &Config {
+        &self.node.core().config
+    }
+
     pub async fn connect(&self) -> Connection {
         Connection::open(self.addr()).await
     }
