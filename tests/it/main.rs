@@ -5,4 +5,6 @@ mod readme;
 mod slow_body;
 mod support;
 
+mod origins;
 mod publishing;
+mod refusals;

@@ -1,0 +1,96 @@
+//! Web pages of other origins: which may publish, and which may read.
+
+use fanfare::config::{Config, CorsOrigins};
+
+use crate::support::{Request, Response, Stream, TestNode};
+
+const PAGE: &str = "https://app.example";
+
+fn listed(config: &mut Config) {
+    config.cors_origins = CorsOrigins::List([PAGE.to_owned()].into());
+}
+
+fn any(config: &mut Config) {
+    config.cors_origins = CorsOrigins::Any;
+}
+
+async fn publish_from(node: &TestNode, origin: &str) -> Response {
+    node.request(Request::publish("topic=a", "x").header("Origin", origin)).await
+}
+
+#[tokio::test]
+async fn a_page_of_another_origin_may_not_publish() {
+    let node = TestNode::start();
+    let mut stream = node.subscribe("").await;
+    for origin in ["https://evil.example", "null", "http://node.test:81", PAGE] {
+        let response = publish_from(&node, origin).await;
+        response.problem(403);
+        assert_eq!(response.header("Access-Control-Allow-Origin"), None);
+    }
+    let id = node.publish("a", "good").await;
+    assert_eq!(stream.event().await.id, id);
+}
+
+#[tokio::test]
+async fn a_page_of_the_nodes_own_origin_may_publish() {
+    let node = TestNode::start();
+    for origin in ["http://node.test", "https://NODE.test", "http://node.test:80"] {
+        assert_eq!(publish_from(&node, origin).await.status, 200, "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_listed_origin_may_publish_and_no_other() {
+    let node = TestNode::with(listed);
+    let response = publish_from(&node, PAGE).await;
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("Access-Control-Allow-Origin"), Some(PAGE));
+    publish_from(&node, "https://app.example.evil").await.problem(403);
+    publish_from(&node, "null").await.problem(403);
+}
+
+#[tokio::test]
+async fn a_page_that_may_publish_can_read_why_it_was_refused() {
+    let node = TestNode::with(listed);
+    let bad = Request::publish("topic=a&retry=x", "").header("Origin", PAGE);
+    let response = node.request(bad).await;
+    response.problem(400);
+    assert_eq!(response.header("Access-Control-Allow-Origin"), Some(PAGE));
+}
+
+#[tokio::test]
+async fn a_stream_may_be_read_by_the_origins_that_are_let_in() {
+    let request = Request::subscribe("").header("Origin", PAGE);
+    let none = Stream::open(TestNode::start().addr(), request.clone()).await;
+    assert_eq!(none.head.header("Access-Control-Allow-Origin"), None);
+    let one = Stream::open(TestNode::with(listed).addr(), request.clone()).await;
+    assert_eq!(one.head.header("Access-Control-Allow-Origin"), Some(PAGE));
+    assert_eq!(one.head.header("Access-Control-Allow-Credentials"), Some("true"));
+    assert_eq!(one.head.header("Vary"), Some("Origin"));
+    let all = Stream::open(TestNode::with(any).addr(), request).await;
+    assert_eq!(all.head.header("Access-Control-Allow-Origin"), Some("*"));
+    assert_eq!(all.head.header("Access-Control-Allow-Credentials"), None);
+}
+
+#[tokio::test]
+async fn a_refused_subscriber_of_a_listed_origin_can_read_why() {
+    let node = TestNode::with(listed);
+    let response = node.request(Request::subscribe("topic=").header("Origin", PAGE)).await;
+    response.problem(400);
+    assert_eq!(response.header("Access-Control-Allow-Origin"), Some(PAGE));
+}
+
+#[tokio::test]
+async fn a_preflight_allows_what_event_source_replacements_send() {
+    let preflight = Request::new("OPTIONS", "/events").header("Origin", PAGE);
+    let response = TestNode::with(listed).request(preflight.clone()).await;
+    assert_eq!((response.status, response.body.len()), (204, 0));
+    assert_eq!(response.header("Access-Control-Allow-Origin"), Some(PAGE));
+    assert_eq!(response.header("Access-Control-Allow-Methods"), Some("GET, HEAD, POST, OPTIONS"));
+    let allowed = response.header("Access-Control-Allow-Headers").unwrap();
+    assert!(allowed.split(", ").any(|name| name == "last-event-id"), "{allowed}");
+    let response = TestNode::start().request(preflight).await;
+    assert_eq!(response.status, 204);
+    assert_eq!(response.header("Allow"), Some("GET, HEAD, POST, OPTIONS"));
+    assert_eq!(response.header("Access-Control-Allow-Origin"), None);
+}
