@@ -8,3 +8,4 @@ mod support;
 mod origins;
 mod publishing;
 mod refusals;
+mod subscribing;
