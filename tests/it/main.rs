@@ -8,4 +8,5 @@ mod support;
 mod origins;
 mod publishing;
 mod refusals;
+mod resuming;
 mod subscribing;

@@ -1,0 +1,229 @@
+//! `Last-Event-ID`: what was missed, complete and in order, or a `reset` that says why not.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::{Connection, Request, Stream, TestNode};
+
+/// Publishes `data` to one topic; the ids.
+async fn publish_all(publisher: &mut Connection, topic: &str, data: &[&str]) -> Vec<String> {
+    let mut ids = Vec::new();
+    for data in data {
+        ids.push(publisher.publish(topic, data).await);
+    }
+    ids
+}
+
+/// A node that keeps so many events of a topic, a publisher, and the ids of `1` to `5`, published to `a`.
+async fn five_events(history_events: usize) -> (TestNode, Connection, Vec<String>) {
+    let node = TestNode::with(|config| config.history_events = history_events);
+    let mut publisher = node.connect().await;
+    let ids = publish_all(&mut publisher, "a", &["1", "2", "3", "4", "5"]).await;
+    (node, publisher, ids)
+}
+
+/// The stream must be live and have had everything: a new event is the next.
+async fn goes_on(mut stream: Stream, publisher: &mut Connection) {
+    let id = publisher.publish("a", "next").await;
+    let event = stream.event().await;
+    assert_eq!((event.id, event.data), (id, "next".to_owned()));
+}
+
+#[tokio::test]
+async fn a_stream_resumes_after_the_event_it_names() {
+    let (node, mut publisher, ids) = five_events(1000).await;
+    publish_all(&mut publisher, "b", &["6"]).await;
+    for had in 0..4 {
+        let mut stream = node.resume("topic=a", &ids[had]).await;
+        assert_eq!(stream.data(4 - had).await, ["2", "3", "4", "5"][had..]);
+        let mut stream = node.resume("", &ids[had]).await;
+        assert_eq!(stream.data(5 - had).await, ["2", "3", "4", "5", "6"][had..]);
+    }
+    let mut stream = node.resume("topic=a", &ids[3]).await;
+    assert_eq!(stream.event().await.data, "5");
+    goes_on(stream, &mut publisher).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_missed_nothing_goes_on_at_once() {
+    let (node, mut publisher, ids) = five_events(1000).await;
+    goes_on(node.resume("topic=a", &ids[4]).await, &mut publisher).await;
+}
+
+#[tokio::test]
+async fn the_position_may_be_in_the_query_and_the_header_wins() {
+    let (node, _, ids) = five_events(1000).await;
+    for name in ["lastEventID", "lastEventId", "last_event_id"] {
+        let mut stream = node.subscribe(&format!("topic=a&{name}={}", ids[3])).await;
+        assert_eq!(stream.event().await.data, "5", "{name}");
+        let mut stream = node.resume(&format!("topic=a&{name}={}", ids[0]), &ids[3]).await;
+        assert_eq!(stream.event().await.data, "5", "{name} beside the header");
+        let mut stream = node.resume(&format!("topic=a&{name}={}", ids[3]), "").await;
+        assert_eq!(stream.event().await.data, "5", "{name} beside an empty header");
+    }
+}
+
+#[tokio::test]
+async fn earliest_is_everything_that_is_kept() {
+    let (node, mut publisher, _) = five_events(3).await;
+    let positions =
+        [node.resume("topic=a", "earliest").await, node.subscribe("topic=a&lastEventID=earliest").await];
+    for mut stream in positions {
+        assert_eq!(stream.data(3).await, ["3", "4", "5"]);
+    }
+    goes_on(node.resume("topic=a", &publisher.publish("b", "x").await).await, &mut publisher).await;
+}
+
+#[tokio::test]
+async fn a_union_is_replayed_in_one_order_and_each_event_once() {
+    let node = TestNode::start();
+    let mut publisher = node.connect().await;
+    let start = publisher.publish("a", "start").await;
+    let mut random = fastrand::Rng::with_seed(3);
+    for n in 0..300 {
+        let data = n.to_string();
+        let mut fields = vec![("data", data.as_str()), ("topic", ["a", "b", "c"][random.usize(..3)])];
+        fields.extend(["a", "b", "c"].map(|topic| ("topic", topic)).iter().filter(|_| random.bool()));
+        publisher.publish_request(&Request::form(&fields)).await;
+    }
+    let expected: Vec<_> = (0..300).map(|n| n.to_string()).collect();
+    for query in ["topic=a&topic=b&topic=c", "topic=c&topic=nothing&topic=b&topic=a", ""] {
+        assert_eq!(node.resume(query, &start).await.data(300).await, expected, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn a_publishers_own_id_is_a_position() {
+    let (node, mut publisher, _) = five_events(1000).await;
+    for id in ["mine", "a b", "1", "x-1", "~!@$%^&*()", "\"'<>"] {
+        let fields = [("topic", "a"), ("id", id), ("data", id)];
+        assert_eq!(publisher.publish_request(&Request::form(&fields)).await, id);
+        let after = publisher.publish("a", "after").await;
+        let mut stream = node.resume("topic=a", id).await;
+        assert_eq!(stream.event().await.id, after);
+        let query: String = form_urlencoded::byte_serialize(id.as_bytes()).collect();
+        let mut stream = node.subscribe(&format!("topic=a&lastEventID={query}")).await;
+        assert_eq!(stream.event().await.id, after);
+    }
+}
+
+/// Expects a reset with this reason, then what is left, then a reconnect with the reset's own id without another one.
+async fn is_reset(node: &TestNode, query: &str, asked: &str, reason: &str, oldest: Value, left: &[&str]) {
+    let mut stream = node.resume(query, asked).await;
+    let (said, reset) = stream.reset().await;
+    assert_eq!(said, json!({ "asked": asked, "oldest": oldest, "reason": reason }));
+    assert!(reset.has_id);
+    let mut again = node.resume(query, &reset.id).await;
+    let live = node.publish("a", "live").await;
+    for stream in [&mut stream, &mut again] {
+        assert_eq!(stream.data(left.len()).await, left);
+        let event = stream.event().await;
+        assert_eq!((&event.id, event.data.as_str()), (&live, "live"));
+    }
+}
+
+#[tokio::test]
+async fn a_loss_by_count_is_told_and_what_is_left_follows() {
+    let (node, _, ids) = five_events(3).await;
+    is_reset(&node, "topic=a", &ids[0], "expired", json!(ids[2]), &["3", "4", "5"]).await;
+}
+
+#[tokio::test]
+async fn a_loss_that_lies_before_the_position_is_none() {
+    let (node, mut publisher, ids) = five_events(3).await;
+    let mut stream = node.resume("topic=a", &ids[1]).await;
+    assert_eq!(stream.data(3).await, ["3", "4", "5"]);
+    goes_on(stream, &mut publisher).await;
+}
+
+#[tokio::test]
+async fn a_loss_in_another_topic_is_none() {
+    let (node, mut publisher, ids) = five_events(3).await;
+    let b = publish_all(&mut publisher, "b", &["b"]).await;
+    let mut stream = node.resume("topic=b", &ids[0]).await;
+    assert_eq!(stream.event().await.id, b[0]);
+}
+
+#[tokio::test]
+async fn a_loss_by_bytes_is_told_and_what_is_left_follows() {
+    let node = TestNode::with(|config| config.history_bytes = 16 * 1024);
+    let mut publisher = node.connect().await;
+    let large = "x".repeat(5000);
+    let ids = publish_all(&mut publisher, "a", &[large.as_str(); 6]).await;
+    let kept = node.health().await["history"]["events"].as_u64().unwrap() as usize;
+    assert!((1..=3).contains(&kept), "{kept}");
+    let oldest = json!(ids[6 - kept]);
+    let mut stream = node.resume("topic=a", &ids[0]).await;
+    assert_eq!(stream.reset().await.0, json!({ "asked": ids[0], "oldest": oldest, "reason": "expired" }));
+    assert_eq!(stream.data(kept).await, vec![large; kept]);
+}
+
+#[tokio::test]
+async fn a_loss_by_age_is_told() {
+    let node = TestNode::with(|config| config.history_age = Duration::from_millis(100));
+    let id = node.publish("a", "1").await;
+    node.publish("a", "2").await;
+    node.health_until(|health| health["history"]["events"] == 0 && health["topics"]["kept"] == 0).await;
+    let mut stream = node.resume("topic=a", &id).await;
+    let (said, reset) = stream.reset().await;
+    assert_eq!(said, json!({ "asked": id, "oldest": null, "reason": "expired" }));
+    goes_on(node.resume("topic=a", &reset.id).await, &mut node.connect().await).await;
+}
+
+#[tokio::test]
+async fn without_history_every_miss_is_told() {
+    let (node, mut publisher, ids) = five_events(0).await;
+    is_reset(&node, "topic=a", &ids[3], "expired", Value::Null, &[]).await;
+    let newest = publisher.publish("a", "x").await;
+    goes_on(node.resume("topic=a", &newest).await, &mut publisher).await;
+}
+
+#[tokio::test]
+async fn an_id_that_no_event_has_is_told() {
+    let (node, _, ids) = five_events(1000).await;
+    let (log, _) = ids[0].split_once('-').unwrap();
+    let other_incarnation = TestNode::start().publish("a", "1").await;
+    let (future, sign) = (format!("{log}-999999"), format!("{log}-+1"));
+    let long = "x".repeat(15 * 1024);
+    for asked in [&other_incarnation, &future, &sign, "nope", "1", "#1", "x y", &long] {
+        is_reset(&node, "topic=a", asked, "unknown-id", json!(ids[0]), &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_several_events_had_is_told() {
+    let (node, mut publisher, ids) = five_events(1000).await;
+    for _ in 0..2 {
+        publisher.publish_request(&Request::form(&[("topic", "a"), ("id", "twice")])).await;
+    }
+    is_reset(&node, "topic=a", "twice", "repeated-id", json!(ids[0]), &[]).await;
+}
+
+#[tokio::test]
+async fn a_publishers_id_whose_event_is_gone_is_told() {
+    let (node, mut publisher, _) = five_events(3).await;
+    publisher.publish_request(&Request::form(&[("topic", "a"), ("id", "mine")])).await;
+    let ids = publish_all(&mut publisher, "a", &["6", "7", "8"]).await;
+    is_reset(&node, "topic=a", "mine", "unknown-id", json!(ids[0]), &[]).await;
+}
+
+/// `a` lost its second event, which is younger than what `b` still has. An id for the reset would be one from which
+/// either a loss or a kept event is skipped, so it has none, and the client goes on from what follows.
+#[tokio::test]
+async fn a_reset_between_what_is_kept_has_no_id_and_what_is_left_follows() {
+    let node = TestNode::with(|config| config.history_events = 2);
+    let mut publisher = node.connect().await;
+    let a = publish_all(&mut publisher, "a", &["a1"]).await;
+    let b = publish_all(&mut publisher, "b", &["b1"]).await;
+    publish_all(&mut publisher, "a", &["a2", "a3", "a4"]).await;
+    let mut stream = node.resume("topic=a&topic=b", &a[0]).await;
+    let (said, reset) = stream.reset().await;
+    assert_eq!(said, json!({ "asked": a[0], "oldest": b[0], "reason": "expired" }));
+    assert!(!reset.has_id);
+    assert_eq!(stream.data(3).await, ["b1", "a3", "a4"]);
+    let mut again = node.resume("topic=a&topic=b", &b[0]).await;
+    let (_, reset) = again.reset().await;
+    assert!(reset.has_id);
+    assert_eq!(again.data(2).await, ["a3", "a4"]);
+}
