@@ -5,6 +5,8 @@ mod readme;
 mod slow_body;
 mod support;
 
+mod health;
+mod limits;
 mod origins;
 mod publishing;
 mod refusals;

@@ -1,0 +1,54 @@
+//! `GET /healthz`, and the page at `/`.
+
+use crate::support::{Request, TestNode};
+
+#[tokio::test]
+async fn health_counts_streams_events_and_topics() {
+    let node = TestNode::start();
+    let health = node.health().await;
+    assert_eq!(
+        (&health["status"], &health["streams"], &health["events"]),
+        (&"ok".into(), &0.into(), &0.into())
+    );
+    let mut streams = [node.subscribe("topic=a&topic=b").await, node.subscribe("topic=a").await];
+    for topic in ["a", "x", "a"] {
+        node.publish(topic, "data").await;
+    }
+    streams[1].data(2).await;
+    let health = node.health_until(|health| health["connections"] == 3).await;
+    assert_eq!((&health["streams"], &health["events"]), (&2.into(), &3.into()));
+    assert_eq!(health["topics"], serde_json::json!({ "read": 2, "kept": 2 }));
+    assert_eq!(health["history"]["events"], 3);
+    assert!(health["history"]["bytes"].as_u64().unwrap() > 12);
+    assert!(health["memory"]["resident_bytes"].as_u64().unwrap() > 1024 * 1024);
+    assert_eq!((&health["shards"], &health["version"]), (&2.into(), &env!("CARGO_PKG_VERSION").into()));
+    assert!(health["uptime_seconds"].is_u64());
+}
+
+#[tokio::test]
+async fn the_documents_are_not_kept_by_caches_and_head_is_answered_like_get() {
+    let node = TestNode::start();
+    for (path, content_type) in [("/healthz", "application/json"), ("/", "text/html; charset=utf-8")] {
+        for method in ["GET", "HEAD"] {
+            let response = node.request(Request::new(method, path)).await;
+            assert_eq!(response.status, 200);
+            assert_eq!(response.header("Content-Type"), Some(content_type));
+            assert_eq!(response.header("Cache-Control"), Some("no-store"));
+            assert_eq!(response.body.is_empty(), method == "HEAD");
+            assert!(response.header("Content-Length").is_some_and(|length| length != "0"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_page_loads_nothing_from_elsewhere() {
+    let response = TestNode::start().request(Request::get("/")).await;
+    let page = response.text().to_ascii_lowercase();
+    assert!(page.starts_with("<!doctype html>"), "{page}");
+    for loads in ["src=", "<link", "url(", "@import", "import ", "import(", "<base", "<iframe"] {
+        for (at, _) in page.match_indices(loads) {
+            let what: String = page[at..].chars().take(80).collect();
+            assert!(!what.contains("//"), "{what}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What happens at the limits: those who should come back are told so in a way that they understand.
+
+use std::time::Duration;
+
+use fanfare::config::{BusyAnswer, Config};
+
+use crate::support::{Connection, Ending, Request, Stream, TestNode};
+
+fn one_stream(config: &mut Config) {
+    config.streams_max = 1;
+    (config.retry_min, config.retry_max) = (Duration::from_millis(1500), Duration::from_millis(2500));
+}
+
+/// What an `EventSource` has that should come back: a whole response that says why and when.
+async fn is_told_busy(node: &TestNode, query: &str, reason: &str) {
+    let mut stream = Stream::begin(node.addr(), Request::subscribe(query)).await;
+    let event = stream.try_event().await.unwrap();
+    assert_eq!((event.kind.as_str(), event.data.clone()), ("busy", format!("{{\"reason\":\"{reason}\"}}")));
+    assert!(!event.has_id, "a position it has not come to");
+    let (min, max) = (node.config().retry_min.as_millis(), node.config().retry_max.as_millis());
+    assert!((min..=max).contains(&event.retry.unwrap().into()), "{event:?}");
+    assert_eq!(stream.end().await, Ending::Complete);
+}
+
+/// What every other client has.
+async fn is_refused_busy(node: &TestNode, request: Request) {
+    let response = node.request(request).await;
+    response.problem(503);
+    let after: u64 = response.header("Retry-After").unwrap().parse().unwrap();
+    assert!((2..=3).contains(&after), "{after}");
+}
+
+#[tokio::test]
+async fn a_full_node_tells_an_event_source_to_come_back() {
+    let node = TestNode::with(one_stream);
+    let mut first = node.subscribe("topic=a").await;
+    for _ in 0..5 {
+        is_told_busy(&node, "topic=b", "streams").await;
+    }
+    node.publish("a", "x").await;
+    assert_eq!(first.event().await.data, "x");
+    drop(first);
+    node.health_until(|health| health["streams"] == 0 && health["topics"]["read"] == 0).await;
+    node.subscribe("topic=b").await;
+}
+
+#[tokio::test]
+async fn a_full_node_answers_other_clients_503() {
+    let node = TestNode::with(one_stream);
+    let _first = node.subscribe("topic=a").await;
+    for accept in ["*/*", "text/*", "text/html, *;q=0.1"] {
+        is_refused_busy(&node, Request::get("/events").header("Accept", accept)).await;
+    }
+    is_refused_busy(&node, Request::get("/events")).await;
+}
+
+#[tokio::test]
+async fn a_full_node_answers_everyone_503_if_it_is_set_to() {
+    let node = TestNode::with(|config| {
+        one_stream(config);
+        config.busy_answer = BusyAnswer::Status503;
+    });
+    let _first = node.subscribe("topic=a").await;
+    is_refused_busy(&node, Request::subscribe("topic=a")).await;
+}
+
+#[tokio::test]
+async fn a_full_node_is_still_published_to_and_asked_for_its_health() {
+    let node = TestNode::with(one_stream);
+    let mut stream = node.subscribe("topic=a").await;
+    let publishers = [node.connect().await, node.connect().await, node.connect().await];
+    for mut publisher in publishers {
+        let id = publisher.publish("a", "x").await;
+        assert_eq!(stream.event().await.id, id);
+    }
+    assert_eq!(node.health().await["streams"], 1);
+}
+
+#[tokio::test]
+async fn a_topic_too_many_is_told_to_come_back_and_known_ones_are_served() {
+    let node = TestNode::with(|config| config.topics_max = 3);
+    let mut streams = vec![node.subscribe("topic=a&topic=b").await];
+    is_told_busy(&node, "topic=c&topic=d", "topics").await;
+    node.health_until(|health| health["topics"]["read"] == 2).await;
+    streams.push(node.subscribe("topic=b&topic=c").await);
+    is_told_busy(&node, "topic=d", "topics").await;
+    let problem = node.request(Request::get("/events?topic=d")).await.problem(503);
+    assert!(problem["detail"].as_str().unwrap().contains("FANFARE_TOPICS_MAX"), "{problem}");
+    streams.push(node.subscribe("topic=a&topic=c").await);
+    streams.push(node.subscribe("").await);
+    let id = node.connect().await.publish_request(&Request::json(r#"{"topic":["a","b","c"]}"#)).await;
+    for stream in &mut streams {
+        assert_eq!(stream.event().await.id, id);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_closed_at_once() {
+    let node = TestNode::with(|config| config.connections_max = Some(2));
+    let stream = node.subscribe("topic=a").await;
+    let mut publisher = node.connect().await;
+    publisher.publish("a", "x").await;
+    node.connect().await.closed().await;
+    drop(stream);
+    // A connection is counted until its end is seen, so ask on one that is known to be served.
+    while publisher.request(&Request::get("/healthz")).await.json()["connections"] != 1 {}
+    node.publish("a", "x").await;
+}
+
+fn little_ingest(config: &mut Config) {
+    (config.event_bytes_max, config.ingest_bytes) = (1024, 1024);
+}
+
+/// Sends all but the body of a publish, whose room the node has reserved when this returns.
+async fn half_sent(node: &TestNode, body: &str) -> Connection {
+    let mut publisher = node.connect().await;
+    let request = Request::publish("topic=a", body).header("Expect", "100-continue");
+    publisher.send(&request.head()).await;
+    assert_eq!(publisher.head().await.status, 100);
+    publisher
+}
+
+#[tokio::test]
+async fn a_publish_without_room_is_refused_at_once_and_loses_nothing() {
+    let node = TestNode::with(little_ingest);
+    let mut stream = node.subscribe("").await;
+    let (large, small) = ("x".repeat(1000), "y".repeat(25));
+    let mut first = half_sent(&node, &large).await;
+    let mut second = node.connect().await;
+    let response = second.request(&Request::publish("topic=a", small.clone())).await;
+    response.problem(503);
+    assert_eq!(response.header("Retry-After"), Some("1"));
+    second.publish("a", &small[..24]).await;
+    first.send(large.as_bytes()).await;
+    assert_eq!(first.response("POST").await.status, 200);
+    second.publish("a", &small).await;
+    assert_eq!(stream.data(3).await, [&small[..24], &large, &small]);
+}
+
+#[tokio::test]
+async fn a_chunked_body_takes_room_as_it_grows() {
+    let node = TestNode::with(little_ingest);
+    let _first = half_sent(&node, &"x".repeat(1000)).await;
+    let mut second = node.connect().await;
+    let head = Request::new("POST", "/events?topic=a").header("Transfer-Encoding", "chunked").head();
+    let chunk = format!("18\r\n{}\r\n", "y".repeat(24));
+    second.send(&[&head, chunk.as_bytes(), chunk.as_bytes(), b"0\r\n\r\n"].concat()).await;
+    second.response("POST").await.problem(503);
+    second.send(&[&head, chunk.as_bytes(), b"0\r\n\r\n"].concat()).await;
+    assert_eq!(second.response("POST").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_publisher_that_leaves_gives_its_room_back() {
+    let node = TestNode::with(little_ingest);
+    drop(half_sent(&node, &"x".repeat(1000)).await);
+    node.health_until(|health| health["connections"] == 1).await;
+    node.publish("a", &"y".repeat(1000)).await;
+}
+
+#[tokio::test]
+async fn a_slow_head_is_cut_off() {
+    let node = TestNode::with(|config| config.head_timeout = Duration::from_millis(150));
+    let mut connections = Vec::new();
+    for sent in ["", "G", "GET /events HTTP/1.1\r\nHost: x\r\nX: "] {
+        let mut connection = node.connect().await;
+        connection.send(sent.as_bytes()).await;
+        connections.push(connection);
+    }
+    let mut idle = node.connect().await;
+    idle.publish("a", "x").await;
+    connections.push(idle);
+    for connection in &mut connections {
+        connection.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn an_open_stream_is_no_slow_head() {
+    let node = TestNode::with(|config| config.head_timeout = Duration::from_millis(100));
+    let mut stream = node.subscribe("topic=a").await;
+    // A connection that came later is cut off first.
+    node.connect().await.closed().await;
+    node.publish("a", "x").await;
+    assert_eq!(stream.event().await.data, "x");
+}
+
+#[tokio::test]
+async fn a_slow_body_is_refused_and_nothing_of_it_delivered() {
+    let node = TestNode::with(|config| config.body_timeout = Duration::from_millis(150));
+    let mut stream = node.subscribe("").await;
+    let mut publisher = node.connect().await;
+    let request = Request::publish("topic=a", "whole");
+    publisher.send(&[&request.head(), &b"who"[..]].concat()).await;
+    let response = publisher.response("POST").await;
+    response.problem(408);
+    assert!(response.closes());
+    publisher.closed().await;
+    let id = node.publish("a", "good").await;
+    assert_eq!(stream.event().await.id, id);
+}
