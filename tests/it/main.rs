@@ -5,6 +5,7 @@ mod readme;
 mod slow_body;
 mod support;
 
+mod handover;
 mod health;
 mod limits;
 mod origins;

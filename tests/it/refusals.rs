@@ -176,6 +176,19 @@ async fn a_chunked_body_that_grows_too_large_is_refused_and_read_off() {
     assert_eq!(scene.stream.event().await.id, id);
 }
 
+/// Reading it all off would cost more than a new connection.
+#[tokio::test]
+async fn a_body_far_too_large_is_refused_and_the_connection_ends() {
+    let mut scene = Scene::new().await;
+    let request = Request::publish("topic=a", "x".repeat(32 << 20));
+    scene.publisher.send_what_is_taken(&request.to_bytes()).await;
+    let response = scene.publisher.response("POST").await;
+    response.problem(413);
+    assert!(response.closes());
+    let id = scene.node.publish("good", "good").await;
+    assert_eq!(scene.stream.event().await.id, id);
+}
+
 /// A client that asks first has sent no body. It may leave it out or send it all the same, so the connection ends.
 #[tokio::test]
 async fn a_publisher_that_asks_first_need_not_send_what_is_too_large() {

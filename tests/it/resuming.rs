@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Connection, Request, Stream, TestNode};
+use crate::support::{Connection, Ending, Request, Stream, TestNode};
 
 /// Publishes `data` to one topic; the ids.
 async fn publish_all(publisher: &mut Connection, topic: &str, data: &[&str]) -> Vec<String> {
@@ -226,4 +226,33 @@ async fn a_reset_between_what_is_kept_has_no_id_and_what_is_left_follows() {
     let (_, reset) = again.reset().await;
     assert!(reset.has_id);
     assert_eq!(again.data(2).await, ["a3", "a4"]);
+}
+
+/// The replay waits for a client that reads nothing, until what it would go on with is gone.
+#[tokio::test]
+async fn a_loss_in_the_middle_of_a_replay_is_told_with_the_position() {
+    for query in ["topic=a", ""] {
+        let node = TestNode::with(|config| config.history_events = 500);
+        let mut publisher = node.connect().await;
+        let ids = publish_all(&mut publisher, "a", &["x".repeat(4096).as_str(); 500]).await;
+        let request = Request::subscribe(query).header("Last-Event-ID", &ids[0]);
+        let mut stream = Stream::open_on(Connection::narrow(node.addr()).await, request).await;
+        publish_all(&mut publisher, "a", &["y"; 500]).await;
+        let mut had = 1;
+        let lagged = loop {
+            let event = stream.event().await;
+            if event.kind != "message" {
+                break event;
+            }
+            assert_eq!(event.id, ids[had]);
+            had += 1;
+        };
+        assert_eq!((lagged.kind.as_str(), &lagged.id), ("lagged", &ids[had - 1]));
+        let missed = serde_json::from_str::<Value>(&lagged.data).unwrap()["missed"].as_u64().unwrap();
+        assert!(missed == (500 - had) as u64 || query == "topic=a" && missed > 0, "{missed} beside {had}");
+        assert_eq!(stream.end().await, Ending::Complete);
+        let mut again = node.resume(query, &lagged.id).await;
+        assert_eq!(again.reset().await.0["reason"], "expired");
+        assert_eq!(again.data(500).await, ["y"; 500]);
+    }
 }

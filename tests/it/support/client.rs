@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::within;
 
@@ -167,13 +167,30 @@ pub struct Connection {
 
 impl Connection {
     pub async fn open(addr: SocketAddr) -> Self {
-        let socket = within("a connection", TcpStream::connect(addr)).await.expect("the node listens");
+        Self::of(TcpSocket::new_v4().unwrap(), addr).await
+    }
+
+    /// One whose receive buffer is soon full.
+    pub async fn narrow(addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        Self::of(socket, addr).await
+    }
+
+    async fn of(socket: TcpSocket, addr: SocketAddr) -> Self {
+        let socket = within("a connection", socket.connect(addr)).await.expect("the node listens");
         socket.set_nodelay(true).unwrap();
         Self { socket, buffer: Vec::new() }
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
         within("the node takes what is sent", self.socket.write_all(bytes)).await.expect("the node reads");
+    }
+
+    /// Sends for as long as the node takes it, which may be less than all.
+    pub async fn send_what_is_taken(&mut self, bytes: &[u8]) {
+        // What the node has to say about it is read afterwards.
+        let _ = within("the node takes what is sent", self.socket.write_all(bytes)).await;
     }
 
     /// Sends a request and reads its answer.

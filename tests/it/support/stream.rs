@@ -30,7 +30,13 @@ pub struct Stream {
 impl Stream {
     /// Opens a stream and reads its first bytes, which prove that it is open: what is published from here on comes.
     pub async fn open(addr: SocketAddr, request: Request) -> Self {
-        let mut stream = Self::begin(addr, request).await;
+        Self::open_on(Connection::open(addr).await, request).await
+    }
+
+    /// The same on a connection that is there already.
+    pub async fn open_on(mut connection: Connection, request: Request) -> Self {
+        connection.send(&request.to_bytes()).await;
+        let mut stream = Self::of(connection).await;
         let retry = stream.item().await;
         let Ok(Item::Retry(retry)) = retry else { panic!("a stream begins with its retry: {retry:?}") };
         stream.retry = retry;
