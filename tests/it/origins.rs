@@ -33,10 +33,16 @@ async fn a_page_of_another_origin_may_not_publish() {
 
 #[tokio::test]
 async fn a_page_of_the_nodes_own_origin_may_publish() {
-    let node = TestNode::start();
+    let node = TestNode::with(|config| config.allow_anonymous_publish = true);
     for origin in ["http://node.test", "https://NODE.test", "http://node.test:80"] {
         assert_eq!(publish_from(&node, origin).await.status, 200, "{origin}");
     }
+}
+
+/// The name of such a page could have been made to resolve to the node.
+#[tokio::test]
+async fn a_page_under_a_name_is_foreign_to_a_node_that_is_not_open_to_everyone() {
+    publish_from(&TestNode::start(), "http://node.test").await.problem(403);
 }
 
 #[tokio::test]
