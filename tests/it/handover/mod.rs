@@ -14,14 +14,16 @@ use tokio::task::JoinSet;
 use crate::support::{Connection, Ending, Event, Request, TestNode, within};
 use tale::{Entry, Published, Tale, Topics};
 
-const EVENTS_PER_PUBLISHER: usize = 60;
-const PUBLISHERS: usize = 8;
+const EVENTS: usize = 480;
 
 /// What differs from round to round, beside the settings.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Plan {
     seed: u64,
     subscribers: usize,
+    publishers: usize,
+    /// A subscriber leaves before it has had so many events at once.
+    patience: usize,
     /// Most bytes of padding in an event.
     padding: usize,
     /// Whether some events have an id of their own.
@@ -51,8 +53,8 @@ impl Round {
         let (clock, opened) = (watch::Sender::new(0), Semaphore::new(0));
         let round = Arc::new(Self { plan, node: TestNode::with(change), clock, opened });
         let (mut subscribers, mut publishers) = (JoinSet::new(), JoinSet::new());
-        let early = plan.subscribers / 2;
-        for number in 0..plan.subscribers {
+        let early = round.plan.subscribers / 2;
+        for number in 0..round.plan.subscribers {
             let start = match number {
                 _ if number < early => Start::BeforeAll,
                 _ if number % 2 == 0 => Start::Live,
@@ -61,11 +63,11 @@ impl Round {
             subscribers.spawn(Arc::clone(&round).subscriber(number, start));
         }
         round.wait_for_opened(early).await;
-        for number in 0..PUBLISHERS {
+        for number in 0..round.plan.publishers {
             publishers.spawn(Arc::clone(&round).publisher(number));
         }
         let published = publishers.join_all().await.concat();
-        round.wait_for_opened(plan.subscribers - early).await;
+        round.wait_for_opened(round.plan.subscribers - early).await;
         round.publish_end().await;
         let tales = subscribers.join_all().await;
         let published = round.in_order(published).await;
@@ -79,7 +81,7 @@ impl Round {
     }
 
     fn keeps_all(&self) -> bool {
-        self.node.config().history_events > PUBLISHERS * EVENTS_PER_PUBLISHER
+        self.node.config().history_events > EVENTS
     }
 
     fn random(&self, number: usize) -> fastrand::Rng {
@@ -89,11 +91,11 @@ impl Round {
     /// Publishes in pipelined batches, so that turns are of all sizes.
     async fn publisher(self: Arc<Self>, number: usize) -> Vec<Published> {
         let (mut random, mut connection) = (self.random(1000 + number), self.node.connect().await);
-        let mut published: Vec<Published> = Vec::new();
-        while published.len() < EVENTS_PER_PUBLISHER {
+        let (count, mut published) = (EVENTS / self.plan.publishers, Vec::<Published>::new());
+        while published.len() < count {
             let batch = published.len();
             let mut requests = Vec::new();
-            for n in batch..(batch + random.usize(1..6)).min(EVENTS_PER_PUBLISHER) {
+            for n in batch..(batch + random.usize(1..6)).min(count) {
                 let (event, request) = self.draft(format!("{number}.{n}"), &mut random);
                 requests.extend(request.to_bytes());
                 published.push(event);
@@ -151,7 +153,7 @@ impl Round {
         let mut tale = Tale::new(selected, start == Start::Earliest);
         let mut last_event_id = if start == Start::Earliest { "earliest".to_owned() } else { String::new() };
         if start != Start::BeforeAll {
-            let from = random.u64(..(PUBLISHERS * EVENTS_PER_PUBLISHER) as u64);
+            let from = random.u64(..EVENTS as u64);
             let mut clock = self.clock.subscribe();
             clock.wait_for(|&clock| clock >= from).await.unwrap();
         }
@@ -162,7 +164,7 @@ impl Round {
                 tale.opened_at = Some(if has_all { 0 } else { *self.clock.borrow() });
                 self.opened.add_permits(1);
             }
-            for _ in 0..random.usize(1..40) {
+            for _ in 0..random.usize(1..self.plan.patience) {
                 let event = match within("an event, or the end", stream.try_event()).await {
                     Ok(event) => event,
                     Err(ending) => {
@@ -205,11 +207,14 @@ async fn acknowledged(connection: &mut Connection) -> String {
     response.text().to_owned()
 }
 
+fn plan(seed: u64) -> Plan {
+    Plan { seed, subscribers: 40, publishers: 8, patience: 40, padding: 100, own_ids: seed.is_multiple_of(2) }
+}
+
 #[tokio::test]
 async fn with_enough_history_nothing_is_lost_or_repeated() {
     for seed in 0..20 {
-        let plan = Plan { seed, subscribers: 40, padding: 100, own_ids: seed % 2 == 0 };
-        let resets = Round::run(plan, |config| {
+        let resets = Round::run(plan(seed), |config| {
             config.turn_events = [1024, 1, 3][seed as usize % 3];
             config.window = [1024, 2, 4, 16][seed as usize % 4];
             config.wake_batch = [256, 1][seed as usize % 2];
@@ -222,8 +227,7 @@ async fn with_enough_history_nothing_is_lost_or_repeated() {
 async fn with_little_history_every_loss_is_announced() {
     let mut resets = 0;
     for seed in 100..112 {
-        let plan = Plan { seed, subscribers: 40, padding: 100, own_ids: false };
-        let round = Round::run(plan, |config| {
+        let round = Round::run(Plan { own_ids: false, ..plan(seed) }, |config| {
             config.history_events = [1, 3, 10, 40][seed as usize % 4];
             config.turn_events = [1024, 2][seed as usize % 2];
             config.window = [1024, 2, 8][seed as usize % 3];
@@ -236,7 +240,7 @@ async fn with_little_history_every_loss_is_announced() {
 #[tokio::test]
 async fn events_that_fill_buffers_are_handed_over_whole() {
     for seed in 200..203 {
-        let plan = Plan { seed, subscribers: 30, padding: 8000, own_ids: true };
+        let plan = Plan { padding: 8000, ..plan(seed) };
         let resets = Round::run(plan, |config| {
             config.turn_bytes = 4096;
             config.send_buffer_bytes = 4096;
@@ -249,7 +253,25 @@ async fn events_that_fill_buffers_are_handed_over_whole() {
 #[tokio::test]
 async fn a_crowd_of_subscribers_loses_nothing() {
     for seed in 300..304 {
-        let plan = Plan { seed, subscribers: 200, padding: 50, own_ids: true };
+        let plan = Plan { subscribers: 200, ..plan(seed) };
         assert_eq!(Round::run(plan, |_| {}).await, 0, "seed {seed}");
+    }
+}
+
+/// Each stream has an event or two, so that most of them end within their hand-over.
+#[tokio::test]
+async fn hasty_subscribers_lose_nothing() {
+    for seed in 400..404 {
+        let plan = Plan { patience: 3, padding: 0, ..plan(seed) };
+        assert_eq!(Round::run(plan, |_| {}).await, 0, "seed {seed}");
+    }
+}
+
+/// Many publishers make turns of many events for many rings, which have to be read in one order.
+#[tokio::test]
+async fn unions_stay_in_order_when_turns_are_large() {
+    for seed in 500..510 {
+        let plan = Plan { subscribers: 60, publishers: 60, patience: 1000, padding: 0, ..plan(seed) };
+        assert_eq!(Round::run(plan, |config| config.wake_batch = 1).await, 0, "seed {seed}");
     }
 }
