@@ -1,0 +1,186 @@
+//! What the server costs, from `/proc`: processor time, user memory and context switches of a process, its threads
+//! and its descendants.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+use super::clock::SECOND;
+
+/// The kernel's clock ticks in `/proc/PID/stat`; 100 a second on every Linux there is (`USER_HZ`).
+const TICK: u64 = SECOND / 100;
+
+/// A reading. Differences between two are what is reported.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Cost {
+    /// Processor time, nanoseconds.
+    pub cpu: u64,
+    /// User memory (Pss), bytes.
+    pub memory: u64,
+    /// Context switches by waiting.
+    pub voluntary: u64,
+    /// Context switches by being interrupted.
+    pub involuntary: u64,
+    /// Threads.
+    pub threads: u64,
+}
+
+impl Cost {
+    /// What was used since `before`; memory may have shrunk, then it is 0.
+    pub fn since(&self, before: &Self) -> Self {
+        Self {
+            cpu: self.cpu.saturating_sub(before.cpu),
+            memory: self.memory.saturating_sub(before.memory),
+            voluntary: self.voluntary.saturating_sub(before.voluntary),
+            involuntary: self.involuntary.saturating_sub(before.involuntary),
+            threads: self.threads,
+        }
+    }
+}
+
+/// The server's process, and whatever it starts.
+#[derive(Clone, Copy, Debug)]
+pub struct Server {
+    /// The process at the root.
+    pub pid: u32,
+}
+
+impl Server {
+    /// The process that listens on `port`: the oldest, where several share the socket.
+    pub fn listening_on(port: u16) -> Option<Self> {
+        let sockets = listening_sockets(port);
+        let holds = |pid: &u32| {
+            let tasks = numbers(&format!("/proc/{pid}/task"));
+            tasks.iter().any(|task| holds_any(&format!("/proc/{pid}/task/{task}/fd"), &sockets))
+        };
+        numbers("/proc").into_iter().filter(holds).min().map(|pid| Self { pid })
+    }
+
+    /// True while the process lives.
+    pub fn is_alive(&self) -> bool {
+        fs::exists(format!("/proc/{}/stat", self.pid)).unwrap_or(false)
+    }
+
+    /// The sums over the process and its descendants now.
+    pub fn cost(&self) -> Option<Cost> {
+        let mut sum = Cost::default();
+        for pid in self.family() {
+            let Some(cost) = cost(pid) else { continue };
+            sum.cpu += cost.cpu;
+            sum.memory += cost.memory;
+            sum.voluntary += cost.voluntary;
+            sum.involuntary += cost.involuntary;
+            sum.threads += cost.threads;
+        }
+        (sum.threads > 0).then_some(sum)
+    }
+
+    fn family(&self) -> Vec<u32> {
+        let parents: Vec<(u32, u32)> =
+            numbers("/proc").into_iter().filter_map(|pid| Some((pid, stat_fields(pid)?.1))).collect();
+        let mut family = vec![self.pid];
+        let mut at = 0;
+        while at < family.len() {
+            let parent = family[at];
+            family.extend(parents.iter().filter(|(_, ppid)| *ppid == parent).map(|(pid, _)| *pid));
+            at += 1;
+        }
+        family
+    }
+}
+
+/// User memory (Pss) of a process in bytes.
+pub fn user_memory(pid: u32) -> Option<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    field(&rollup, "Pss:").map(|kib| kib * 1024)
+}
+
+/// Kernel memory of all TCP sockets of the machine, in bytes: buffers, not the sockets themselves.
+pub fn socket_buffers() -> Option<u64> {
+    let stat = fs::read_to_string("/proc/net/sockstat").ok()?;
+    let line = stat.lines().find(|line| line.starts_with("TCP:"))?;
+    let pages = line.split_whitespace().skip_while(|word| *word != "mem").nth(1)?;
+    Some(pages.parse::<u64>().ok()? * 4096)
+}
+
+fn cost(pid: u32) -> Option<Cost> {
+    let mut cost = Cost { memory: user_memory(pid).unwrap_or(0), ..Cost::default() };
+    for task in numbers(&format!("/proc/{pid}/task")) {
+        let directory = format!("/proc/{pid}/task/{task}");
+        let read = |name: &str| fs::read_to_string(format!("{directory}/{name}")).unwrap_or_default();
+        let running = read("schedstat").split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok());
+        let status = read("status");
+        cost.cpu += running.unwrap_or(0);
+        cost.voluntary += field(&status, "voluntary_ctxt_switches:").unwrap_or(0);
+        cost.involuntary += field(&status, "nonvoluntary_ctxt_switches:").unwrap_or(0);
+        cost.threads += 1;
+    }
+    // The process's own count is coarse but remembers threads that have ended.
+    let whole = stat_fields(pid)?.0 * TICK;
+    if whole > cost.cpu + 2 * TICK {
+        cost.cpu = whole;
+    }
+    Some(cost)
+}
+
+/// Processor time in ticks and the parent of a process.
+fn stat_fields(pid: u32) -> Option<(u64, u32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; fields are counted behind it, from the state.
+    let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
+    let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+    Some((ticks, fields.get(1)?.parse().ok()?))
+}
+
+/// The number behind `name` at a line's start.
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// The entries of a directory that are numbers.
+fn numbers(directory: &str) -> Vec<u32> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+fn listening_sockets(port: u16) -> BTreeSet<String> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
+    let lines = tables.iter().flat_map(|table| table.lines());
+    let listening = lines.filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let local = u16::from_str_radix(fields.get(1)?.rsplit(':').next()?, 16).ok()?;
+        (local == port && *fields.get(3)? == "0A").then(|| format!("socket:[{}]", fields[9]))
+    });
+    listening.collect()
+}
+
+fn holds_any(directory: &str, sockets: &BTreeSet<String>) -> bool {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    let mut links = entries.filter_map(|entry| fs::read_link(entry.path()).ok());
+    links.any(|link| link.to_str().is_some_and(|link| sockets.contains(link)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_found_by_its_port_and_costs_something() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        let server = Server::listening_on(port).expect("someone listens");
+        assert_eq!(server.pid, std::process::id());
+        let cost = server.cost().expect("it lives");
+        assert!(cost.memory > 0 && cost.cpu > 0 && cost.threads > 0);
+    }
+
+    #[test]
+    fn nobody_listens_on_an_unused_port() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("bound").port();
+        drop(listener);
+        assert!(Server::listening_on(port).is_none());
+    }
+}

@@ -1,0 +1,80 @@
+//! One keep-alive connection: what is on its way out, and which events await their answers.
+
+use std::collections::VecDeque;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+
+use super::response::{self, Response};
+use crate::connect::dial::cause;
+use crate::measure::stamp::Stamp;
+
+/// The longest a publisher waits for its connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection and its requests in flight, oldest first.
+pub(super) struct Connection {
+    pub(super) socket: TcpStream,
+    pub(super) in_flight: VecDeque<Stamp>,
+    /// When the oldest unanswered request was sent.
+    pub(super) since: u64,
+    pub(super) out: Vec<u8>,
+    input: Vec<u8>,
+}
+
+impl Connection {
+    /// Connects, waiting for it.
+    pub(super) fn open(target: SocketAddr) -> Result<Self, String> {
+        let connect = || {
+            let socket = TcpStream::connect_timeout(&target, CONNECT_TIMEOUT)?;
+            socket.set_nodelay(true)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        };
+        let socket =
+            connect().map_err(|error: std::io::Error| format!("could not connect to {target}: {error}"))?;
+        Ok(Self { socket, in_flight: VecDeque::new(), since: 0, out: Vec::new(), input: Vec::new() })
+    }
+
+    /// Writes what the socket takes; true if something is left.
+    pub(super) fn flush(&mut self) -> Result<bool, &'static str> {
+        while !self.out.is_empty() {
+            match send(&self.socket, &self.out, SendFlags::NOSIGNAL) {
+                Ok(len) => drop(self.out.drain(..len)),
+                Err(Errno::AGAIN) => return Ok(true),
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(cause(error)),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads once.
+    pub(super) fn fill(&mut self, buffer: &mut [u8]) -> Result<(), &'static str> {
+        match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
+            Ok((0, _)) => Err("closed by the server"),
+            Ok((len, _)) => {
+                self.input.extend_from_slice(&buffer[..len]);
+                Ok(())
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Err(error) => Err(cause(error)),
+        }
+    }
+
+    /// The next whole response that was read, with the event it answers.
+    pub(super) fn next_answer(&mut self) -> Result<Option<(Stamp, Response)>, &'static str> {
+        loop {
+            let parsed = response::parse(&self.input).map_err(|()| "not HTTP/1.1")?;
+            let Some(response) = parsed else { return Ok(None) };
+            self.input.drain(..response.len);
+            if (100..200).contains(&response.status) {
+                continue;
+            }
+            let stamp = self.in_flight.pop_front().ok_or("an answer without a request")?;
+            return Ok(Some((stamp, response)));
+        }
+    }
+}

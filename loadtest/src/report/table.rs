@@ -1,0 +1,238 @@
+//! The table at the end of a run, for eyes.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::Report;
+use crate::measure::latency::Percentiles;
+
+/// The report as lines of text.
+pub fn render(report: &Report) -> String {
+    let mut rows = Rows::default();
+    let s = &report.scenario;
+    rows.head(&format!(
+        "{}  {} streams, {} topics, {} bytes, {}",
+        s.name,
+        grouped(s.streams),
+        grouped(u64::from(s.topics)),
+        s.size,
+        s.url
+    ));
+    opening(report, &mut rows);
+    delivery(report, &mut rows);
+    publishing(report, &mut rows);
+    account(report, &mut rows);
+    server(report, &mut rows);
+    client(report, &mut rows);
+    for (title, counts) in [("connections lost", &report.causes), ("other events", &report.controls)] {
+        if !counts.is_empty() {
+            rows.row(title, &list(counts));
+        }
+    }
+    if report.interrupted {
+        rows.row("ended", "early, by hand");
+    }
+    for problem in &report.problems {
+        rows.row("PROBLEM", problem);
+    }
+    rows.0
+}
+
+#[derive(Default)]
+struct Rows(String);
+
+impl Rows {
+    fn head(&mut self, text: &str) {
+        let _ = writeln!(self.0, "{text}");
+    }
+
+    fn row(&mut self, name: &str, value: &str) {
+        let _ = writeln!(self.0, "  {name:<22} {value}");
+    }
+
+    fn maybe(&mut self, name: &str, value: Option<String>) {
+        if let Some(value) = value {
+            self.row(name, &value);
+        }
+    }
+}
+
+fn opening(report: &Report, rows: &mut Rows) {
+    let opening = &report.opening;
+    if report.scenario.streams == 0 {
+        return;
+    }
+    let (streams, rate) = (grouped(opening.streams), grouped(opening.per_s as u64));
+    rows.row(
+        "opened",
+        &format!(
+            "{streams} streams in {:.2} s ({rate}/s), {} at the end",
+            opening.seconds,
+            grouped(opening.streams_at_end)
+        ),
+    );
+    rows.row("connect to head", &percentiles(&opening.latency));
+    if report.left > 0 {
+        rows.row("left and came back", &grouped(report.left));
+    }
+    for (index, storm) in report.storms_ms.iter().enumerate() {
+        rows.row(&format!("storm {}", index + 1), &format!("all back after {storm:.0} ms"));
+    }
+}
+
+fn delivery(report: &Report, rows: &mut Rows) {
+    let delivery = &report.delivery;
+    if delivery.count == 0 {
+        return;
+    }
+    let rate = grouped(delivery.per_s as u64);
+    rows.row("deliveries", &format!("{} in {:.3} s", grouped(delivery.count), delivery.seconds));
+    rows.row("deliveries/s", &rate);
+    if delivery.bursts_per_s.len() > 1 {
+        let bursts: Vec<String> = delivery.bursts_per_s.iter().map(|rate| grouped(*rate as u64)).collect();
+        rows.row("  by burst", &bursts.join(" "));
+    }
+    rows.row("latency", &percentiles(&delivery.latency));
+    if delivery.last_of_all.count > 0 {
+        rows.row("last of all has it", &percentiles(&delivery.last_of_all));
+    }
+    if report.slow.streams > 0 {
+        let account = &report.slow.account;
+        let text = format!(
+            "{} streams had {} events, {} not",
+            grouped(report.slow.streams),
+            grouped(account.received),
+            grouped(account.missing)
+        );
+        rows.row("slow", &text);
+    }
+}
+
+fn publishing(report: &Report, rows: &mut Rows) {
+    let publishing = &report.publishing;
+    if publishing.sent == 0 {
+        return;
+    }
+    let (sent, accepted) = (grouped(publishing.sent), grouped(publishing.accepted));
+    rows.row(
+        "published",
+        &format!("{sent} sent, {accepted} accepted, {}/s", grouped(publishing.per_s as u64)),
+    );
+    rows.row("  answers", &list(&publishing.answers));
+    rows.row("  due to answer", &percentiles(&publishing.latency));
+}
+
+fn account(report: &Report, rows: &mut Rows) {
+    if !report.scenario.publishes() {
+        return;
+    }
+    let a = &report.account;
+    let counts = [
+        (report.publishing.sent, "sent"),
+        (a.expected, "expected"),
+        (a.received, "received"),
+        (a.missing, "missing"),
+        (a.repeated, "repeated"),
+        (a.out_of_order, "out of order"),
+        (a.misrouted, "misrouted"),
+    ];
+    let shown = counts.iter().filter(|(count, name)| *count > 0 || *name != "misrouted");
+    let words: Vec<String> = shown.map(|(count, name)| format!("{} {name}", grouped(*count))).collect();
+    rows.row("account", &words.join(", "));
+}
+
+fn server(report: &Report, rows: &mut Rows) {
+    let Some(server) = &report.server else {
+        rows.row("server cost", "unknown (give --pid, or run beside the server)");
+        return;
+    };
+    let micros = |value: Option<f64>| value.map(|value| format!("{value:.2} µs"));
+    rows.maybe("cpu per delivery", micros(server.cpu_per_delivery_us));
+    rows.maybe("cpu per publish", micros(server.cpu_per_publish_us));
+    rows.maybe("cpu per opening", micros(server.cpu_per_opening_us));
+    let kib = |bytes: f64| format!("{:.2} KiB", bytes / 1024.0);
+    let growth = server.memory_growth_per_stream.unwrap_or(0.0);
+    rows.maybe(
+        "memory per stream",
+        server.memory_per_stream.map(|whole| format!("{} (growth {})", kib(whole), kib(growth))),
+    );
+    rows.row(
+        "server memory",
+        &format!(
+            "{} before, {} idle, {} after",
+            mib(server.memory_before),
+            mib(server.memory_idle),
+            mib(server.memory_after)
+        ),
+    );
+    rows.maybe("switches per 1,000", server.switches_per_1000.map(|switches| format!("{switches:.1}")));
+    rows.row(
+        "server",
+        &format!(
+            "pid {}, {} threads, {:.2} s cpu measured",
+            server.pid,
+            server.threads,
+            server.measured.cpu as f64 / 1e9
+        ),
+    );
+}
+
+fn client(report: &Report, rows: &mut Rows) {
+    let client = &report.client;
+    if client.processes == 0 {
+        return;
+    }
+    let per_stream =
+        client.memory_per_stream.map_or(String::new(), |bytes| format!(" ({bytes:.0} bytes a stream)"));
+    let buffers =
+        client.socket_buffers.map_or(String::new(), |bytes| format!(", socket buffers {}", mib(bytes)));
+    rows.row(
+        "client",
+        &format!(
+            "{} processes, {:.2} s cpu, {}{per_stream}{buffers}",
+            client.processes,
+            client.cpu_s,
+            mib(client.memory)
+        ),
+    );
+}
+
+fn percentiles(p: &Percentiles) -> String {
+    format!(
+        "p50 {:.2}  p90 {:.2}  p99 {:.2}  p99.9 {:.2}  max {:.2} ms",
+        p.p50_ms, p.p90_ms, p.p99_ms, p.p999_ms, p.max_ms
+    )
+}
+
+fn list(counts: &BTreeMap<String, u64>) -> String {
+    let words: Vec<String> =
+        counts.iter().map(|(word, count)| format!("{} × {word}", grouped(*count))).collect();
+    words.join(", ")
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// 1234567 as 1,234,567.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+}

@@ -1,0 +1,201 @@
+//! What the parent gathers while a run goes on: the time series, the sums, the server's readings.
+
+use std::collections::BTreeMap;
+
+use crate::measure::clock::{self, SECOND};
+use crate::measure::latency::{Latency, Sparse};
+use crate::measure::server::{Cost, Server};
+use crate::publish::PublishTick;
+use crate::report::Point;
+use crate::subscribe::message::{Account, Final, Tick};
+
+/// From one reading of the server to the next.
+const READING_INTERVAL: u64 = SECOND;
+
+/// One point of the time series while it is gathered.
+#[derive(Default)]
+struct Bucket {
+    streams: u64,
+    deliveries: u64,
+    bytes: u64,
+    published: u64,
+    latency: BTreeMap<u64, u64>,
+}
+
+/// The gathered facts.
+pub struct Record {
+    started: u64,
+    tick: u64,
+    buckets: BTreeMap<u64, Bucket>,
+    /// Readings of the server by time.
+    pub readings: Vec<(u64, u64, Cost)>,
+    server: Option<Server>,
+    next_reading: u64,
+    /// Latency from due to arrival.
+    pub latency: Latency,
+    /// From due to the publisher's answer.
+    pub acknowledged: Latency,
+    /// Answers to publishes by status.
+    pub answers: BTreeMap<String, u64>,
+    /// Publishes begun.
+    pub sent: u64,
+    /// Streams open by worker, as of its last tick.
+    present: BTreeMap<usize, u64>,
+    /// Arrivals so far.
+    pub deliveries: u64,
+    /// From connect to head.
+    pub opening: Latency,
+    /// Latency of slow streams.
+    pub slow_latency: Latency,
+    /// Sums of the workers' last words.
+    pub total: Final,
+}
+
+impl Record {
+    /// Starts at `now`.
+    pub fn new(server: Option<Server>, tick: u64, now: u64) -> Self {
+        Self {
+            started: now,
+            tick,
+            buckets: BTreeMap::new(),
+            readings: Vec::new(),
+            server,
+            next_reading: now,
+            latency: Latency::default(),
+            acknowledged: Latency::default(),
+            answers: BTreeMap::new(),
+            sent: 0,
+            present: BTreeMap::new(),
+            deliveries: 0,
+            opening: Latency::default(),
+            slow_latency: Latency::default(),
+            total: Final::default(),
+        }
+    }
+
+    fn bucket(&mut self, at: u64) -> &mut Bucket {
+        // A tick at 1.0 s tells of the span before it.
+        self.buckets.entry(at.saturating_sub(1) / self.tick).or_default()
+    }
+
+    /// A worker's tick.
+    pub fn tick(&mut self, worker: usize, tick: Tick) {
+        self.latency.merge(&tick.latency);
+        self.deliveries += tick.deliveries;
+        self.present.insert(worker, tick.present);
+        let streams = self.present();
+        let bucket = self.bucket(tick.at);
+        bucket.streams = streams;
+        bucket.deliveries += tick.deliveries;
+        bucket.bytes += tick.bytes;
+        for (value, count) in tick.latency {
+            *bucket.latency.entry(value).or_default() += count;
+        }
+    }
+
+    /// The publisher's tick.
+    pub fn published(&mut self, tick: PublishTick, now: u64) {
+        self.acknowledged.merge(&tick.latency);
+        self.sent += tick.sent;
+        self.bucket(now).published += tick.sent;
+        for (answer, count) in tick.answers {
+            *self.answers.entry(answer).or_default() += count;
+        }
+    }
+
+    /// The process that is read.
+    pub fn server_pid(&self) -> Option<u32> {
+        self.server.map(|server| server.pid)
+    }
+
+    /// Reads the server now.
+    pub fn read_server(&mut self) -> Option<Cost> {
+        let cost = self.server?.cost()?;
+        let (now, present) = (clock::now(), self.present());
+        self.readings.push((now, present, cost));
+        Some(cost)
+    }
+
+    /// Reads the server if it is time.
+    pub fn read_server_if_due(&mut self, now: u64) {
+        if now >= self.next_reading {
+            self.next_reading = now + READING_INTERVAL;
+            self.read_server();
+        }
+    }
+
+    /// A worker's last words.
+    pub fn last_words(&mut self, last: Final) {
+        self.opening.merge(&last.opening);
+        self.slow_latency.merge(&last.slow_latency);
+        let total = &mut self.total;
+        total.account.add(&last.account);
+        total.slow.add(&last.slow);
+        total.present += last.present;
+        total.opened += last.opened;
+        total.last_arrival = total.last_arrival.max(last.last_arrival);
+        total.memory += last.memory;
+        total.cpu += last.cpu;
+        total.left += last.left;
+        for (sums, words) in [(&mut total.causes, last.causes), (&mut total.controls, last.controls)] {
+            words.into_iter().for_each(|(word, count)| *sums.entry(word).or_default() += count);
+        }
+    }
+
+    /// Slow and reading streams together.
+    pub fn whole_account(&self) -> Account {
+        let mut whole = self.total.account.clone();
+        whole.add(&self.total.slow);
+        whole
+    }
+
+    /// The time series.
+    pub fn series(&self) -> Vec<Point> {
+        let per_second = SECOND as f64 / self.tick as f64;
+        let point = |(index, bucket): (&u64, &Bucket)| {
+            let end = (index + 1) * self.tick;
+            let pairs: Sparse = bucket.latency.iter().map(|(&value, &count)| (value, count)).collect();
+            let before = self.readings.iter().rev().find(|(at, ..)| *at <= end);
+            Point {
+                at_s: end.saturating_sub(self.started) as f64 / SECOND as f64,
+                streams: bucket.streams,
+                deliveries_per_s: bucket.deliveries as f64 * per_second,
+                mib_per_s: bucket.bytes as f64 * per_second / f64::from(1 << 20),
+                published_per_s: bucket.published as f64 * per_second,
+                p50_ms: quantile(&pairs, 0.5),
+                p99_ms: quantile(&pairs, 0.99),
+                max_ms: quantile(&pairs, 1.0),
+                server_cpu: before.and_then(|(at, ..)| self.cpu_share(*at)),
+                server_memory_mib: before.map(|(_, _, cost)| cost.memory as f64 / f64::from(1 << 20)),
+            }
+        };
+        self.buckets.iter().map(point).collect()
+    }
+
+    /// Processors the server kept busy in the reading interval that ended `at`.
+    fn cpu_share(&self, at: u64) -> Option<f64> {
+        let index = self.readings.iter().position(|(when, ..)| *when == at)?;
+        let (before, _, earlier) = self.readings.get(index.checked_sub(1)?)?;
+        let (_, _, cost) = self.readings.get(index)?;
+        Some(cost.cpu.saturating_sub(earlier.cpu) as f64 / (at - before).max(1) as f64)
+    }
+
+    /// Streams open now, as far as the ticks tell.
+    pub fn present(&self) -> u64 {
+        self.present.values().sum()
+    }
+}
+
+/// The value in ms below which `share` of the counts are.
+fn quantile(pairs: &[(u64, u64)], share: f64) -> f64 {
+    let total: u64 = pairs.iter().map(|(_, count)| count).sum();
+    let wanted = (total as f64 * share).ceil() as u64;
+    let mut seen = 0;
+    for &(value, count) in pairs {
+        seen += count;
+        if seen >= wanted && seen > 0 {
+            return value as f64 / 1000.0;
+        }
+    }
+    0.0
+}

@@ -1,0 +1,170 @@
+//! From what was gathered to the report. Pure but for reading the machine's name plate.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::conduct::{Conductor, Phases};
+use super::paces::Measured;
+use super::{Pace, Scenario};
+use crate::measure::clock::SECOND;
+use crate::measure::server::Cost;
+use crate::report::{ClientCost, Delivery, Machine, Opening, Publishing, Report, ServerCost, Slow, VERSION};
+
+/// The report of a run.
+pub(super) fn report(conductor: &Conductor<'_>, phases: &Phases, measured: &Measured) -> Report {
+    let (scenario, record) = (conductor.scenario, &conductor.record);
+    let delivery = delivery(conductor, measured);
+    let publishing = publishing(conductor, phases);
+    let server = server_cost(conductor, phases, &delivery, &publishing);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
+    let mut report = Report {
+        version: VERSION,
+        tool: env!("CARGO_PKG_VERSION").into(),
+        began: now.saturating_sub((crate::measure::clock::now() - phases.began) / SECOND),
+        machine: Machine::read(),
+        opening: opening(conductor, phases),
+        delivery,
+        publishing,
+        account: record.total.account.clone(),
+        slow: Slow {
+            streams: (scenario.streams as f64 * scenario.slow_share) as u64,
+            account: record.total.slow.clone(),
+            latency: record.slow_latency.percentiles(),
+        },
+        server,
+        client: client_cost(conductor, phases),
+        causes: record.total.causes.clone(),
+        controls: record.total.controls.clone(),
+        storms_ms: measured.storms_ms.clone(),
+        left: record.total.left,
+        series: record.series(),
+        problems: phases.problems.clone(),
+        interrupted: phases.interrupted,
+        scenario: scenario.clone(),
+    };
+    judge(&mut report);
+    report
+}
+
+/// Adds what the account says is wrong.
+fn judge(report: &mut Report) {
+    let account = &report.account;
+    let wrong = [
+        (account.missing, "events are missing"),
+        (account.repeated + report.slow.account.repeated, "events came more than once"),
+        (
+            account.misrouted + report.slow.account.misrouted,
+            "events came to streams that did not ask for them",
+        ),
+    ];
+    for (count, what) in wrong {
+        if count > 0 {
+            report.problems.push(format!("{count} {what}"));
+        }
+    }
+    let published = report.publishing.sent > 0;
+    if published && report.publishing.accepted == 0 {
+        report.problems.push("no publish was accepted".into());
+    }
+}
+
+fn opening(conductor: &Conductor<'_>, phases: &Phases) -> Opening {
+    let seconds = phases.ramp_nanos as f64 / SECOND as f64;
+    Opening {
+        streams: phases.ramped,
+        seconds,
+        per_s: if seconds > 0.0 { phases.ramped as f64 / seconds } else { 0.0 },
+        latency: conductor.record.opening.percentiles(),
+        streams_at_end: conductor.record.total.present,
+        opened: conductor.record.total.opened,
+    }
+}
+
+fn delivery(conductor: &Conductor<'_>, measured: &Measured) -> Delivery {
+    let record = &conductor.record;
+    let (count, nanos) = if conductor.scenario.waits_for_all() {
+        (measured.deliveries, measured.busy)
+    } else {
+        (record.whole_account().received, record.total.last_arrival.saturating_sub(measured.first_due))
+    };
+    let seconds = if count == 0 { 0.0 } else { nanos as f64 / SECOND as f64 };
+    Delivery {
+        count,
+        seconds,
+        per_s: if seconds > 0.0 { count as f64 / seconds } else { 0.0 },
+        latency: record.latency.percentiles(),
+        last_of_all: measured.last_of_all.percentiles(),
+        bursts_per_s: measured.bursts_per_s.clone(),
+    }
+}
+
+fn publishing(conductor: &Conductor<'_>, phases: &Phases) -> Publishing {
+    let record = &conductor.record;
+    let accepted = record.acknowledged.count();
+    let seconds = phases.published_nanos as f64 / SECOND as f64;
+    Publishing {
+        sent: record.sent,
+        accepted,
+        per_s: if seconds > 0.0 { accepted as f64 / seconds } else { 0.0 },
+        answers: record.answers.clone(),
+        latency: record.acknowledged.percentiles(),
+    }
+}
+
+fn server_cost(
+    conductor: &Conductor<'_>,
+    phases: &Phases,
+    delivery: &Delivery,
+    publishing: &Publishing,
+) -> Option<ServerCost> {
+    let (before, idle, after) = (phases.before?, phases.idle?, phases.after.or(phases.idle)?);
+    let measured = measured_cost(conductor);
+    let streams = phases.ramped as f64;
+    let each = |amount: f64, count: f64| (count > 0.0).then(|| amount / count);
+    let micros = |nanos: u64| nanos as f64 / 1000.0;
+    let deliveries = delivery.count as f64;
+    let publishes = if delivery.count == 0 { publishing.accepted as f64 } else { 0.0 };
+    let switches = (measured.voluntary + measured.involuntary) as f64 * 1000.0;
+    let ramp =
+        conductor.record.readings.iter().filter(|(at, ..)| *at <= phases.began + phases.ramp_nanos + SECOND);
+    Some(ServerCost {
+        pid: conductor.record.server_pid()?,
+        threads: after.threads,
+        memory_before: before.memory,
+        memory_idle: idle.memory,
+        memory_after: after.memory,
+        memory_per_stream: each(idle.memory as f64, streams),
+        memory_growth_per_stream: each(idle.since(&before).memory as f64, streams),
+        cpu_per_opening_us: each(micros(idle.since(&before).cpu), streams),
+        cpu_per_delivery_us: each(micros(measured.cpu), deliveries),
+        cpu_per_publish_us: each(micros(measured.cpu), publishes),
+        switches_per_1000: each(switches, if deliveries > 0.0 { deliveries } else { publishes }),
+        measured,
+        memory_by_streams: ramp.map(|(_, streams, cost)| (*streams, cost.memory)).collect(),
+    })
+}
+
+fn measured_cost(conductor: &Conductor<'_>) -> Cost {
+    match (conductor.begin, conductor.end) {
+        (Some(begin), Some(end)) => end.since(&begin),
+        _ => Cost::default(),
+    }
+}
+
+fn client_cost(conductor: &Conductor<'_>, phases: &Phases) -> ClientCost {
+    let total = &conductor.record.total;
+    let streams = total.present;
+    ClientCost {
+        processes: conductor.workers() as u64,
+        cpu_s: total.cpu as f64 / SECOND as f64,
+        memory: total.memory,
+        memory_per_stream: (streams > 0).then(|| total.memory as f64 / streams as f64),
+        socket_buffers: phases.socket_buffers,
+    }
+}
+
+impl Scenario {
+    /// True if events are published at all.
+    pub fn publishes(&self) -> bool {
+        self.pace != Pace::None
+    }
+}
