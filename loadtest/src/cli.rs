@@ -47,6 +47,8 @@ pub enum Command {
         #[command(flatten)]
         args: RunArgs,
     },
+    /// A scenario against several servers in turn, started and stopped here.
+    Compare(CompareArgs),
     /// List the scenarios that come with the tool.
     Scenarios,
     /// The bare limit: a server that only writes.
@@ -196,6 +198,41 @@ pub struct Overrides {
     /// One point of the time series.
     #[arg(long)]
     pub tick: Option<Span>,
+}
+
+/// Options of a comparison.
+#[derive(Args)]
+pub struct CompareArgs {
+    /// The scenario: a name, or a TOML file.
+    #[arg(default_value = "fanout")]
+    pub scenario: String,
+    /// Servers, the first being the yardstick: baseline, uring, fanfare, or a peer's TOML file.
+    #[arg(long, value_delimiter = ',', default_value = "baseline,fanfare")]
+    pub with: Vec<String>,
+    /// How often each is run.
+    #[arg(long, default_value = "3")]
+    pub rounds: NonZeroUsize,
+    /// Fanfare's program.
+    #[arg(long, value_name = "FILE", default_value = "target/release/fanfare")]
+    pub fanfare: PathBuf,
+    /// A setting of Fanfare, `FANFARE_X=value`; may be repeated.
+    #[arg(long, value_name = "SETTING")]
+    pub fanfare_env: Vec<String>,
+    /// Threads of the baseline.
+    #[arg(long, default_value = "2")]
+    pub threads: NonZeroUsize,
+    /// What goes over the scenario.
+    #[command(flatten)]
+    pub over: Overrides,
+    /// Write all reports and the ratios as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// The table of every run, not of the comparison alone.
+    #[arg(long)]
+    pub verbose: bool,
+    /// No progress line.
+    #[arg(long)]
+    pub quiet: bool,
 }
 
 /// Options of the baseline.

@@ -6,6 +6,7 @@
 
 mod baseline;
 mod cli;
+mod compare;
 mod connect;
 mod fault;
 mod http;
@@ -74,6 +75,7 @@ fn run(cli: Cli) -> Result<bool, Fault> {
         Command::Slow(args) => measure("slow", &args),
         Command::Publish(args) => measure("publish", &args),
         Command::Run { file, args } => measure(&file, &args),
+        Command::Compare(args) => compare::compare(&args),
         Command::Scenarios => {
             Scenario::built_in().for_each(|(name, about)| println!("{name:<8} {about}"));
             Ok(true)

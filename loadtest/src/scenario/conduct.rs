@@ -42,6 +42,14 @@ struct Complete {
     at: u64,
 }
 
+/// What the publisher sent in all.
+struct Sent {
+    /// Events by topic.
+    ends: Vec<u64>,
+    /// Topic and number of those refused.
+    excused: Vec<(u32, u64)>,
+}
+
 /// A run under way.
 pub struct Conductor<'a> {
     pub(super) scenario: &'a Scenario,
@@ -57,7 +65,7 @@ pub struct Conductor<'a> {
     finals: usize,
     gone: usize,
     exhausted: bool,
-    finished: Option<(Vec<u64>, Vec<(u32, u64)>)>,
+    finished: Option<Sent>,
     failed: Option<String>,
     pub(super) begin: Option<Cost>,
     pub(super) end: Option<Cost>,
@@ -192,7 +200,7 @@ impl Conductor<'_> {
         self.command(Command::Finish);
         let until = clock::now() + self.scenario.patience.nanos();
         self.pump_while(until, |conductor| conductor.finished.is_none())?;
-        let Some((ends, excused)) = self.finished.take() else {
+        let Some(Sent { ends, excused }) = self.finished.take() else {
             return Err(Stop::Problem("the publisher's last requests were not answered".into()));
         };
         self.tell(&ToWorker::Finish { ends, excused });
@@ -329,7 +337,7 @@ impl Conductor<'_> {
             Note::Publisher(FromPublisher::Tick(tick)) => self.record.published(tick, clock::now()),
             Note::Publisher(FromPublisher::Exhausted) => self.exhausted = true,
             Note::Publisher(FromPublisher::Finished { ends, excused }) => {
-                self.finished = Some((ends, excused));
+                self.finished = Some(Sent { ends, excused });
             }
             Note::Publisher(FromPublisher::Failed(why)) => self.failed = Some(why),
             Note::Gone => {
