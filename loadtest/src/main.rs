@@ -115,6 +115,9 @@ fn tell(report: &Report, args: &RunArgs) -> Result<(), Fault> {
         let text = serde_json::to_string_pretty(report).map_err(|e| Fault::system("write the report", e))?;
         write(path, text)?;
     }
+    if let Some(path) = &args.html {
+        write(path, report::page::page(report))?;
+    }
     Ok(())
 }
 

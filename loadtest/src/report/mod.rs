@@ -1,5 +1,7 @@
 //! What a run found, as data: the JSON report, and what table and page are made of.
 
+pub mod page;
+mod plot;
 pub mod progress;
 pub mod table;
 

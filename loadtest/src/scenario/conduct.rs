@@ -3,8 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::RecvTimeoutError;
-use std::time::Duration;
 
 use super::Scenario;
 use super::fleet::{Fleet, Note};
@@ -14,15 +12,10 @@ use super::target::Target;
 use crate::fault::Fault;
 use crate::measure::clock::{self, SECOND};
 use crate::measure::server::{self, Cost, Server};
-use crate::publish::{Command, FromPublisher, PublishPlan, Publisher};
+use crate::publish::{Command, PublishPlan, Publisher};
 use crate::report::Report;
 use crate::report::progress::Progress;
-use crate::subscribe::message::{FromWorker, ToWorker};
-
-/// Longest span without a look at the interrupt flag and the server.
-const LOOK_INTERVAL: u64 = SECOND / 10;
-/// A ramp without any stream more for this long is over, complete or not.
-const RAMP_PATIENCE: u64 = 30 * SECOND;
+use crate::subscribe::message::ToWorker;
 
 /// Why the measured part ended before its end.
 #[derive(Debug)]
@@ -35,38 +28,39 @@ pub enum Stop {
 
 /// An event's way to the last stream.
 #[derive(Default)]
-struct Complete {
+pub(super) struct Complete {
     /// Workers all of whose streams have it.
-    workers: BTreeSet<usize>,
+    pub(super) workers: BTreeSet<usize>,
     /// When the last of those had it.
-    at: u64,
+    pub(super) at: u64,
 }
 
 /// What the publisher sent in all.
-struct Sent {
+pub(super) struct Sent {
     /// Events by topic.
-    ends: Vec<u64>,
+    pub(super) ends: Vec<u64>,
     /// Topic and number of those refused.
-    excused: Vec<(u32, u64)>,
+    pub(super) excused: Vec<(u32, u64)>,
 }
 
 /// A run under way.
 pub struct Conductor<'a> {
     pub(super) scenario: &'a Scenario,
-    fleet: Fleet,
+    pub(super) fleet: Fleet,
     publisher: Option<Publisher>,
     pub(super) record: Record,
-    progress: Progress,
-    interrupted: Arc<AtomicBool>,
+    pub(super) progress: Progress,
+    pub(super) interrupted: Arc<AtomicBool>,
     /// By worker: told to be settled, and when.
-    settled: BTreeMap<usize, (u64, u64)>,
-    complete: BTreeMap<u64, Complete>,
-    drained: usize,
-    finals: usize,
-    gone: usize,
-    exhausted: bool,
-    finished: Option<Sent>,
-    failed: Option<String>,
+    pub(super) settled: BTreeMap<usize, (u64, u64)>,
+    pub(super) complete: BTreeMap<u64, Complete>,
+    pub(super) drained: usize,
+    pub(super) finals: usize,
+    pub(super) gone: usize,
+    pub(super) opening: bool,
+    pub(super) exhausted: bool,
+    pub(super) finished: Option<Sent>,
+    pub(super) failed: Option<String>,
     pub(super) begin: Option<Cost>,
     pub(super) end: Option<Cost>,
 }
@@ -100,7 +94,7 @@ pub fn run(
     };
     let run = (clock::now() ^ u64::from(std::process::id()) << 16) as u32;
     let mut phases = Phases { began: clock::now(), ..Phases::default() };
-    let mut record = Record::new(server, scenario.tick.nanos(), phases.began);
+    let record = Record::new(server, scenario.tick.nanos(), phases.began);
     phases.before = record.read_server();
     let fleet = Fleet::start(scenario, &target, run)?;
     let mut conductor = Conductor {
@@ -115,6 +109,7 @@ pub fn run(
         drained: 0,
         finals: 0,
         gone: 0,
+        opening: true,
         exhausted: false,
         finished: None,
         failed: None,
@@ -142,6 +137,7 @@ impl Conductor<'_> {
     ) -> Result<(), Stop> {
         self.progress.phase("opening");
         let ramped = self.wait_settled();
+        self.opening = false;
         phases.ramped = self.record.present();
         let at = self.settled.values().map(|(_, at)| *at).max().unwrap_or_else(clock::now);
         phases.ramp_nanos = at.saturating_sub(phases.began);
@@ -255,119 +251,5 @@ impl Conductor<'_> {
     /// Streams that are open and read.
     pub(super) fn listeners(&self) -> u64 {
         self.record.present()
-    }
-
-    pub(super) fn wait_until(&mut self, until: u64) -> Result<(), Stop> {
-        self.pump_while(until, |_| true)
-    }
-
-    /// Until every worker is settled, or nothing moves any more; when the last stream opened.
-    pub(super) fn wait_settled(&mut self) -> Result<u64, Stop> {
-        let (mut best, mut moved) = (0, clock::now());
-        while self.settled.len() < self.fleet.workers() {
-            self.pump_while(clock::now() + LOOK_INTERVAL, |c| c.settled.len() < c.fleet.workers())?;
-            let present = self.record.present();
-            if present > best {
-                (best, moved) = (present, clock::now());
-            }
-            if clock::now() - moved > RAMP_PATIENCE {
-                return Ok(moved);
-            }
-        }
-        Ok(self.settled.values().map(|(_, at)| *at).max().unwrap_or(0))
-    }
-
-    /// Until every stream has the events `from..=to`; when the last had the last of them.
-    pub(super) fn wait_complete(&mut self, from: u64, to: u64, until: u64) -> Result<u64, Stop> {
-        let workers = self.fleet.workers();
-        let has = |c: &Self, number| {
-            c.complete.get(&number).is_some_and(|complete| complete.workers.len() >= workers)
-        };
-        let mut awaited = from;
-        let lacks = |c: &Self| {
-            while awaited <= to && has(c, awaited) {
-                awaited += 1;
-            }
-            awaited <= to
-        };
-        self.pump_while(until, lacks)?;
-        if let Some(number) = (from..=to).find(|&number| !has(self, number)) {
-            return Err(Stop::Problem(format!(
-                "event {number} did not reach every stream within {}",
-                self.scenario.patience
-            )));
-        }
-        let last =
-            (from..=to).filter_map(|number| self.complete.remove(&number)).map(|complete| complete.at).max();
-        Ok(last.unwrap_or(0))
-    }
-
-    pub(super) fn wait_exhausted(&mut self, until: u64) -> Result<(), Stop> {
-        self.pump_while(until, |conductor| !conductor.exhausted)
-    }
-
-    /// Takes notes until `until` or as long as `go_on`.
-    fn pump_while(&mut self, until: u64, mut go_on: impl FnMut(&Self) -> bool) -> Result<(), Stop> {
-        while go_on(self) {
-            // Ordering: Relaxed, a flag without data behind it; seen within a look.
-            if self.interrupted.load(Ordering::Relaxed) {
-                return Err(Stop::Interrupted);
-            }
-            if let Some(problem) = self.failed.take() {
-                return Err(Stop::Problem(problem));
-            }
-            let now = clock::now();
-            if now >= until {
-                return Ok(());
-            }
-            self.record.read_server_if_due(now);
-            let span = Duration::from_nanos((until - now).min(LOOK_INTERVAL));
-            match self.fleet.notes().recv_timeout(span) {
-                Ok(note) => self.note(note),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(Stop::Problem("all workers ended".into())),
-            }
-        }
-        Ok(())
-    }
-
-    fn note(&mut self, note: Note) {
-        match note {
-            Note::Worker(worker, message) => self.note_worker(worker, message),
-            Note::Publisher(FromPublisher::Tick(tick)) => self.record.published(tick, clock::now()),
-            Note::Publisher(FromPublisher::Exhausted) => self.exhausted = true,
-            Note::Publisher(FromPublisher::Finished { ends, excused }) => {
-                self.finished = Some(Sent { ends, excused });
-            }
-            Note::Publisher(FromPublisher::Failed(why)) => self.failed = Some(why),
-            Note::Gone => {
-                self.gone += 1;
-                if self.finals < self.gone {
-                    self.failed = Some("a worker ended before its time".into());
-                }
-            }
-        }
-    }
-
-    fn note_worker(&mut self, worker: usize, message: FromWorker) {
-        match message {
-            FromWorker::Tick(tick) => {
-                self.record.tick(worker, tick);
-                self.progress.show(&self.record);
-            }
-            FromWorker::Settled { present, at } => {
-                self.settled.insert(worker, (present, at));
-            }
-            FromWorker::Complete { number, at } => {
-                let complete = self.complete.entry(number).or_default();
-                complete.workers.insert(worker);
-                complete.at = complete.at.max(at);
-            }
-            FromWorker::Drained => self.drained += 1,
-            FromWorker::Final(last) => {
-                self.finals += 1;
-                self.record.last_words(*last);
-            }
-        }
     }
 }

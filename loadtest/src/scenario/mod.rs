@@ -7,6 +7,7 @@ pub mod record;
 pub mod span;
 mod sum_up;
 pub mod target;
+mod waits;
 
 use std::net::IpAddr;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::measure::clock::{self, SECOND};
+use crate::measure::clock::SECOND;
 use crate::measure::latency::{Latency, Sparse};
 use crate::measure::server::{Cost, Server};
 use crate::publish::PublishTick;
@@ -27,8 +27,10 @@ pub struct Record {
     started: u64,
     tick: u64,
     buckets: BTreeMap<u64, Bucket>,
-    /// Readings of the server by time.
-    pub readings: Vec<(u64, u64, Cost)>,
+    /// Readings of the server at even distances, by time.
+    readings: Vec<(u64, Cost)>,
+    /// Streams and the server's user memory (bytes) while streams come.
+    pub memory_by_streams: Vec<(u64, u64)>,
     server: Option<Server>,
     next_reading: u64,
     /// Latency from due to arrival.
@@ -59,6 +61,7 @@ impl Record {
             tick,
             buckets: BTreeMap::new(),
             readings: Vec::new(),
+            memory_by_streams: Vec::new(),
             server,
             next_reading: now,
             latency: Latency::default(),
@@ -109,19 +112,22 @@ impl Record {
     }
 
     /// Reads the server now.
-    pub fn read_server(&mut self) -> Option<Cost> {
-        let cost = self.server?.cost()?;
-        let (now, present) = (clock::now(), self.present());
-        self.readings.push((now, present, cost));
-        Some(cost)
+    pub fn read_server(&self) -> Option<Cost> {
+        self.server?.cost()
     }
 
-    /// Reads the server if it is time.
+    /// Reads the server for the time series, if it is time.
     pub fn read_server_if_due(&mut self, now: u64) {
         if now >= self.next_reading {
             self.next_reading = now + READING_INTERVAL;
-            self.read_server();
+            self.readings.extend(self.read_server().map(|cost| (now, cost)));
         }
+    }
+
+    /// Notes the server's memory with the streams that are open now.
+    pub fn note_memory(&mut self) {
+        let present = self.present();
+        self.memory_by_streams.extend(self.read_server().map(|cost| (present, cost.memory)));
     }
 
     /// A worker's last words.
@@ -155,7 +161,7 @@ impl Record {
         let point = |(index, bucket): (&u64, &Bucket)| {
             let end = (index + 1) * self.tick;
             let pairs: Sparse = bucket.latency.iter().map(|(&value, &count)| (value, count)).collect();
-            let before = self.readings.iter().rev().find(|(at, ..)| *at <= end);
+            let before = self.readings.iter().rev().find(|(at, _)| *at <= end);
             Point {
                 at_s: end.saturating_sub(self.started) as f64 / SECOND as f64,
                 streams: bucket.streams,
@@ -165,8 +171,8 @@ impl Record {
                 p50_ms: quantile(&pairs, 0.5),
                 p99_ms: quantile(&pairs, 0.99),
                 max_ms: quantile(&pairs, 1.0),
-                server_cpu: before.and_then(|(at, ..)| self.cpu_share(*at)),
-                server_memory_mib: before.map(|(_, _, cost)| cost.memory as f64 / f64::from(1 << 20)),
+                server_cpu: before.and_then(|(at, _)| self.cpu_share(*at)),
+                server_memory_mib: before.map(|(_, cost)| cost.memory as f64 / f64::from(1 << 20)),
             }
         };
         self.buckets.iter().map(point).collect()
@@ -174,9 +180,9 @@ impl Record {
 
     /// Processors the server kept busy in the reading interval that ended `at`.
     fn cpu_share(&self, at: u64) -> Option<f64> {
-        let index = self.readings.iter().position(|(when, ..)| *when == at)?;
-        let (before, _, earlier) = self.readings.get(index.checked_sub(1)?)?;
-        let (_, _, cost) = self.readings.get(index)?;
+        let index = self.readings.iter().position(|(when, _)| *when == at)?;
+        let (before, earlier) = self.readings.get(index.checked_sub(1)?)?;
+        let (_, cost) = self.readings.get(index)?;
         Some(cost.cpu.saturating_sub(earlier.cpu) as f64 / (at - before).max(1) as f64)
     }
 

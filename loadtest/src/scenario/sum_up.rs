@@ -124,8 +124,6 @@ fn server_cost(
     let deliveries = delivery.count as f64;
     let publishes = if delivery.count == 0 { publishing.accepted as f64 } else { 0.0 };
     let switches = (measured.voluntary + measured.involuntary) as f64 * 1000.0;
-    let ramp =
-        conductor.record.readings.iter().filter(|(at, ..)| *at <= phases.began + phases.ramp_nanos + SECOND);
     Some(ServerCost {
         pid: conductor.record.server_pid()?,
         threads: after.threads,
@@ -139,7 +137,7 @@ fn server_cost(
         cpu_per_publish_us: each(micros(measured.cpu), publishes),
         switches_per_1000: each(switches, if deliveries > 0.0 { deliveries } else { publishes }),
         measured,
-        memory_by_streams: ramp.map(|(_, streams, cost)| (*streams, cost.memory)).collect(),
+        memory_by_streams: conductor.record.memory_by_streams.clone(),
     })
 }
 

@@ -3,9 +3,14 @@
 //! Each worker is one process with one thread, one epoll, one read buffer and up to a descriptor table of streams.
 
 pub mod message;
-pub mod wire;
 pub mod worker;
 
+mod commands;
+mod leaving;
+mod lines;
+mod opening;
+mod reading;
 mod report;
 pub mod request;
 mod stream;
+mod wire;

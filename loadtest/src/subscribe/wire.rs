@@ -1,78 +1,7 @@
-//! Takes a response apart as it arrives: head, chunks, lines, events. Pure; one [`Wire`] per stream.
-//!
-//! Nothing is copied unless a line straddles two reads (or two chunks). An event without a stamp of this run is a
-//! control event, reported by its type.
+//! Takes a response apart as it arrives: head, then chunks or a plain body. Pure; one [`Wire`] per stream.
 
-use memchr::memchr2;
-
+use super::lines::{Found, LINE_BYTES_MAX, Lines, Malformed, Parser};
 use crate::http;
-use crate::measure::stamp::{Reader, Stamp};
-
-/// The longest head or line a server may send.
-const LINE_BYTES_MAX: usize = 1 << 20;
-/// Distinct event types remembered.
-const NAMES_MAX: usize = 250;
-
-/// What was found in the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// The response head, with its status.
-    Head(u16),
-    /// An event of this run.
-    Event(Stamp),
-    /// Another event; the index of its type in [`Names`].
-    Control(u8),
-    /// The response is over.
-    End,
-}
-
-/// The bytes are not HTTP, or not within the bounds.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Malformed;
-
-/// The types of control events seen by a worker.
-pub struct Names(Vec<Vec<u8>>);
-
-impl Default for Names {
-    fn default() -> Self {
-        Self(vec![b"message".to_vec()])
-    }
-}
-
-impl Names {
-    /// The type's text.
-    pub fn text(&self, index: u8) -> String {
-        String::from_utf8_lossy(&self.0[usize::from(index)]).into_owned()
-    }
-
-    fn index(&mut self, name: &[u8]) -> u8 {
-        let known = self.0.iter().position(|known| known == name);
-        let index = known.unwrap_or_else(|| {
-            if self.0.len() < NAMES_MAX {
-                self.0.push(name.to_vec());
-            }
-            self.0.len() - 1
-        });
-        index as u8
-    }
-}
-
-/// What all streams of a worker share while they parse.
-pub struct Parser {
-    reader: Reader,
-    keep_ids: bool,
-    /// What the last [`Wire::feed`] found; emptied by whoever looks.
-    pub found: Vec<Found>,
-    /// Types of control events.
-    pub names: Names,
-}
-
-impl Parser {
-    /// For the stamps of `run`; ids are kept only where streams resume.
-    pub fn new(run: u32, keep_ids: bool) -> Self {
-        Self { reader: Reader::new(run), keep_ids, found: Vec::new(), names: Names::default() }
-    }
-}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
@@ -93,46 +22,25 @@ enum Phase {
     Over,
 }
 
-#[derive(Default)]
-struct Ids {
-    last: Vec<u8>,
-    /// The id of the event being read, if `fresh`.
-    next: Vec<u8>,
-    fresh: bool,
-}
-
 /// One stream's place in its response. Around 80 bytes.
 #[derive(Default)]
 pub struct Wire {
+    /// Bytes left of the chunk or body; while its length is read, the length so far.
     left: u64,
-    stamp: Stamp,
-    #[expect(clippy::box_collection, reason = "a thin pointer: most streams have no partial line")]
-    partial: Option<Box<Vec<u8>>>,
-    ids: Option<Box<Ids>>,
+    lines: Lines,
     phase: Phase,
-    /// Index of the current event's type.
-    name: u8,
-    /// The current event has a stamp.
-    stamped: bool,
-    /// The current event has data or a type.
-    begun: bool,
-    /// The last byte was a CR: an LF now belongs to it.
-    after_cr: bool,
 }
 
 impl Wire {
     /// Ready for a new response; the last id is kept.
     pub fn restart(&mut self) {
-        let ids = self.ids.take();
-        *self = Self { ids, ..Self::default() };
-        if let Some(ids) = &mut self.ids {
-            ids.fresh = false;
-        }
+        self.lines.restart();
+        (self.left, self.phase) = (0, Phase::Head);
     }
 
     /// The id of the last whole event.
     pub fn last_id(&self) -> Option<&[u8]> {
-        self.ids.as_ref().map(|ids| ids.last.as_slice()).filter(|id| !id.is_empty())
+        self.lines.last_id()
     }
 
     /// Takes `bytes` apart into `parser.found`.
@@ -167,7 +75,7 @@ impl Wire {
                     let (body, rest) = bytes.split_at(len);
                     bytes = rest;
                     self.left -= len as u64;
-                    self.body(body, parser)?;
+                    self.lines.feed(body, parser)?;
                     if self.left == 0 && self.phase == Phase::ChunkData {
                         self.phase = Phase::ChunkEnd;
                     } else if self.left == 0 {
@@ -176,7 +84,7 @@ impl Wire {
                     }
                 }
                 Phase::UntilClose => {
-                    self.body(bytes, parser)?;
+                    self.lines.feed(bytes, parser)?;
                     return Ok(());
                 }
                 Phase::Over => return Ok(()),
@@ -196,7 +104,7 @@ impl Wire {
 
     /// Returns what follows the head.
     fn head<'a>(&mut self, bytes: &'a [u8], parser: &mut Parser) -> Result<&'a [u8], Malformed> {
-        let before = self.partial.take();
+        let before = self.lines.partial.take();
         let had = before.as_ref().map_or(0, |before| before.len());
         let mut joined = before;
         let whole: &[u8] = match &mut joined {
@@ -210,7 +118,7 @@ impl Wire {
             if whole.len() > LINE_BYTES_MAX {
                 return Err(Malformed);
             }
-            self.partial = Some(joined.unwrap_or_else(|| Box::new(bytes.to_vec())));
+            self.lines.partial = Some(joined.unwrap_or_else(|| Box::new(bytes.to_vec())));
             return Ok(&[]);
         };
         let head = &whole[..len];
@@ -234,76 +142,63 @@ impl Wire {
         }
         Ok(rest)
     }
-
-    fn body(&mut self, mut body: &[u8], parser: &mut Parser) -> Result<(), Malformed> {
-        while !body.is_empty() {
-            if std::mem::take(&mut self.after_cr) && body[0] == b'\n' {
-                body = &body[1..];
-                continue;
-            }
-            let Some(end) = memchr2(b'\n', b'\r', body) else {
-                let partial = self.partial.get_or_insert_default();
-                partial.extend_from_slice(body);
-                return if partial.len() > LINE_BYTES_MAX { Err(Malformed) } else { Ok(()) };
-            };
-            self.after_cr = body[end] == b'\r';
-            match self.partial.take() {
-                None => self.line(&body[..end], parser),
-                Some(mut line) => {
-                    line.extend_from_slice(&body[..end]);
-                    self.line(&line, parser);
-                }
-            }
-            body = &body[end + 1..];
-        }
-        Ok(())
-    }
-
-    fn line(&mut self, line: &[u8], parser: &mut Parser) {
-        if line.is_empty() {
-            self.dispatch(parser);
-        } else if let Some(value) = field(line, b"data") {
-            self.begun = true;
-            if !self.stamped
-                && let Some(stamp) = parser.reader.find(value)
-            {
-                self.stamp = stamp;
-                self.stamped = true;
-            }
-        } else if let Some(value) = field(line, b"event") {
-            self.begun = true;
-            self.name = parser.names.index(value);
-        } else if parser.keep_ids
-            && let Some(value) = field(line, b"id")
-        {
-            let ids = self.ids.get_or_insert_default();
-            ids.next.clear();
-            ids.next.extend_from_slice(value);
-            ids.fresh = true;
-        }
-    }
-
-    fn dispatch(&mut self, parser: &mut Parser) {
-        if let Some(ids) = &mut self.ids
-            && std::mem::take(&mut ids.fresh)
-        {
-            std::mem::swap(&mut ids.last, &mut ids.next);
-        }
-        if self.stamped {
-            parser.found.push(Found::Event(self.stamp));
-        } else if self.begun {
-            parser.found.push(Found::Control(self.name));
-        }
-        (self.stamped, self.begun, self.name) = (false, false, 0);
-    }
 }
 
-/// The value of field `name` if `line` is one.
-fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
-    let rest = line.strip_prefix(name)?;
-    match rest {
-        [] => Some(rest),
-        [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
-        _ => None,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::measure::stamp::{Stamp, data};
+
+    const STAMP: Stamp = Stamp { topic: 0, number: 5, due: 99 };
+
+    fn chunked(events: &[&str]) -> Vec<u8> {
+        let mut response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for event in events {
+            response.extend_from_slice(format!("{:x};x=y\r\n{event}\r\n", event.len()).as_bytes());
+        }
+        response.extend_from_slice(b"0\r\n\r\n");
+        response
+    }
+
+    /// Feeds `response` in pieces of `step` bytes.
+    fn found(response: &[u8], step: usize, wire: &mut Wire) -> Vec<Found> {
+        let mut parser = Parser::new(7, true);
+        for piece in response.chunks(step) {
+            wire.feed(piece, &mut parser).expect("well formed");
+        }
+        parser.found
+    }
+
+    #[test]
+    fn a_response_cut_anywhere_says_the_same() {
+        let event = format!("event: t\ndata: {}\nid: abc\n\n", data(7, STAMP, 90));
+        let (head, tail) = event.split_at(40);
+        let response = chunked(&[":\n\n", head, tail, "event: lagged\ndata: {}\n\n", "id: cut\ndata: x\n"]);
+        for step in 1..response.len() {
+            let mut wire = Wire::default();
+            let wanted = [Found::Head(200), Found::Event(STAMP), Found::Control(2), Found::End];
+            assert_eq!(found(&response, step, &mut wire), wanted, "in pieces of {step}");
+            assert_eq!(wire.last_id(), Some(&b"abc"[..]), "the id of an event that was cut is not taken");
+        }
+    }
+
+    #[test]
+    fn a_body_with_a_length_and_one_without_are_read() {
+        let event = format!("data:{}\r\n\r\n", data(7, STAMP, 60));
+        let sized = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{event}", event.len());
+        let wanted = [Found::Head(200), Found::Event(STAMP), Found::End];
+        assert_eq!(found(sized.as_bytes(), 7, &mut Wire::default()), wanted);
+        let open = format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{event}");
+        assert_eq!(found(open.as_bytes(), 7, &mut Wire::default()), wanted[..2]);
+    }
+
+    #[test]
+    fn what_is_not_http_is_malformed() {
+        let mut parser = Parser::new(7, false);
+        assert!(Wire::default().feed(b"SSH-2.0-x\r\n\r\n", &mut parser).is_err());
+        let mut wire = Wire::default();
+        let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        wire.feed(head, &mut parser).expect("a head");
+        assert!(wire.feed(b"3\r\n:\n\nxx", &mut parser).is_err(), "no line end after a chunk");
     }
 }

@@ -1,0 +1,161 @@
+//! The report as one page that needs nothing else: open it, read it, send it on.
+
+use std::fmt::Write as _;
+
+use super::plot::{Axis, Line, Plot};
+use super::table::{grouped, render};
+use super::{Point, Report};
+
+const STYLE: &str = include_str!("page.css");
+
+/// The page.
+pub fn page(report: &Report) -> String {
+    let title = escape(&format!("{} against {}", report.scenario.name, report.scenario.url));
+    let mut html = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+        <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style></head>\
+        <body><main><h1>{title}</h1><p>{}</p>",
+        escape(&report.scenario.about)
+    );
+    verdict(report, &mut html);
+    html.push_str("<section class=\"tiles\">");
+    for (name, value) in tiles(report) {
+        let _ = write!(html, "<div><b>{}</b><span>{}</span></div>", escape(&value), escape(name));
+    }
+    html.push_str("</section><section class=\"plots\">");
+    for (caption, plot) in plots(report) {
+        if let Some(svg) = plot.render() {
+            let _ = write!(html, "<figure><figcaption>{caption}</figcaption>{svg}</figure>");
+        }
+    }
+    let _ = write!(html, "</section><h2>All numbers</h2><pre>{}</pre>", escape(&render(report)));
+    let configuration = serde_json::to_string_pretty(&report.scenario).unwrap_or_default();
+    let machine = &report.machine;
+    let _ = write!(
+        html,
+        "<details><summary>Configuration</summary><pre>{}</pre></details><footer>loadtest {}, \
+        {} processors, {} MiB, Linux {}, began <time>{}</time> (seconds since 1970, UTC)</footer></main></body></html>",
+        escape(&configuration),
+        escape(&report.tool),
+        machine.cpus,
+        grouped(machine.memory_mib),
+        escape(&machine.kernel),
+        report.began
+    );
+    html
+}
+
+fn verdict(report: &Report, html: &mut String) {
+    if report.problems.is_empty() {
+        let account = &report.account;
+        let text = match report.scenario.publishes() && account.expected > 0 {
+            true => format!("Every one of {} owed events arrived, once.", grouped(account.expected)),
+            false => "Nothing went wrong.".to_owned(),
+        };
+        let _ = write!(html, "<p class=\"good\">{text}</p>");
+        return;
+    }
+    html.push_str("<ul class=\"bad\">");
+    for problem in &report.problems {
+        let _ = write!(html, "<li>{}</li>", escape(problem));
+    }
+    html.push_str("</ul>");
+}
+
+/// The few numbers people ask for first.
+fn tiles(report: &Report) -> Vec<(&'static str, String)> {
+    let delivery = &report.delivery;
+    let mut tiles = vec![("streams", grouped(report.opening.streams))];
+    if delivery.count > 0 {
+        tiles.push(("deliveries a second", grouped(delivery.per_s as u64)));
+        tiles.push(("median latency", format!("{:.1} ms", delivery.latency.p50_ms)));
+        tiles.push(("99th percentile", format!("{:.1} ms", delivery.latency.p99_ms)));
+    }
+    if delivery.last_of_all.count > 0 {
+        tiles.push(("last of all has it (median)", format!("{:.1} ms", delivery.last_of_all.p50_ms)));
+    }
+    if report.publishing.accepted > 0 && delivery.count == 0 {
+        tiles.push(("publishes a second", grouped(report.publishing.per_s as u64)));
+    }
+    let server = report.server.as_ref();
+    if let Some(micros) = server.and_then(|server| server.cpu_per_delivery_us) {
+        tiles.push(("server cpu per delivery", format!("{micros:.2} µs")));
+    }
+    if let Some(bytes) = server.and_then(|server| server.memory_per_stream) {
+        tiles.push(("server memory per stream", format!("{:.2} KiB", bytes / 1024.0)));
+    }
+    tiles
+}
+
+fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
+    let over_time = |name, value: fn(&Point) -> Option<f64>| Line {
+        name,
+        points: report.series.iter().filter_map(|point| Some((point.at_s, value(point)?))).collect(),
+    };
+    let timed = |up, lines| Plot { across: "seconds", up, axis: Axis::Linear, lines };
+    let memory = report.server.as_ref().map(|server| server.memory_by_streams.as_slice()).unwrap_or_default();
+    let per_stream = memory.iter().filter(|(streams, _)| *streams > 0);
+    let memory_line = Line {
+        name: "server, user memory",
+        points: per_stream.map(|&(n, bytes)| (n as f64, bytes as f64 / 1024.0 / n as f64)).collect(),
+    };
+    let curve = |name, p: &super::Percentiles| Line { name, points: p.curve.clone() };
+    vec![
+        (
+            "Latency over time, from when an event was due",
+            timed(
+                "ms",
+                vec![
+                    over_time("median", |p| (p.deliveries_per_s > 0.0).then_some(p.p50_ms)),
+                    over_time("99th percentile", |p| (p.deliveries_per_s > 0.0).then_some(p.p99_ms)),
+                    over_time("latest", |p| (p.deliveries_per_s > 0.0).then_some(p.max_ms)),
+                ],
+            ),
+        ),
+        (
+            "How late how many: every further nine as wide as the one before",
+            Plot {
+                across: "percentile",
+                up: "ms",
+                axis: Axis::Nines,
+                lines: vec![
+                    curve("arrival", &report.delivery.latency),
+                    curve("answer to the publisher", &report.publishing.latency),
+                    curve("connect to head", &report.opening.latency),
+                ],
+            },
+        ),
+        ("Deliveries", timed("a second", vec![over_time("deliveries", |p| Some(p.deliveries_per_s))])),
+        ("Streams", timed("open", vec![over_time("streams", |p| Some(p.streams as f64))])),
+        (
+            "Server memory by stream, as streams came",
+            Plot { across: "streams", up: "KiB a stream", axis: Axis::Linear, lines: vec![memory_line] },
+        ),
+        ("Server memory over time", timed("MiB", vec![over_time("user memory", |p| p.server_memory_mib)])),
+        (
+            "Server cpu per delivery over time",
+            timed("µs", vec![over_time("cpu per delivery", cpu_per_delivery)]),
+        ),
+        ("Server cpu over time", timed("processors", vec![over_time("server", |p| p.server_cpu)])),
+    ]
+}
+
+/// Of one point; where little arrives the division says nothing.
+fn cpu_per_delivery(point: &Point) -> Option<f64> {
+    let busy = point.deliveries_per_s >= 1000.0;
+    point.server_cpu.filter(|_| busy).map(|cpu| cpu * 1e6 / point.deliveries_per_s)
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_outside_can_not_become_markup() {
+        assert_eq!(escape("<a href=\"x\">&"), "&lt;a href=&quot;x&quot;&gt;&amp;");
+    }
+}
