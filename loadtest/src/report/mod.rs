@@ -198,6 +198,8 @@ pub struct Point {
     pub max_ms: f64,
     /// Processors the server kept busy.
     pub server_cpu: Option<f64>,
+    /// Its processor time per arrival, µs.
+    pub cpu_per_delivery_us: Option<f64>,
     /// Its user memory.
     pub server_memory_mib: Option<f64>,
 }

@@ -25,7 +25,7 @@ pub fn page(report: &Report) -> String {
     html.push_str("</section><section class=\"plots\">");
     for (caption, plot) in plots(report) {
         if let Some(svg) = plot.render() {
-            let _ = write!(html, "<figure><figcaption>{caption}</figcaption>{svg}</figure>");
+            let _ = write!(html, "<figure><figcaption>{caption}{}</figcaption>{svg}</figure>", plot.legend());
         }
     }
     let _ = write!(html, "</section><h2>All numbers</h2><pre>{}</pre>", escape(&render(report)));
@@ -106,9 +106,9 @@ fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
             timed(
                 "ms",
                 vec![
-                    over_time("median", |p| (p.deliveries_per_s > 0.0).then_some(p.p50_ms)),
-                    over_time("99th percentile", |p| (p.deliveries_per_s > 0.0).then_some(p.p99_ms)),
-                    over_time("latest", |p| (p.deliveries_per_s > 0.0).then_some(p.max_ms)),
+                    over_time("median", |p| (p.max_ms > 0.0).then_some(p.p50_ms)),
+                    over_time("99th percentile", |p| (p.max_ms > 0.0).then_some(p.p99_ms)),
+                    over_time("latest", |p| (p.max_ms > 0.0).then_some(p.max_ms)),
                 ],
             ),
         ),
@@ -134,16 +134,10 @@ fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
         ("Server memory over time", timed("MiB", vec![over_time("user memory", |p| p.server_memory_mib)])),
         (
             "Server cpu per delivery over time",
-            timed("µs", vec![over_time("cpu per delivery", cpu_per_delivery)]),
+            timed("µs", vec![over_time("cpu per delivery", |p| p.cpu_per_delivery_us)]),
         ),
         ("Server cpu over time", timed("processors", vec![over_time("server", |p| p.server_cpu)])),
     ]
-}
-
-/// Of one point; where little arrives the division says nothing.
-fn cpu_per_delivery(point: &Point) -> Option<f64> {
-    let busy = point.deliveries_per_s >= 1000.0;
-    point.server_cpu.filter(|_| busy).map(|cpu| cpu * 1e6 / point.deliveries_per_s)
 }
 
 fn escape(text: &str) -> String {

@@ -63,11 +63,6 @@ impl Plot<'_> {
         for (index, line) in &drawn {
             self.draw(&mut svg, &scale, *index, line);
         }
-        for (row, (index, line)) in drawn.iter().enumerate() {
-            let y = TOP + 14.0 + 16.0 * row as f64;
-            let _ =
-                write!(svg, "<text class=\"l{index}\" x=\"{}\" y=\"{y}\">{}</text>", LEFT + 10.0, line.name);
-        }
         let _ = write!(
             svg,
             "<text class=\"axis\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
@@ -82,6 +77,14 @@ impl Plot<'_> {
             self.up
         );
         Some(svg)
+    }
+
+    /// The lines' names, where there is more than one.
+    pub fn legend(&self) -> String {
+        let named = self.lines.iter().enumerate().filter(|(_, line)| line.points.len() > 1);
+        let spans: Vec<String> =
+            named.map(|(index, line)| format!("<span class=\"l{index}\">{}</span>", line.name)).collect();
+        if spans.len() > 1 { spans.concat() } else { String::new() }
     }
 
     /// A value on the horizontal axis before scaling.

@@ -9,8 +9,10 @@ use crate::publish::PublishTick;
 use crate::report::Point;
 use crate::subscribe::message::{Account, Final, Tick};
 
-/// From one reading of the server to the next.
-const READING_INTERVAL: u64 = SECOND;
+/// From one reading of the server to the next, at least.
+const READING_INTERVAL: u64 = SECOND - SECOND / 20;
+/// With fewer arrivals between two readings, processor time per arrival says nothing.
+const DELIVERIES_MIN: f64 = 1000.0;
 
 /// One point of the time series while it is gathered.
 #[derive(Default)]
@@ -22,13 +24,21 @@ struct Bucket {
     latency: BTreeMap<u64, u64>,
 }
 
+/// A reading of the server for the time series.
+struct Reading {
+    at: u64,
+    cost: Cost,
+    /// Arrivals so far.
+    deliveries: u64,
+}
+
 /// The gathered facts.
 pub struct Record {
     started: u64,
     tick: u64,
     buckets: BTreeMap<u64, Bucket>,
-    /// Readings of the server at even distances, by time.
-    readings: Vec<(u64, Cost)>,
+    /// Readings of the server at even distances.
+    readings: Vec<Reading>,
     /// Streams and the server's user memory (bytes) while streams come.
     pub memory_by_streams: Vec<(u64, u64)>,
     server: Option<Server>,
@@ -120,7 +130,8 @@ impl Record {
     pub fn read_server_if_due(&mut self, now: u64) {
         if now >= self.next_reading {
             self.next_reading = now + READING_INTERVAL;
-            self.readings.extend(self.read_server().map(|cost| (now, cost)));
+            let deliveries = self.deliveries;
+            self.readings.extend(self.read_server().map(|cost| Reading { at: now, cost, deliveries }));
         }
     }
 
@@ -159,9 +170,11 @@ impl Record {
     pub fn series(&self) -> Vec<Point> {
         let per_second = SECOND as f64 / self.tick as f64;
         let point = |(index, bucket): (&u64, &Bucket)| {
-            let end = (index + 1) * self.tick;
+            let (begin, end) = (index * self.tick, (index + 1) * self.tick);
             let pairs: Sparse = bucket.latency.iter().map(|(&value, &count)| (value, count)).collect();
-            let before = self.readings.iter().rev().find(|(at, _)| *at <= end);
+            // A tick is due at the bucket's end and told a moment later.
+            let reading = self.readings.iter().rposition(|reading| reading.at <= end + self.tick / 4);
+            let fresh = reading.filter(|&index| self.readings[index].at > begin + self.tick / 4);
             Point {
                 at_s: end.saturating_sub(self.started) as f64 / SECOND as f64,
                 streams: bucket.streams,
@@ -171,19 +184,23 @@ impl Record {
                 p50_ms: quantile(&pairs, 0.5),
                 p99_ms: quantile(&pairs, 0.99),
                 max_ms: quantile(&pairs, 1.0),
-                server_cpu: before.and_then(|(at, _)| self.cpu_share(*at)),
-                server_memory_mib: before.map(|(_, cost)| cost.memory as f64 / f64::from(1 << 20)),
+                server_cpu: fresh.and_then(|index| self.cpu(index)).map(|(cpu, span, _)| cpu / span),
+                cpu_per_delivery_us: fresh
+                    .and_then(|index| self.cpu(index))
+                    .filter(|(_, _, deliveries)| *deliveries >= DELIVERIES_MIN)
+                    .map(|(cpu, _, deliveries)| cpu / deliveries / 1000.0),
+                server_memory_mib: reading
+                    .map(|index| self.readings[index].cost.memory as f64 / f64::from(1 << 20)),
             }
         };
         self.buckets.iter().map(point).collect()
     }
 
-    /// Processors the server kept busy in the reading interval that ended `at`.
-    fn cpu_share(&self, at: u64) -> Option<f64> {
-        let index = self.readings.iter().position(|(when, _)| *when == at)?;
-        let (before, earlier) = self.readings.get(index.checked_sub(1)?)?;
-        let (_, cost) = self.readings.get(index)?;
-        Some(cost.cpu.saturating_sub(earlier.cpu) as f64 / (at - before).max(1) as f64)
+    /// Processor time, time and arrivals between a reading and the one before.
+    fn cpu(&self, index: usize) -> Option<(f64, f64, f64)> {
+        let (before, now) = (self.readings.get(index.checked_sub(1)?)?, self.readings.get(index)?);
+        let cpu = now.cost.since(&before.cost).cpu as f64;
+        Some((cpu, (now.at - before.at).max(1) as f64, (now.deliveries - before.deliveries) as f64))
     }
 
     /// Streams open now, as far as the ticks tell.

@@ -83,7 +83,9 @@ impl Conductor<'_> {
             if now >= until {
                 return Ok(());
             }
-            self.record.read_server_if_due(now);
+            if self.fleet.workers() == 0 {
+                self.record.read_server_if_due(now);
+            }
             let span = Duration::from_nanos((until - now).min(LOOK_INTERVAL));
             match self.fleet.notes().recv_timeout(span) {
                 Ok(note) => self.note(note),
@@ -117,8 +119,11 @@ impl Conductor<'_> {
             FromWorker::Tick(tick) => {
                 self.record.tick(worker, tick);
                 // Ticks are aligned, so with the last worker's all are up to date.
-                if self.opening && worker + 1 == self.fleet.workers() {
-                    self.record.note_memory();
+                if worker + 1 == self.fleet.workers() {
+                    self.record.read_server_if_due(clock::now());
+                    if self.opening {
+                        self.record.note_memory();
+                    }
                 }
                 self.progress.show(&self.record);
             }
