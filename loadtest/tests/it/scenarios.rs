@@ -1,0 +1,140 @@
+//! Every scenario against the baseline, or where it takes a history, against the small server.
+
+use crate::server::{Fault, Framing, start};
+use crate::tool::{baseline, file, output, run};
+
+#[test]
+fn hold_tells_what_an_idle_stream_costs() {
+    let served = baseline("write");
+    let run = run("hold --streams 500 --duration 500ms", served.address);
+    run.assert_clean();
+    assert_eq!(run.at("/opening/streams"), 500.0);
+    assert_eq!(run.at("/server/pid"), f64::from(served.child.id()), "found by its port");
+    assert!(run.at("/server/memory_per_stream") > 0.0);
+    assert!(run.at("/server/cpu_per_opening_us") > 0.0);
+}
+
+#[test]
+fn both_ways_of_the_baseline_deliver_everything() {
+    for io in ["write", "uring"] {
+        let served = baseline(io);
+        let run = run("fanout --streams 500 --events 20 --duration 10s", served.address);
+        run.assert_clean();
+        assert_eq!(run.at("/account/received"), 500.0 * 22.0, "20 and the warm-up");
+        assert_eq!(run.at("/delivery/count"), 500.0 * 20.0);
+        assert!(run.at("/server/cpu_per_delivery_us") > 0.0);
+    }
+}
+
+#[test]
+fn bursts_are_delivered_whole() {
+    let served = baseline("write");
+    let run = run("burst --streams 200 --events 50 --bursts 3", served.address);
+    run.assert_clean();
+    assert_eq!(run.at("/account/received"), 200.0 * 50.0 * 4.0, "3 and the warm-up");
+    assert_eq!(run.report["delivery"]["bursts_per_s"].as_array().map(Vec::len), Some(3));
+}
+
+#[test]
+fn topics_reach_their_own_streams() {
+    let served = baseline("write");
+    let run = run("topics --streams 300 --topics 100 --rate 1000 --duration 1s", served.address);
+    run.assert_clean();
+    let published = run.at("/publishing/sent");
+    assert!((990.0..1010.0).contains(&published), "{}", run.text);
+    assert_eq!(run.at("/account/received"), published * 3.0);
+}
+
+#[test]
+fn churn_owes_newcomers_what_is_due_after_they_came() {
+    let served = baseline("write");
+    let run = run("churn --streams 200 --rate 50 --churn 300 --duration 2s", served.address);
+    run.assert_clean();
+    assert!(run.at("/left") > 400.0, "{}", run.text);
+    assert!(run.at("/account/received") > 15_000.0, "{}", run.text);
+}
+
+#[test]
+fn churn_of_a_lossy_server_is_caught() {
+    let server = start(Fault::Loses(10), Framing::Chunked);
+    let run = run("churn --streams 20 --rate 50 --churn 20 --duration 2s --patience 1s", server);
+    assert_eq!(run.status, 1, "{}", run.text);
+    assert!(run.at("/account/missing") > 100.0, "{}", run.text);
+}
+
+#[test]
+fn a_storm_resumes_exactly_once() {
+    let server = start(Fault::None, Framing::Chunked);
+    let run = run("storm --streams 100 --storms 2 --rate 50 --duration 2s", server);
+    run.assert_clean();
+    assert_eq!(run.at("/account/received"), 100.0 * run.at("/publishing/sent"));
+    assert_eq!(run.report["storms_ms"].as_array().map(Vec::len), Some(2));
+    assert_eq!(run.at("/opening/opened"), 300.0);
+}
+
+/// The baseline keeps nothing: what came while the streams were away is gone, and the storm has to say so.
+#[test]
+fn a_storm_against_a_server_without_history_is_caught() {
+    let served = baseline("write");
+    let run = run("storm --streams 300 --rate 500 --duration 2s --patience 1s --ramp 600", served.address);
+    assert_eq!(run.status, 1, "{}", run.text);
+    assert!(run.at("/account/missing") > 0.0, "{}", run.text);
+}
+
+#[test]
+fn slow_streams_are_told_apart_from_the_others() {
+    let served = baseline("write");
+    let run = run("slow --streams 100 --slow-share 0.2 --rate 50 --duration 1s", served.address);
+    run.assert_clean();
+    assert_eq!(run.at("/slow/streams"), 20.0);
+    assert_eq!(run.at("/slow/account/received"), 0.0);
+    assert_eq!(run.at("/account/received"), 80.0 * run.at("/publishing/sent"));
+}
+
+#[test]
+fn slow_streams_that_read_a_little_have_a_little() {
+    let served = baseline("write");
+    let arguments = "slow --streams 20 --slow-share 0.5 --slow-read 3000 --rate 50 --duration 2s --size 200";
+    let run = run(arguments, served.address);
+    run.assert_clean();
+    let had = run.at("/slow/account/received");
+    assert!(had > 50.0 && had < 10.0 * run.at("/publishing/sent"), "{}", run.text);
+}
+
+#[test]
+fn publish_counts_answers_by_status() {
+    let served = baseline("write");
+    let run = run("publish --connections 8 --duration 500ms", served.address);
+    run.assert_clean();
+    assert_eq!(run.at("/publishing/accepted"), run.at("/publishing/sent"));
+    assert_eq!(run.at("/publishing/answers/200"), run.at("/publishing/sent"));
+    assert!(run.at("/server/cpu_per_publish_us") > 0.0);
+}
+
+#[test]
+fn a_scenario_from_a_file_is_as_good_as_a_built_in_one() {
+    let path = file("toml");
+    let text = "name = \"mine\"\npace = \"rate\"\nrate = 100.0\nevents = 10\nstreams = 5\nsize = 100\n";
+    std::fs::write(&path, text).expect("a file");
+    let served = baseline("write");
+    let run = run(&format!("run {} --streams 7", path.display()), served.address);
+    run.assert_clean();
+    assert_eq!(run.report["scenario"]["name"], "mine");
+    assert_eq!(run.at("/account/received"), 70.0, "the flag is over the file");
+}
+
+#[test]
+fn the_page_stands_alone() {
+    let (page, served) = (file("html"), baseline("write"));
+    let arguments = format!(
+        "fanout --streams 50 --rate 50 --duration 2s --tick 100ms --quiet --url http://{} --html {}",
+        served.address,
+        page.display()
+    );
+    assert!(output(&arguments).status.success());
+    let html = std::fs::read_to_string(&page).expect("a page");
+    assert!(html.matches("<svg").count() >= 5, "its plots are in it");
+    for outside in ["<script", "<link", "<img", "@import", "src="] {
+        assert!(!html.contains(outside), "{outside} would need something else");
+    }
+}

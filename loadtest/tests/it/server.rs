@@ -1,0 +1,212 @@
+//! A small server with a thread per connection, which can be told to do wrong.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+/// What the server does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// Every so many events, one is not sent.
+    Loses(u64),
+    /// Every so many events, one is sent twice.
+    Repeats(u64),
+    /// Every so many events, one is sent after the next.
+    Reorders(u64),
+    /// One event is sent to streams of all topics.
+    Misroutes,
+    /// Before this event, it stands still for a second.
+    Stalls(u64),
+    /// Every so many events, all streams are cut in the middle of one.
+    Cuts(u64),
+    /// Every second subscription is refused.
+    Refuses,
+    /// Every so many publishes, one is refused.
+    RefusesPublish(u64),
+}
+
+/// How a response's body is framed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// In chunks, one per event.
+    Chunked,
+    /// In chunks that end anywhere.
+    OddChunks,
+    /// Until the connection ends, lines ended by CR LF, data wrapped in JSON.
+    UntilClose,
+}
+
+struct State {
+    fault: Fault,
+    framing: Framing,
+    events: Vec<(String, String)>,
+    streams: Vec<(String, TcpStream)>,
+    held_back: Option<(String, String)>,
+    subscriptions: u64,
+    publishes: u64,
+}
+
+/// Starts the server; it lives as long as the test's process.
+pub fn start(fault: Fault, framing: Framing) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    let state = State {
+        fault,
+        framing,
+        events: Vec::new(),
+        streams: Vec::new(),
+        held_back: None,
+        subscriptions: 0,
+        publishes: 0,
+    };
+    let state = Arc::new(Mutex::new(state));
+    thread::spawn(move || {
+        for connection in listener.incoming().flatten() {
+            let state = Arc::clone(&state);
+            thread::spawn(move || serve(connection, &state));
+        }
+    });
+    address
+}
+
+fn serve(mut connection: TcpStream, state: &Mutex<State>) {
+    connection.set_nodelay(true).expect("a socket");
+    let mut bytes = Vec::new();
+    loop {
+        let Some((head, body)) = next_request(&mut connection, &mut bytes) else { return };
+        let mut state = state.lock().expect("no panic with the state held");
+        if head.starts_with("GET") {
+            state.subscribe(&head, connection);
+            return;
+        }
+        let answer = state.publish(&field(&body, "topic"), &field(&body, "data"));
+        if connection.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn next_request(connection: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<(String, String)> {
+    loop {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        if let Some((head, rest)) = text.split_once("\r\n\r\n") {
+            let len = header(head, "content-length").and_then(|len| len.parse().ok()).unwrap_or(0);
+            if rest.len() >= len {
+                let request = (head.to_owned(), rest[..len].to_owned());
+                bytes.drain(..head.len() + 4 + len);
+                return Some(request);
+            }
+        }
+        let mut chunk = [0; 4096];
+        match connection.read(&mut chunk) {
+            Ok(0) | Err(_) => return None,
+            Ok(len) => bytes.extend_from_slice(&chunk[..len]),
+        }
+    }
+}
+
+impl State {
+    fn subscribe(&mut self, head: &str, mut stream: TcpStream) {
+        self.subscriptions += 1;
+        if self.fault == Fault::Refuses && self.subscriptions.is_multiple_of(2) {
+            let _ = stream.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
+            return;
+        }
+        let query = head.split(' ').nth(1).and_then(|target| target.split_once('?'));
+        let topic = query.map(|(_, query)| field(query, "topic")).unwrap_or_default();
+        let framing = match self.framing {
+            Framing::UntilClose => "",
+            Framing::Chunked | Framing::OddChunks => "Transfer-Encoding: chunked\r\n",
+        };
+        let head_out = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{framing}\r\n");
+        let _ = stream.write_all(head_out.as_bytes());
+        if let Some(last) = header(head, "last-event-id").and_then(|id| id.parse::<usize>().ok()) {
+            for (id, (of, data)) in self.events.iter().enumerate().skip(last + 1) {
+                if *of == topic {
+                    let _ = stream.write_all(&frame(self.framing, id, data));
+                }
+            }
+        }
+        self.streams.push((topic, stream));
+    }
+
+    fn publish(&mut self, topic: &str, data: &str) -> String {
+        self.publishes += 1;
+        let nth = |every: u64| self.publishes.is_multiple_of(every);
+        let id = self.events.len();
+        match self.fault {
+            Fault::RefusesPublish(every) if nth(every) => {
+                return "HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n".into();
+            }
+            Fault::Stalls(at) if self.publishes == at => thread::park_timeout(Duration::from_secs(1)),
+            _ => {}
+        }
+        self.events.push((topic.into(), data.into()));
+        match self.fault {
+            Fault::Loses(every) if nth(every) => {}
+            Fault::Repeats(every) if nth(every) => {
+                self.send(topic, id, data);
+                self.send(topic, id, data);
+            }
+            Fault::Reorders(every) if nth(every) => self.held_back = Some((topic.into(), data.into())),
+            Fault::Misroutes if self.publishes == 3 => {
+                let topics: Vec<String> = self.streams.iter().map(|(topic, _)| topic.clone()).collect();
+                let distinct: std::collections::BTreeSet<String> = topics.into_iter().collect();
+                distinct.iter().for_each(|topic| self.send(topic, id, data));
+            }
+            Fault::Cuts(every) if nth(every) => self.cut(id, data),
+            _ => self.send(topic, id, data),
+        }
+        if !matches!(self.fault, Fault::Reorders(every) if self.publishes.is_multiple_of(every))
+            && let Some((topic, data)) = self.held_back.take()
+        {
+            self.send(&topic, id, &data);
+        }
+        let id = id.to_string();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{id}", id.len())
+    }
+
+    fn send(&mut self, topic: &str, id: usize, data: &str) {
+        let bytes = frame(self.framing, id, data);
+        self.streams.retain_mut(|(of, stream)| of != topic || stream.write_all(&bytes).is_ok());
+    }
+
+    /// Half of the event, and the end.
+    fn cut(&mut self, id: usize, data: &str) {
+        let bytes = frame(self.framing, id, data);
+        for (_, mut stream) in self.streams.drain(..) {
+            let _ = stream.write_all(&bytes[..bytes.len() / 2]);
+        }
+    }
+}
+
+fn frame(framing: Framing, id: usize, data: &str) -> Vec<u8> {
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    match framing {
+        Framing::Chunked => chunk(&format!("event: t\ndata: {data}\nid: {id}\n\n")),
+        Framing::OddChunks => {
+            let event = format!("id: {id}\ndata: {data}\n\n");
+            let (begin, end) = event.split_at(event.len() / 3);
+            chunk(begin) + &chunk(end)
+        }
+        Framing::UntilClose => format!("id: {id}\r\ndata: {{\"value\":\"{data}\"}}\r\n\r\n"),
+    }
+    .into_bytes()
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        key.eq_ignore_ascii_case(name).then(|| value.trim())
+    })
+}
+
+/// A form's field; the tool's values need no decoding.
+fn field(form: &str, name: &str) -> String {
+    let pairs = form.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).next().unwrap_or_default()
+}
