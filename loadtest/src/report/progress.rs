@@ -24,7 +24,7 @@ impl Progress {
     pub fn new(label: &str, quiet: bool) -> Self {
         let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(None, target);
-        let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed:>4} {msg}")
+        let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed:>4} {wide_msg}")
             .expect("the template is constant and valid");
         bar.set_style(style);
         bar.set_prefix(label.to_owned());

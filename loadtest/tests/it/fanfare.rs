@@ -30,6 +30,8 @@ fn fanfare() -> Option<Served> {
     let address: SocketAddr = listener.local_addr().expect("bound");
     drop(listener);
     let child = Command::new(program)
+        // It refuses settings it does not know, and this one is ours.
+        .env_remove("FANFARE_BIN")
         .env("FANFARE_ADDR", address.to_string())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

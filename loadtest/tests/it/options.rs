@@ -12,7 +12,7 @@ fn a_bad_option_is_one_line_and_exit_two() {
         ("fanout --strems 5", "--strems"),
         ("fanout --streams many", "many"),
         ("fanout --duration soon", "soon"),
-        ("fanout --size 10", "--size must be at least 47"),
+        ("fanout --size 10", "--size must be at least 45"),
         ("fanout --url https://127.0.0.1", "only http://"),
         ("fanout --url http://127.0.0.1:1/events", "--subscribe"),
         ("fanout --pid 4294967", "no such process"),
