@@ -16,7 +16,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connection and its requests in flight, oldest first.
 pub(super) struct Connection {
-    pub(super) socket: TcpStream,
+    /// None while it is down.
+    pub(super) socket: Option<TcpStream>,
     pub(super) in_flight: VecDeque<Stamp>,
     /// When the oldest unanswered request was sent.
     pub(super) since: u64,
@@ -35,13 +36,28 @@ impl Connection {
         };
         let socket =
             connect().map_err(|error: std::io::Error| format!("could not connect to {target}: {error}"))?;
-        Ok(Self { socket, in_flight: VecDeque::new(), since: 0, out: Vec::new(), input: Vec::new() })
+        Ok(Self {
+            socket: Some(socket),
+            in_flight: VecDeque::new(),
+            since: 0,
+            out: Vec::new(),
+            input: Vec::new(),
+        })
+    }
+
+    /// Closes it; the events that were not answered.
+    pub(super) fn close(&mut self) -> VecDeque<Stamp> {
+        self.socket = None;
+        self.out.clear();
+        self.input.clear();
+        std::mem::take(&mut self.in_flight)
     }
 
     /// Writes what the socket takes; true if something is left.
     pub(super) fn flush(&mut self) -> Result<bool, &'static str> {
+        let Some(socket) = &self.socket else { return Ok(false) };
         while !self.out.is_empty() {
-            match send(&self.socket, &self.out, SendFlags::NOSIGNAL) {
+            match send(socket, &self.out, SendFlags::NOSIGNAL) {
                 Ok(len) => drop(self.out.drain(..len)),
                 Err(Errno::AGAIN) => return Ok(true),
                 Err(Errno::INTR) => {}
@@ -53,7 +69,8 @@ impl Connection {
 
     /// Reads once.
     pub(super) fn fill(&mut self, buffer: &mut [u8]) -> Result<(), &'static str> {
-        match recv(&self.socket, &mut *buffer, RecvFlags::empty()) {
+        let Some(socket) = &self.socket else { return Ok(()) };
+        match recv(socket, &mut *buffer, RecvFlags::empty()) {
             Ok((0, _)) => Err("closed by the server"),
             Ok((len, _)) => {
                 self.input.extend_from_slice(&buffer[..len]);

@@ -94,8 +94,6 @@ pub enum FromPublisher {
         /// Topic and number of those refused.
         excused: Vec<(u32, u64)>,
     },
-    /// Publishing is impossible.
-    Failed(String),
 }
 
 /// One span of the time series.

@@ -1,5 +1,6 @@
 //! The publisher's loop: takes what is due, writes it to a connection that has room, reads the answers.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -17,8 +18,8 @@ use crate::measure::stamp::Stamp;
 const WAKE: u64 = u64::MAX;
 /// A request without an answer after this long is given up with its connection.
 const ANSWER_TIMEOUT: u64 = 30 * SECOND;
-/// Connections reopened in a row without one answer between before publishing is called impossible.
-const REOPENS_MAX: u32 = 1000;
+/// From a connect that failed to the next on the same connection.
+const RECONNECT_INTERVAL: u64 = SECOND / 5;
 
 pub(super) struct Loop {
     plan: PublishPlan,
@@ -35,9 +36,10 @@ pub(super) struct Loop {
     tick: PublishTick,
     latency: Latency,
     next_tick: u64,
+    /// Connections that are down, with the time to try again, in order.
+    down: VecDeque<(u64, usize)>,
     finishing: bool,
     aborting: bool,
-    reopens: u32,
 }
 
 impl Loop {
@@ -63,9 +65,9 @@ impl Loop {
             tick: PublishTick::default(),
             latency: Latency::default(),
             next_tick: clock::now() + plan.tick,
+            down: VecDeque::new(),
             finishing: false,
             aborting: false,
-            reopens: 0,
             plan,
         };
         for index in 0..publisher.plan.connections {
@@ -77,38 +79,35 @@ impl Loop {
     }
 
     fn watch(&self, index: usize) -> Result<(), Fault> {
-        let data = EventData::new_u64(index as u64);
-        epoll::add(&self.epoll, &self.connections[index].socket, data, EventFlags::IN)
+        let Some(socket) = &self.connections[index].socket else { return Ok(()) };
+        epoll::add(&self.epoll, socket, EventData::new_u64(index as u64), EventFlags::IN)
             .map_err(|error| Fault::system("watch a connection", error))
     }
 
     pub(super) fn run(&mut self, tell: &dyn Fn(FromPublisher)) {
-        match self.serve(tell) {
-            Ok(()) => {
-                self.tell_tick(tell);
-                let (ends, excused) = (self.next.clone(), std::mem::take(&mut self.excused));
-                tell(FromPublisher::Finished { ends, excused });
-            }
-            Err(why) => tell(FromPublisher::Failed(why)),
-        }
+        self.serve(tell);
+        self.tell_tick(tell);
+        let (ends, excused) = (self.next.clone(), std::mem::take(&mut self.excused));
+        tell(FromPublisher::Finished { ends, excused });
     }
 
-    fn serve(&mut self, tell: &dyn Fn(FromPublisher)) -> Result<(), String> {
+    fn serve(&mut self, tell: &dyn Fn(FromPublisher)) {
         let mut ready = Vec::with_capacity(256);
         let mut buffer = vec![0; 64 * 1024];
         loop {
-            self.send_due()?;
+            self.send_due();
             let now = clock::now();
             if self.drive.exhausted(now) {
                 tell(FromPublisher::Exhausted);
             }
             let idle = |publisher: &Self| publisher.connections.iter().all(|c| c.in_flight.is_empty());
             if self.aborting || (self.finishing && idle(self)) {
-                return Ok(());
+                return;
             }
+            self.reconnect(now);
             if now >= self.next_tick {
                 self.tell_tick(tell);
-                self.give_up_unanswered(now)?;
+                self.give_up_unanswered(now);
                 self.next_tick = now + self.plan.tick;
             }
             ready.clear();
@@ -117,7 +116,7 @@ impl Loop {
             for event in &ready {
                 match event.data.u64() {
                     WAKE => self.obey(),
-                    index => self.read(index as usize, &mut buffer)?,
+                    index => self.read(index as usize, &mut buffer),
                 }
             }
         }
@@ -125,7 +124,8 @@ impl Loop {
 
     fn nap(&self, now: u64) -> u64 {
         let due = if self.free.is_empty() { None } else { self.drive.due(now) };
-        due.unwrap_or(u64::MAX).min(self.next_tick).saturating_sub(now)
+        let again = self.down.front().map_or(u64::MAX, |&(due, _)| due);
+        due.unwrap_or(u64::MAX).min(self.next_tick).min(again).saturating_sub(now)
     }
 
     fn obey(&mut self) {
@@ -137,10 +137,10 @@ impl Loop {
         }
     }
 
-    fn send_due(&mut self) -> Result<(), String> {
+    fn send_due(&mut self) {
         while let Some(&index) = self.free.last() {
             let now = clock::now();
-            let Some(due) = self.drive.take(now) else { return Ok(()) };
+            let Some(due) = self.drive.take(now) else { return };
             let topic = (self.sent % u64::from(self.plan.topics)) as u32;
             let number = self.next[topic as usize];
             self.next[topic as usize] += 1;
@@ -162,28 +162,30 @@ impl Loop {
             if connection.in_flight.len() >= self.plan.depth {
                 self.free.pop();
             }
-            self.flush(index)?;
+            self.flush(index);
         }
-        Ok(())
     }
 
-    fn flush(&mut self, index: usize) -> Result<(), String> {
+    fn flush(&mut self, index: usize) {
         let left = match self.connections[index].flush() {
             Ok(left) => left,
             Err(why) => return self.reopen(index, why),
         };
         if left {
-            let (data, flags) = (EventData::new_u64(index as u64), EventFlags::IN | EventFlags::OUT);
-            let _ = epoll::modify(&self.epoll, &self.connections[index].socket, data, flags);
+            self.rewatch(index, EventFlags::IN | EventFlags::OUT);
         }
-        Ok(())
     }
 
-    fn read(&mut self, index: usize, buffer: &mut [u8]) -> Result<(), String> {
+    fn rewatch(&self, index: usize, flags: EventFlags) {
+        if let Some(socket) = &self.connections[index].socket {
+            let _ = epoll::modify(&self.epoll, socket, EventData::new_u64(index as u64), flags);
+        }
+    }
+
+    fn read(&mut self, index: usize, buffer: &mut [u8]) {
         if !self.connections[index].out.is_empty() {
-            let data = EventData::new_u64(index as u64);
-            let _ = epoll::modify(&self.epoll, &self.connections[index].socket, data, EventFlags::IN);
-            self.flush(index)?;
+            self.rewatch(index, EventFlags::IN);
+            self.flush(index);
         }
         if let Err(why) = self.connections[index].fill(buffer) {
             return self.reopen(index, why);
@@ -198,7 +200,7 @@ impl Loop {
                         return self.reopen(index, "closed by the server");
                     }
                 }
-                Ok(None) => return Ok(()),
+                Ok(None) => return,
                 Err(why) => return self.reopen(index, why),
             }
         }
@@ -212,7 +214,6 @@ impl Loop {
     }
 
     fn note(&mut self, stamp: Stamp, status: u16) {
-        self.reopens = 0;
         *self.tick.answers.entry(status.to_string()).or_default() += 1;
         if (200..300).contains(&status) {
             self.latency.record(clock::now().saturating_sub(stamp.due));
@@ -221,32 +222,47 @@ impl Loop {
         }
     }
 
-    fn give_up_unanswered(&mut self, now: u64) -> Result<(), String> {
+    fn give_up_unanswered(&mut self, now: u64) {
         for index in 0..self.connections.len() {
             let connection = &self.connections[index];
             if !connection.in_flight.is_empty() && now.saturating_sub(connection.since) > ANSWER_TIMEOUT {
-                self.reopen(index, "no answer in time")?;
+                self.reopen(index, "no answer in time");
             }
         }
-        Ok(())
     }
 
     /// Replaces a connection. Whether its unanswered events were taken is unknown: nobody is owed them.
-    fn reopen(&mut self, index: usize, why: &str) -> Result<(), String> {
-        let unanswered = std::mem::take(&mut self.connections[index].in_flight);
-        for stamp in &unanswered {
+    fn reopen(&mut self, index: usize, why: &str) {
+        for stamp in self.connections[index].close() {
             *self.tick.answers.entry(why.to_owned()).or_default() += 1;
             self.excused.push((stamp.topic, stamp.number));
         }
-        self.reopens += 1;
-        if self.reopens > REOPENS_MAX {
-            return Err(format!("publishing is impossible: {why}"));
+        self.free.retain(|&free| free != index);
+        self.connect(index, clock::now());
+    }
+
+    /// Opens a connection again, or notes when to try next. What is due meanwhile stays due.
+    fn connect(&mut self, index: usize, now: u64) {
+        let opened = Connection::open(self.plan.target).and_then(|connection| {
+            self.connections[index] = connection;
+            self.watch(index).map_err(|fault| fault.to_string())
+        });
+        match opened {
+            Ok(()) => self.free.push(index),
+            Err(_) => {
+                *self.tick.answers.entry("could not connect".into()).or_default() += 1;
+                self.down.push_back((now + RECONNECT_INTERVAL, index));
+            }
         }
-        if unanswered.len() >= self.plan.depth {
-            self.free.push(index);
+    }
+
+    fn reconnect(&mut self, now: u64) {
+        while let Some(&(due, index)) = self.down.front()
+            && due <= now
+        {
+            self.down.pop_front();
+            self.connect(index, now);
         }
-        self.connections[index] = Connection::open(self.plan.target)?;
-        self.watch(index).map_err(|fault| fault.to_string())
     }
 
     fn tell_tick(&mut self, tell: &dyn Fn(FromPublisher)) {

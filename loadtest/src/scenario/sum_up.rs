@@ -117,7 +117,9 @@ fn server_cost(
     publishing: &Publishing,
 ) -> Option<ServerCost> {
     let (before, idle, after) = (phases.before?, phases.idle?, phases.after.or(phases.idle)?);
-    let measured = measured_cost(conductor);
+    // A server that died on the way has no second reading.
+    let known = measured_cost(conductor);
+    let measured = known.unwrap_or_default();
     let streams = phases.ramped as f64;
     let each = |amount: f64, count: f64| (count > 0.0).then(|| amount / count);
     let micros = |nanos: u64| nanos as f64 / 1000.0;
@@ -133,19 +135,17 @@ fn server_cost(
         memory_per_stream: each(idle.memory as f64, streams),
         memory_growth_per_stream: each(idle.since(&before).memory as f64, streams),
         cpu_per_opening_us: each(micros(idle.since(&before).cpu), streams),
-        cpu_per_delivery_us: each(micros(measured.cpu), deliveries),
-        cpu_per_publish_us: each(micros(measured.cpu), publishes),
-        switches_per_1000: each(switches, if deliveries > 0.0 { deliveries } else { publishes }),
+        cpu_per_delivery_us: known.and_then(|_| each(micros(measured.cpu), deliveries)),
+        cpu_per_publish_us: known.and_then(|_| each(micros(measured.cpu), publishes)),
+        switches_per_1000: known
+            .and_then(|_| each(switches, if deliveries > 0.0 { deliveries } else { publishes })),
         measured,
         memory_by_streams: conductor.record.memory_by_streams.clone(),
     })
 }
 
-fn measured_cost(conductor: &Conductor<'_>) -> Cost {
-    match (conductor.begin, conductor.end) {
-        (Some(begin), Some(end)) => end.since(&begin),
-        _ => Cost::default(),
-    }
+fn measured_cost(conductor: &Conductor<'_>) -> Option<Cost> {
+    Some(conductor.end?.since(&conductor.begin?))
 }
 
 fn client_cost(conductor: &Conductor<'_>, phases: &Phases) -> ClientCost {

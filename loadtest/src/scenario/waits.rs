@@ -62,7 +62,12 @@ impl Conductor<'_> {
     }
 
     pub(super) fn wait_exhausted(&mut self, until: u64) -> Result<(), Stop> {
-        self.pump_while(until, |conductor| !conductor.exhausted)
+        self.pump_while(until, |conductor| !conductor.exhausted)?;
+        if self.exhausted {
+            return Ok(());
+        }
+        let patience = self.scenario.patience;
+        Err(Stop::Problem(format!("publishing fell more than {patience} behind its schedule and was ended")))
     }
 
     /// Takes notes until `until` or as long as `go_on`.
@@ -104,7 +109,6 @@ impl Conductor<'_> {
             Note::Publisher(FromPublisher::Finished { ends, excused }) => {
                 self.finished = Some(Sent { ends, excused });
             }
-            Note::Publisher(FromPublisher::Failed(why)) => self.failed = Some(why),
             Note::Gone => {
                 self.gone += 1;
                 if self.finals < self.gone {

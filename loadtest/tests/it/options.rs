@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::tool::{baseline, command, file, output};
+use crate::tool::{baseline, command, file, output, wait_for_arrivals};
 
 #[test]
 fn a_bad_option_is_one_line_and_exit_two() {
@@ -50,7 +50,7 @@ fn an_interrupt_ends_early_with_a_report_of_what_was_measured() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the tool starts");
-    wait_for_arrivals(&served);
+    wait_for_arrivals(served.address);
     let pid = Pid::from_raw(child.id() as i32).expect("a process");
     kill_process(pid, Signal::INT).expect("it lives");
     let output = child.wait_with_output().expect("it ends");
@@ -62,18 +62,4 @@ fn an_interrupt_ends_early_with_a_report_of_what_was_measured() {
     assert_eq!(report["interrupted"], true);
     assert_eq!(report["account"]["missing"], 0, "{said}");
     assert!(report["account"]["received"].as_u64() > Some(0), "{said}");
-}
-
-/// Until a stream of our own has had an event of the run's: then the run is well under way.
-fn wait_for_arrivals(served: &crate::tool::Served) {
-    use std::io::{Read, Write};
-    let mut stream = std::net::TcpStream::connect(served.address).expect("it listens");
-    stream.write_all(b"GET /events?topic=loadtest HTTP/1.1\r\n\r\n").expect("it reads");
-    let mut had = Vec::new();
-    let mut chunk = [0; 4096];
-    while had.windows(5).filter(|w| w == b"data:").count() < 10 {
-        let len = stream.read(&mut chunk).expect("it writes");
-        assert!(len > 0, "the stream ended");
-        had.extend_from_slice(&chunk[..len]);
-    }
 }

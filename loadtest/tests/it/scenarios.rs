@@ -138,3 +138,31 @@ fn the_page_stands_alone() {
         assert!(!html.contains(outside), "{outside} would need something else");
     }
 }
+
+/// The server dies and never comes back: what was sent and arrived is still told, and nothing hangs.
+#[test]
+fn a_server_that_dies_on_the_way_ends_in_a_whole_account() {
+    let mut served = baseline("write");
+    let address = served.address;
+    let killer = std::thread::spawn(move || {
+        crate::tool::wait_for_arrivals(address);
+        served.child.kill().expect("it lives");
+        served.child.wait().expect("it was started");
+    });
+    let run = run("fanout --streams 50 --rate 50 --duration 2s --patience 1s", address);
+    killer.join().expect("it saw arrivals");
+    assert_eq!(run.status, 1, "{}", run.text);
+    let refused = run.at("/publishing/answers/could not connect");
+    assert!(refused > 0.0 && run.text.contains("behind its schedule"), "{}", run.text);
+    // It may die inside an event: then some had it.
+    let accepted = run.at("/publishing/accepted");
+    assert!(accepted >= 9.0, "{}", run.text);
+    assert!(run.at("/account/received") >= 50.0 * (accepted - 1.0), "{}", run.text);
+    assert_eq!(run.at("/account/received") + run.at("/account/missing"), 50.0 * accepted, "{}", run.text);
+    assert_eq!(
+        run.at("/causes/open: ended by the server") + run.at("/opening/streams_at_end"),
+        50.0,
+        "{}",
+        run.text
+    );
+}

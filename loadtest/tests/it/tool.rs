@@ -1,7 +1,7 @@
 //! Runs the tool and reads its report.
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -84,4 +84,17 @@ pub fn baseline(io: &str) -> Served {
     BufReader::new(stdout).read_line(&mut line).expect("a line");
     let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
     Served { child, address: address.unwrap_or_else(|| panic!("it said {line:?}")) }
+}
+
+/// Until a stream of our own has had an event of the run's: then the run is well under way.
+pub fn wait_for_arrivals(server: SocketAddr) {
+    let mut stream = TcpStream::connect(server).expect("it listens");
+    stream.write_all(b"GET /events?topic=loadtest HTTP/1.1\r\n\r\n").expect("it reads");
+    let mut had = Vec::new();
+    let mut chunk = [0; 4096];
+    while had.windows(5).filter(|w| w == b"data:").count() < 10 {
+        let len = stream.read(&mut chunk).expect("it writes");
+        assert!(len > 0, "the stream ended");
+        had.extend_from_slice(&chunk[..len]);
+    }
 }
