@@ -158,7 +158,9 @@ fn a_server_that_dies_on_the_way_ends_in_a_whole_account() {
     let accepted = run.at("/publishing/accepted");
     assert!(accepted >= 9.0, "{}", run.text);
     assert!(run.at("/account/received") >= 50.0 * (accepted - 1.0), "{}", run.text);
-    assert_eq!(run.at("/account/received") + run.at("/account/missing"), 50.0 * accepted, "{}", run.text);
+    // The event in flight was not answered, so it is owed to nobody; yet some may have had it.
+    let accounted = run.at("/account/received") + run.at("/account/missing");
+    assert!((50.0 * accepted..=50.0 * (accepted + 1.0)).contains(&accounted), "{}", run.text);
     assert_eq!(
         run.at("/causes/open: ended by the server") + run.at("/opening/streams_at_end"),
         50.0,
