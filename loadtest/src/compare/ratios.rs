@@ -10,7 +10,7 @@ use crate::report::Report;
 type Read = fn(&Report) -> Option<f64>;
 
 /// What is compared: name, unit, decimals, and where it is.
-const MEASURES: [(&str, &str, usize, Read); 11] = [
+const MEASURES: [(&str, &str, usize, Read); 12] = [
     ("deliveries", "/s", 0, |report| some(report.delivery.per_s)),
     ("cpu per delivery", "µs", 2, |report| report.server.as_ref()?.cpu_per_delivery_us),
     ("last of all, p50", "ms", 1, |report| some(report.delivery.last_of_all.p50_ms)),
@@ -21,6 +21,7 @@ const MEASURES: [(&str, &str, usize, Read); 11] = [
     ("opened", "/s", 0, |report| some(report.opening.per_s)),
     ("publishes", "/s", 0, |report| some(report.publishing.per_s)),
     ("publish p99", "ms", 2, |report| some(report.publishing.latency.p99_ms)),
+    ("taken by others", "processors", 2, |report| some(report.machine.busy?.others)),
     ("cpu per publish", "µs", 2, |report| report.server.as_ref()?.cpu_per_publish_us),
 ];
 

@@ -104,6 +104,16 @@ pub fn socket_buffers() -> Option<u64> {
     Some(pages.parse::<u64>().ok()? * 4096)
 }
 
+/// Processor time all processors of the machine have been busy with anything.
+pub fn machine_busy() -> Option<u64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let fields: Vec<u64> =
+        stat.lines().next()?.split_whitespace().skip(1).map_while(|n| n.parse().ok()).collect();
+    // user, nice, system, idle, iowait, irq, softirq; time stolen by a hypervisor is nobody's.
+    let busy = [0, 1, 2, 5, 6].iter().filter_map(|&field| fields.get(field)).sum::<u64>();
+    Some(busy * TICK)
+}
+
 fn cost(pid: u32) -> Option<Cost> {
     let mut cost = Cost { memory: user_memory(pid).unwrap_or(0), ..Cost::default() };
     for task in numbers(&format!("/proc/{pid}/task")) {

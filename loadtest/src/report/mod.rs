@@ -69,6 +69,19 @@ pub struct Machine {
     pub cpus: u64,
     /// Memory in MiB.
     pub memory_mib: u64,
+    /// Who kept its processors busy while measuring.
+    pub busy: Option<Processors>,
+}
+
+/// Processors kept busy on average.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Processors {
+    /// By the server.
+    pub server: f64,
+    /// By this tool.
+    pub tool: f64,
+    /// By everything else: what they took was not there to be measured.
+    pub others: f64,
 }
 
 /// Opening the streams.
@@ -214,6 +227,7 @@ impl Machine {
             kernel: kernel.trim().to_owned(),
             cpus: std::thread::available_parallelism().map_or(0, |cpus| cpus.get() as u64),
             memory_mib: total.unwrap_or(0) / 1024,
+            busy: None,
         }
     }
 }

@@ -24,6 +24,7 @@ pub fn render(report: &Report) -> String {
     account(report, &mut rows);
     server(report, &mut rows);
     client(report, &mut rows);
+    processors(report, &mut rows);
     for (title, counts) in [("connections lost", &report.causes), ("other events", &report.controls)] {
         if !counts.is_empty() {
             rows.row(title, &list(counts));
@@ -195,6 +196,15 @@ fn client(report: &Report, rows: &mut Rows) {
             mib(client.memory)
         ),
     );
+}
+
+fn processors(report: &Report, rows: &mut Rows) {
+    let Some(busy) = report.machine.busy else { return };
+    let (cpus, others) = (report.machine.cpus, busy.others);
+    let warning = if others > 0.15 * cpus as f64 { ": the rates above suffer from the others" } else { "" };
+    let text =
+        format!("server {:.2}, tool {:.2}, others {others:.2} of {cpus}{warning}", busy.server, busy.tool);
+    rows.row("processors", &text);
 }
 
 fn percentiles(p: &Percentiles) -> String {

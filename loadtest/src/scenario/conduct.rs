@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Scenario;
 use super::fleet::{Fleet, Note};
 use super::paces::Measured;
-use super::record::Record;
+use super::record::{Record, Usage};
 use super::target::Target;
 use crate::fault::Fault;
 use crate::measure::clock::{self, SECOND};
@@ -61,8 +61,8 @@ pub struct Conductor<'a> {
     pub(super) exhausted: bool,
     pub(super) finished: Option<Sent>,
     pub(super) failed: Option<String>,
-    pub(super) begin: Option<Cost>,
-    pub(super) end: Option<Cost>,
+    pub(super) begin: Option<Usage>,
+    pub(super) end: Option<Usage>,
 }
 
 /// What the phases before and around the measured part found.
@@ -220,14 +220,14 @@ impl Conductor<'_> {
     }
 
     pub(super) fn begin_measuring(&mut self) {
-        self.begin = self.record.read_server();
+        self.begin = Some(self.record.usage());
         self.end = None;
     }
 
     /// The first call after [`begin_measuring`](Self::begin_measuring) counts.
     pub(super) fn end_measuring(&mut self) {
         if self.end.is_none() {
-            self.end = self.record.read_server();
+            self.end = Some(self.record.usage());
         }
     }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::measure::clock::SECOND;
+use crate::measure::clock::{self, SECOND};
 use crate::measure::latency::{Latency, Sparse};
-use crate::measure::server::{Cost, Server};
+use crate::measure::server::{self, Cost, Server};
 use crate::publish::PublishTick;
 use crate::report::Point;
 use crate::subscribe::message::{Account, Final, Tick};
@@ -32,6 +32,19 @@ struct Reading {
     deliveries: u64,
 }
 
+/// Who has used how much of the machine's processors so far.
+#[derive(Clone, Copy)]
+pub struct Usage {
+    /// When it was read.
+    pub at: u64,
+    /// Everybody.
+    pub machine: Option<u64>,
+    /// This tool and its workers.
+    pub tool: u64,
+    /// The server.
+    pub server: Option<Cost>,
+}
+
 /// The gathered facts.
 pub struct Record {
     started: u64,
@@ -53,6 +66,8 @@ pub struct Record {
     pub sent: u64,
     /// Streams open by worker, as of its last tick.
     present: BTreeMap<usize, u64>,
+    /// Processor time by worker, as of its last tick.
+    worker_cpu: BTreeMap<usize, u64>,
     /// Arrivals so far.
     pub deliveries: u64,
     /// From connect to head.
@@ -79,6 +94,7 @@ impl Record {
             answers: BTreeMap::new(),
             sent: 0,
             present: BTreeMap::new(),
+            worker_cpu: BTreeMap::new(),
             deliveries: 0,
             opening: Latency::default(),
             slow_latency: Latency::default(),
@@ -96,6 +112,7 @@ impl Record {
         self.latency.merge(&tick.latency);
         self.deliveries += tick.deliveries;
         self.present.insert(worker, tick.present);
+        self.worker_cpu.insert(worker, tick.cpu);
         let streams = self.present();
         let bucket = self.bucket(tick.at);
         bucket.streams = streams;
@@ -124,6 +141,16 @@ impl Record {
     /// Reads the server now.
     pub fn read_server(&self) -> Option<Cost> {
         self.server?.cost()
+    }
+
+    /// Reads everybody's use of the machine now.
+    pub fn usage(&self) -> Usage {
+        Usage {
+            at: clock::now(),
+            machine: server::machine_busy(),
+            tool: clock::own_cpu() + self.worker_cpu.values().sum::<u64>(),
+            server: self.read_server(),
+        }
     }
 
     /// Reads the server for the time series, if it is time.

@@ -7,7 +7,9 @@ use super::paces::Measured;
 use super::{Pace, Scenario};
 use crate::measure::clock::SECOND;
 use crate::measure::server::Cost;
-use crate::report::{ClientCost, Delivery, Machine, Opening, Publishing, Report, ServerCost, Slow, VERSION};
+use crate::report::{
+    ClientCost, Delivery, Machine, Opening, Processors, Publishing, Report, ServerCost, Slow, VERSION,
+};
 
 /// The report of a run.
 pub(super) fn report(conductor: &Conductor<'_>, phases: &Phases, measured: &Measured) -> Report {
@@ -20,7 +22,7 @@ pub(super) fn report(conductor: &Conductor<'_>, phases: &Phases, measured: &Meas
         version: VERSION,
         tool: env!("CARGO_PKG_VERSION").into(),
         began: now.saturating_sub((crate::measure::clock::now() - phases.began) / SECOND),
-        machine: Machine::read(),
+        machine: Machine { busy: processors(conductor), ..Machine::read() },
         opening: opening(conductor, phases),
         delivery,
         publishing,
@@ -145,7 +147,17 @@ fn server_cost(
 }
 
 fn measured_cost(conductor: &Conductor<'_>) -> Option<Cost> {
-    Some(conductor.end?.since(&conductor.begin?))
+    Some(conductor.end?.server?.since(&conductor.begin?.server?))
+}
+
+/// Processors kept busy while measuring, and by whom.
+fn processors(conductor: &Conductor<'_>) -> Option<Processors> {
+    let (begin, end) = (conductor.begin?, conductor.end?);
+    let span = end.at.saturating_sub(begin.at).max(1) as f64;
+    let server = measured_cost(conductor).map_or(0, |cost| cost.cpu) as f64 / span;
+    let tool = end.tool.saturating_sub(begin.tool) as f64 / span;
+    let all = end.machine?.saturating_sub(begin.machine?) as f64 / span;
+    Some(Processors { server, tool, others: (all - server - tool).max(0.0) })
 }
 
 fn client_cost(conductor: &Conductor<'_>, phases: &Phases) -> ClientCost {
