@@ -67,7 +67,12 @@ impl Process {
     fn wait_until_it_listens(&mut self, name: &str) -> Result<(), Fault> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
         let until = Instant::now() + START_TIMEOUT;
-        while TcpStream::connect_timeout(&address, LOOK_INTERVAL).is_err() {
+        let listens = || {
+            let socket = TcpStream::connect_timeout(&address, LOOK_INTERVAL);
+            // A connect to a free port may be given that port itself.
+            socket.and_then(|socket| socket.local_addr()).is_ok_and(|local| local != address)
+        };
+        while !listens() {
             if let Some(status) = self.wait_a_look() {
                 let said = std::fs::read_to_string(self.work.join("log")).unwrap_or_default();
                 let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");

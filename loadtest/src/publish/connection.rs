@@ -30,6 +30,10 @@ impl Connection {
     pub(super) fn open(target: SocketAddr) -> Result<Self, String> {
         let connect = || {
             let socket = TcpStream::connect_timeout(&target, CONNECT_TIMEOUT)?;
+            if socket.local_addr()? == target {
+                // Nobody listened, and the kernel gave out the very port that was asked for.
+                return Err(std::io::ErrorKind::ConnectionRefused.into());
+            }
             socket.set_nodelay(true)?;
             socket.set_nonblocking(true)?;
             Ok(socket)
