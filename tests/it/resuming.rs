@@ -172,6 +172,18 @@ async fn a_loss_by_age_is_told() {
 }
 
 #[tokio::test]
+async fn a_loss_to_make_room_for_other_topics_is_told() {
+    let node = TestNode::with(|config| config.topics_max = 2);
+    let mut publisher = node.connect().await;
+    let a = publish_all(&mut publisher, "a", &["a1", "a2"]).await;
+    publish_all(&mut publisher, "b", &["b1"]).await;
+    let c = publish_all(&mut publisher, "c", &["c1"]).await;
+    assert_eq!(node.health().await["topics"]["kept"], 2);
+    is_reset(&node, "topic=a", &a[0], "expired", Value::Null, &[]).await;
+    assert_eq!(node.resume("topic=c", &a[0]).await.event().await.id, c[0]);
+}
+
+#[tokio::test]
 async fn without_history_every_miss_is_told() {
     let (node, mut publisher, ids) = five_events(0).await;
     is_reset(&node, "topic=a", &ids[3], "expired", Value::Null, &[]).await;
