@@ -3,6 +3,8 @@
 mod page;
 mod readme;
 mod slow_body;
+mod process;
+mod subscriber;
 mod support;
 
 mod handover;
@@ -12,4 +14,5 @@ mod origins;
 mod publishing;
 mod refusals;
 mod resuming;
+mod settings;
 mod subscribing;

@@ -1,8 +1,10 @@
 //! A small HTTP/1.1 client that takes nothing for granted: what RFC 9112 does not allow is a panic.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::Value;
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -180,7 +182,17 @@ impl Connection {
     async fn of(socket: TcpSocket, addr: SocketAddr) -> Self {
         let socket = within("a connection", socket.connect(addr)).await.expect("the node listens");
         socket.set_nodelay(true).unwrap();
+        Self::on(socket)
+    }
+
+    /// A connection on a socket that the test has made itself.
+    pub fn on(socket: TcpStream) -> Self {
         Self { socket, buffer: Vec::new() }
+    }
+
+    /// Leaves as a client that has crashed does: with a reset.
+    pub fn crash(self) {
+        SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {

@@ -60,6 +60,11 @@ impl Stream {
         Self { connection, framing, interpreter, items: VecDeque::new(), head, retry: 0 }
     }
 
+    /// Leaves as a client that has crashed does.
+    pub fn crash(self) {
+        self.connection.crash();
+    }
+
     /// The next item, or how the stream ended.
     pub async fn item(&mut self) -> Result<Item, Ending> {
         loop {

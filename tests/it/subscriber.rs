@@ -1,0 +1,96 @@
+//! Subscribers in numbers, slow ones, and ones that reconnect.
+
+use std::net::SocketAddr;
+
+use tokio::net::TcpSocket;
+
+use crate::support::{Connection, Event, Request, Stream, within};
+
+/// Of a narrow stream. In a much smaller one the loopback device's large segments leave no window to announce, and the
+/// node's kernel sends a few bytes with every probe.
+const RECEIVE_BUFFER_BYTES: u32 = 32 * 1024;
+
+/// A stream to ask for.
+#[derive(Clone)]
+pub struct Ask {
+    addr: SocketAddr,
+    topic: String,
+    after: Option<String>,
+    narrow: bool,
+}
+
+impl Ask {
+    /// A topic, from now on.
+    pub fn topic(addr: SocketAddr, topic: &str) -> Self {
+        Self { addr, topic: topic.to_owned(), after: None, narrow: false }
+    }
+
+    /// After the event with this id.
+    pub fn after(self, id: &str) -> Self {
+        Self { after: Some(id.to_owned()), ..self }
+    }
+
+    /// With a small receive buffer, so that not reading is soon felt.
+    pub fn narrow(self) -> Self {
+        Self { narrow: true, ..self }
+    }
+
+    /// Opens it.
+    pub async fn open(&self) -> Stream {
+        let mut request = Request::subscribe(&format!("topic={}", self.topic));
+        if let Some(id) = &self.after {
+            request = request.header("Last-Event-ID", id);
+        }
+        Stream::open_on(self.connect().await, request).await
+    }
+
+    async fn connect(&self) -> Connection {
+        if !self.narrow {
+            return Connection::open(self.addr).await;
+        }
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap();
+        Connection::on(within("a connection", socket.connect(self.addr)).await.expect("the node listens"))
+    }
+}
+
+/// Opens as many streams of a topic.
+pub async fn open_many(addr: SocketAddr, topic: &str, count: usize) -> Vec<Stream> {
+    let mut streams = Vec::with_capacity(count);
+    for _ in 0..count {
+        streams.push(Ask::topic(addr, topic).open().await);
+    }
+    streams
+}
+
+/// A subscriber that reconnects when it was lagged out or cut off, and resumes after the last event it had.
+pub struct Follower {
+    ask: Ask,
+    stream: Stream,
+    /// How often it was told that it lagged.
+    pub lagged: usize,
+}
+
+impl Follower {
+    /// Opens its first stream.
+    pub async fn open(ask: Ask) -> Self {
+        let stream = ask.open().await;
+        Self { ask, stream, lagged: 0 }
+    }
+
+    /// The next event of a publisher.
+    pub async fn event(&mut self) -> Event {
+        loop {
+            let next = within("an event or the end", self.stream.try_event()).await;
+            if let Ok(event) = &next {
+                assert_ne!(event.kind, "reset", "{event:?}");
+                self.ask = self.ask.clone().after(&event.id);
+            }
+            match next {
+                Ok(event) if event.kind == "lagged" => self.lagged += 1,
+                Ok(event) => return event,
+                Err(_) => self.stream = self.ask.open().await,
+            }
+        }
+    }
+}
