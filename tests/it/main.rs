@@ -9,6 +9,7 @@ mod support;
 
 mod handover;
 mod health;
+mod lifecycle;
 mod limits;
 mod origins;
 mod publishing;
