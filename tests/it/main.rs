@@ -16,4 +16,5 @@ mod publishing;
 mod refusals;
 mod resuming;
 mod settings;
+mod slow;
 mod subscribing;
