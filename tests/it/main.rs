@@ -7,6 +7,7 @@ mod process;
 mod subscriber;
 mod support;
 
+mod burst;
 mod handover;
 mod health;
 mod lifecycle;
@@ -18,3 +19,4 @@ mod resuming;
 mod settings;
 mod slow;
 mod subscribing;
+mod topics;
