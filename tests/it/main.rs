@@ -8,6 +8,7 @@ mod subscriber;
 mod support;
 
 mod burst;
+mod churn;
 mod handover;
 mod health;
 mod lifecycle;
