@@ -21,3 +21,4 @@ mod settings;
 mod slow;
 mod subscribing;
 mod topics;
+mod trouble;
