@@ -88,8 +88,7 @@ async fn collect(shard: &Shard, body: &mut Incoming) -> Result<(Bytes, Permit), 
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            let detail = format!("the body could not be read: {error}");
-            Problem::bad_request(Kind::BadEncoding, detail)
+            Problem::new(StatusCode::BAD_REQUEST, format!("the body could not be read: {error}"))
         })?;
         let Ok(data) = frame.into_data() else { continue };
         let total = first.len() + rest.len() + data.len();

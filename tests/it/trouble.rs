@@ -82,6 +82,16 @@ async fn half_a_head_is_cut_off_when_its_time_is_up() {
     bystanders.see(b"").await;
 }
 
+/// Ensures that a body which can't be read is not said to be other than UTF-8, as it was.
+#[tokio::test]
+async fn a_body_that_breaks_its_framing_is_refused() {
+    let chunked =
+        b"POST /events?topic=news HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnot hex\r\n";
+    for answer in Bystanders::new().await.see(chunked).await {
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"about:blank\""), "{answer:?}");
+    }
+}
+
 /// What a subscriber sends after its request is left in the socket. When it leaves behind that, the node finds out with
 /// the next bytes it sends to it: a heartbeat at the latest.
 #[tokio::test]
