@@ -1,8 +1,5 @@
 //! What a node does, seen from outside: over real sockets, one module per behaviour.
 
-mod page;
-mod readme;
-mod slow_body;
 mod process;
 mod subscriber;
 mod support;
@@ -14,11 +11,14 @@ mod health;
 mod lifecycle;
 mod limits;
 mod origins;
+mod page;
 mod publishing;
+mod readme;
 mod refusals;
 mod resuming;
 mod settings;
 mod slow;
+mod slow_body;
 mod subscribing;
 mod topics;
 mod trouble;
