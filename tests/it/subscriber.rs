@@ -2,13 +2,7 @@
 
 use std::net::SocketAddr;
 
-use tokio::net::TcpSocket;
-
 use crate::support::{Connection, Event, Request, Stream, within};
-
-/// Of a narrow stream. In a much smaller one the loopback device's large segments leave no window to announce, and the
-/// node's kernel sends a few bytes with every probe.
-const RECEIVE_BUFFER_BYTES: u32 = 32 * 1024;
 
 /// A stream to ask for.
 #[derive(Clone)]
@@ -41,16 +35,9 @@ impl Ask {
         if let Some(id) = &self.after {
             request = request.header("Last-Event-ID", id);
         }
-        Stream::open_on(self.connect().await, request).await
-    }
-
-    async fn connect(&self) -> Connection {
-        if !self.narrow {
-            return Connection::open(self.addr).await;
-        }
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).unwrap();
-        Connection::on(within("a connection", socket.connect(self.addr)).await.expect("the node listens"))
+        let connection =
+            if self.narrow { Connection::narrow(self.addr).await } else { Connection::open(self.addr).await };
+        Stream::open_on(connection, request).await
     }
 }
 

@@ -160,6 +160,10 @@ pub enum Framing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut;
 
+/// Receive buffer of a narrow connection. In a much smaller one the loopback device's large segments leave no window to
+/// announce, and the node's kernel sends a few bytes with every probe: a stream then takes minutes to read.
+const NARROW_BYTES: u32 = 32 * 1024;
+
 /// A connection to a node.
 pub struct Connection {
     socket: TcpStream,
@@ -175,18 +179,13 @@ impl Connection {
     /// One whose receive buffer is soon full.
     pub async fn narrow(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(4096).unwrap();
+        socket.set_recv_buffer_size(NARROW_BYTES).unwrap();
         Self::of(socket, addr).await
     }
 
     async fn of(socket: TcpSocket, addr: SocketAddr) -> Self {
         let socket = within("a connection", socket.connect(addr)).await.expect("the node listens");
         socket.set_nodelay(true).unwrap();
-        Self::on(socket)
-    }
-
-    /// A connection on a socket that the test has made itself.
-    pub fn on(socket: TcpStream) -> Self {
         Self { socket, buffer: Vec::new() }
     }
 
