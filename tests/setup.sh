@@ -2,7 +2,7 @@
 # Installs what the tests need and a fresh Debian machine does not have. Elsewhere it says what to install.
 set -euo pipefail
 
-declare -A package_of=([curl]=curl [chromium]=chromium [chromedriver]=chromium-driver [cc]=gcc)
+declare -A package_of=([curl]=curl [chromium]=chromium [chromedriver]=chromium-driver [cc]=build-essential)
 
 missing=()
 for program in "${!package_of[@]}"; do

@@ -132,6 +132,7 @@ impl<C: Cells> Ring<C> {
         if end <= head {
             return;
         }
+        // Ordering: Relaxed: read by this thread only. Model: expelling_is_seen_as_lag.
         self.head.store(end, Ordering::Relaxed);
         if end == tail {
             self.slots.store(None);

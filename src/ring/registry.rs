@@ -150,7 +150,7 @@ impl Registry {
     }
 
     fn stripe(&self, topic: &Topic) -> MutexGuard<'_, TopicMap<Entry>> {
-        // The top bits: the map inside uses the low ones for its buckets.
+        // Bits in the middle: the map inside uses the lowest for its buckets and the highest for its tags.
         lock(&self.stripes[(topic.hash_key() >> 32) as usize % STRIPES])
     }
 }

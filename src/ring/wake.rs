@@ -76,8 +76,8 @@ impl Mark {
 
 /// Where a shard takes its marks from.
 ///
-/// The mailbox needs no limit of its own: a mark is in it at most once, so it holds at most as many as the shard
-/// reads rings (`FANFARE_TOPICS_MAX` and one).
+/// The mailbox needs no limit of its own: a mark is in it at most once, so it holds at most the marks of the rings the shard
+/// reads (`FANFARE_TOPICS_MAX` and one) and of those it has left since the pump last looked.
 #[derive(Default)]
 pub struct Desk {
     /// The shard's number.
@@ -98,7 +98,7 @@ impl Desk {
     }
 
     /// Wakes the shard's pump, or lets its next [`rung`](Self::rung) return at once.
-    fn ring(&self) {
+    pub fn ring(&self) {
         self.bell.notify_one();
     }
 

@@ -13,6 +13,12 @@ use crate::ring::Ring;
 /// The epochs of one turn: ring and number.
 pub(super) type Placed = Vec<(Arc<Ring>, u64)>;
 
+/// What a turn takes beside its chunks and their ends, bytes, by the sizes of its parts.
+const TURN_BYTES: u64 = 192;
+
+/// What an epoch takes with its slot and its record here, bytes.
+const EPOCH_BYTES: u64 = 128;
+
 struct LiveTurn {
     at: Duration,
     bytes: u64,
@@ -34,16 +40,17 @@ impl LiveWindow {
 
     /// Notes a turn that went to at least one ring.
     pub(super) fn admit(&mut self, at: Duration, bytes: usize, epochs: Placed) {
-        let bytes = bytes as u64;
+        let bytes = bytes as u64 + TURN_BYTES + EPOCH_BYTES * epochs.len() as u64;
         self.bytes += bytes;
         self.turns.push_back(LiveTurn { at, bytes, epochs });
     }
 
-    /// Takes what is over age or over budget out of the rings. The newest turn stays whatever its size.
+    /// Takes what is over age or over budget out of the rings. The newest two turns stay whatever their size: two large
+    /// events back to back must not make a stream lag that keeps up.
     pub(super) fn trim(&mut self, now: Duration) {
         while let Some(oldest) = self.turns.front() {
             let aged = now.saturating_sub(oldest.at) > self.age_max;
-            let over = self.bytes > self.bytes_max && self.turns.len() > 1;
+            let over = self.bytes > self.bytes_max && self.turns.len() > 2;
             if !aged && !over {
                 break;
             }
@@ -75,7 +82,7 @@ mod tests {
     #[test]
     fn turns_leave_by_bytes_and_by_age() {
         let ring = Arc::new(Ring::new(NonZeroUsize::new(64).unwrap()));
-        let mut window = LiveWindow::new(300, Duration::from_secs(20));
+        let mut window = LiveWindow::new(3 * (100 + TURN_BYTES + EPOCH_BYTES), Duration::from_secs(20));
         for at in 0..5 {
             publish(&mut window, &ring, at);
             window.trim(Duration::from_secs(at));
