@@ -11,9 +11,11 @@ help: ## List the targets
 run: ## Run a node on http://127.0.0.1:8080 (settings: make run ARGS="--help")
 	$(CARGO) run --release -- $(ARGS)
 
-test: ## All tests: unit, property, integration over real sockets, a browser
+test: ## All tests: unit, property, and from outside over each way of writing to sockets
 	@bash tests/setup.sh
 	$(CARGO) test --workspace
+	TEST_IO=send $(CARGO) test --test it
+	TEST_IO=hyper $(CARGO) test --test it
 
 lint: ## Formatting, clippy with warnings as errors, docs build, loom models
 	$(CARGO) fmt --all --check

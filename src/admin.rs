@@ -20,6 +20,7 @@ pub fn health(core: &Core) -> (StatusCode, Bytes) {
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_seconds": core.started.elapsed().as_secs(),
         "shards": core.config.shards,
+        "io": core.io.to_string(),
         "connections": core.connections.used(),
         "streams": core.streams.used(),
         "events": core.watermark.reached().0,

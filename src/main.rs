@@ -21,9 +21,7 @@ fn main() -> ExitCode {
     };
     start_logging(&config);
     raise_descriptor_limit();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let outcome = runtime.map_err(|error| format!("can't start a runtime: {error}"));
-    match outcome.and_then(|runtime| runtime.block_on(serve(config))) {
+    match run(config) {
         Ok(code) => code,
         Err(line) => {
             eprintln!("fanfare: {line}");
@@ -33,20 +31,27 @@ fn main() -> ExitCode {
 }
 
 /// Runs the node until a signal; then drains it, unless a second signal comes first.
-async fn serve(config: Config) -> Result<ExitCode, String> {
+fn run(config: Config) -> Result<ExitCode, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("can't start a runtime: {error}"))?;
     // Before the node can be connected to: whoever sees it listening may send it a signal.
-    let mut signals = Signals::new().map_err(|error| format!("can't listen for signals: {error}"))?;
-    say_settings(&config);
+    let signals = runtime.block_on(async { Signals::new() });
+    let signals = signals.map_err(|error| format!("can't listen for signals: {error}"))?;
     let node = Node::start(config).map_err(|error| error.to_string())?;
+    say_settings(&node.core().config);
     say_limits(&node);
     tracing::info!("listening on http://{}", node.addr());
+    Ok(runtime.block_on(serve(node, signals)))
+}
+
+async fn serve(node: Node, mut signals: Signals) -> ExitCode {
     let name = signals.next().await;
     tracing::info!("{name}: draining; a second signal ends at once");
     let drained = tokio::task::spawn_blocking(move || node.drain());
     tokio::select! {
         _ = drained => {
             tracing::info!("drained");
-            Ok(ExitCode::SUCCESS)
+            ExitCode::SUCCESS
         }
         name = signals.next() => {
             tracing::warn!("{name}: ending at once");
@@ -94,8 +99,13 @@ fn say_settings(config: &Config) {
 
 fn say_limits(node: &Node) {
     let core = node.core();
+    tracing::info!(io = %core.io, own_descriptor_tables = core.own_descriptors, shards = core.config.shards);
     let (streams, wanted) = (core.streams.max(), core.config.streams_max);
     if streams < wanted {
-        tracing::info!(streams, wanted, "descriptors allow fewer streams than FANFARE_STREAMS_MAX");
+        tracing::info!(
+            streams,
+            wanted,
+            "descriptors allow fewer streams than FANFARE_STREAMS_MAX; more shards allow more"
+        );
     }
 }

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::config::Config;
+use crate::config::{Config, DescriptorTables, Io};
 use crate::ingest::Ingest;
 use crate::log::Log;
 use crate::log::history::Retention;
 use crate::quota::Quota;
 use crate::ring::{Desk, Registry, Watermark};
 use crate::sequencer::{Limits, Parts, Sequencer};
-use crate::shard::{Options, Order, Prepared, bind};
+use crate::shard::{Options, Order, Plan, Prepared, available, reserve};
 
 /// Descriptors that are not connections: standard streams, the shards' own, `/proc` while it is read.
 const DESCRIPTORS_RESERVED: usize = 64;
@@ -48,6 +48,14 @@ pub struct Core {
     pub connections: Arc<Quota>,
     /// Open streams.
     pub streams: Arc<Quota>,
+    /// Connections one shard may have, whatever the others have: what its descriptor table has room for.
+    pub shard_connections_max: usize,
+    /// Of those, how many it may have and still open a stream.
+    pub shard_streams_max: usize,
+    /// How events get to sockets: what the setting comes to on this machine.
+    pub io: Io,
+    /// Whether each shard has a descriptor table of its own.
+    pub own_descriptors: bool,
     /// When the node started.
     pub started: Instant,
 }
@@ -60,6 +68,14 @@ pub enum StartError {
     Listen {
         /// The address.
         addr: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The way to the sockets that was asked for can't be had.
+    #[error("can't use FANFARE_IO={io}: {source}; send and auto work everywhere")]
+    Io {
+        /// What was asked for.
+        io: Io,
         /// What the system said.
         source: io::Error,
     },
@@ -85,20 +101,35 @@ pub struct Node {
 impl Node {
     /// Starts a node; when this returns, it can be connected to.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let listeners = bind(config.addr, config.shards, listener_options(&config))
-            .map_err(|source| StartError::Listen { addr: config.addr, source })?;
-        let addr =
-            listeners[0].local_addr().map_err(|source| StartError::Listen { addr: config.addr, source })?;
-        let prepared = listeners.into_iter().map(Prepared::new).collect::<io::Result<Vec<_>>>();
-        let prepared = prepared.map_err(|source| StartError::Thread { what: "a runtime", source })?;
-        let core = Arc::new(Core::new(config));
+        let wanted = config.addr;
+        let thread = |what| move |source| StartError::Thread { what, source };
+        let cant_listen = |source| StartError::Listen { addr: wanted, source };
+        let io = available(config.io).map_err(|source| StartError::Io { io: config.io, source })?;
+        let prepared = (0..config.shards).map(|_| Prepared::new()).collect::<io::Result<Vec<_>>>();
+        let prepared = prepared.map_err(thread("a runtime"))?;
+        let core = Arc::new(Core::new(config, io));
         let (orders, order) = watch::channel(Order::Serve);
+        let mut starting = Vec::new();
+        for (shard, index) in prepared.into_iter().zip(0..) {
+            let plan = Plan {
+                core: Arc::clone(&core),
+                desk: Arc::new(Desk::new(index)),
+                orders: order.clone(),
+                own_descriptors: core.own_descriptors,
+                options: listener_options(&core.config),
+            };
+            starting.push(shard.start(plan).map_err(thread("a shard"))?);
+        }
+        for shard in &starting {
+            shard.own_table().map_err(thread("a shard with a descriptor table of its own"))?;
+        }
+        let (reserved, addr) = reserve(wanted).map_err(cant_listen)?;
         let sequencer = start_sequencer(&core)?;
         let mut node = Self { core, addr, orders, shards: Vec::new(), sequencer: Some(sequencer) };
-        for (shard, index) in prepared.into_iter().zip(0..) {
-            let started = shard.start(Arc::clone(&node.core), Arc::new(Desk::new(index)), order.clone());
-            node.shards.push(started.map_err(|source| StartError::Thread { what: "a shard", source })?);
+        for shard in starting {
+            node.shards.push(shard.listen(addr).map_err(cant_listen)?);
         }
+        drop(reserved);
         Ok(node)
     }
 
@@ -115,12 +146,12 @@ impl Node {
     /// Leaves service within `FANFARE_DRAIN`: accepts nothing more, finishes publishes under way, sends streams away.
     /// Blocks until everything has ended.
     pub fn drain(mut self) {
-        self.stop(self.core.config.drain);
+        self.stop(Order::Drain(self.core.config.drain));
     }
 
-    fn stop(&mut self, time: Duration) {
+    fn stop(&mut self, order: Order) {
         // No shard left to hear it is as good.
-        let _ = self.orders.send(Order::Drain(time));
+        let _ = self.orders.send(order);
         for shard in self.shards.drain(..) {
             if shard.join().is_err() {
                 tracing::error!("a shard had panicked");
@@ -136,13 +167,17 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.stop(Duration::ZERO);
+        self.stop(Order::End);
     }
 }
 
 impl Core {
-    pub(crate) fn new(config: Config) -> Self {
-        let (connections, streams) = connection_limits(&config, descriptors());
+    pub(crate) fn new(config: Config, io: Io) -> Self {
+        let descriptors = descriptors();
+        let own_descriptors = own_descriptors(&config, descriptors);
+        let (connections, streams) = connection_limits(&config, descriptors, own_descriptors);
+        let shard_connections_max = connections_of_a_table(&config, descriptors);
+        let shard_streams_max = shard_connections_max - CONNECTIONS_RESERVED.min(shard_connections_max / 2);
         let retention = Retention {
             events_per_topic: config.history_events,
             age: config.history_age,
@@ -157,16 +192,35 @@ impl Core {
             watermark: Arc::new(Watermark::new()),
             connections: Quota::new(connections),
             streams: Quota::new(streams),
+            shard_connections_max,
+            shard_streams_max,
+            io,
+            own_descriptors,
             started: Instant::now(),
             config,
         }
     }
 }
 
-/// How many connections and streams there may be: what the settings say, or what the descriptors allow.
-fn connection_limits(config: &Config, descriptors: usize) -> (usize, usize) {
+/// Whether each shard takes a descriptor table of its own.
+fn own_descriptors(config: &Config, descriptors: usize) -> bool {
+    match config.descriptor_tables {
+        DescriptorTables::Auto => config.connections_limit() > connections_of_a_table(config, descriptors),
+        DescriptorTables::Shared => false,
+        DescriptorTables::Own => true,
+    }
+}
+
+/// Connections one table has room for. A table of its own still has the descriptors that were there when it was copied.
+fn connections_of_a_table(config: &Config, descriptors: usize) -> usize {
     let own = DESCRIPTORS_RESERVED + config.shards * DESCRIPTORS_PER_SHARD;
-    let possible = descriptors.saturating_sub(own).max(1);
+    descriptors.saturating_sub(own).max(1)
+}
+
+/// How many connections and streams there may be: what the settings say, or what the descriptors allow.
+fn connection_limits(config: &Config, descriptors: usize, own_descriptors: bool) -> (usize, usize) {
+    let tables = if own_descriptors { config.shards } else { 1 };
+    let possible = connections_of_a_table(config, descriptors).saturating_mul(tables);
     let connections = config.connections_limit().min(possible);
     let reserved = CONNECTIONS_RESERVED.min(connections / 2);
     let streams = config.streams_max.min(connections - reserved);
@@ -214,16 +268,34 @@ mod tests {
     #[test]
     fn streams_leave_descriptors_for_publishing_and_health_checks() {
         let config = Config { shards: 2, streams_max: 1_000_000, ..Config::default() };
-        let (connections, streams) = connection_limits(&config, 20_000);
-        assert_eq!((connections, streams), (19_920, 19_664));
+        assert_eq!(connection_limits(&config, 20_000, false), (19_920, 19_664));
+        assert_eq!(connection_limits(&config, 20_000, true), (39_840, 39_584));
         let config = Config { streams_max: 10, connections_max: Some(12), ..config };
-        assert_eq!(connection_limits(&config, 20_000), (12, 6));
-        assert_eq!(connection_limits(&config, 0), (1, 1));
+        assert_eq!(connection_limits(&config, 20_000, false), (12, 6));
+        assert_eq!(connection_limits(&config, 0, false), (1, 1));
     }
 
     #[test]
     fn where_descriptors_abound_the_settings_decide() {
         let config = Config { streams_max: 500, ..Config::default() };
-        assert_eq!(connection_limits(&config, 1 << 30), (500 + 4096, 500));
+        assert_eq!(connection_limits(&config, 1 << 30, false), (500 + 4096, 500));
+    }
+
+    #[test]
+    fn shards_take_tables_of_their_own_when_one_is_too_small() {
+        let config = |descriptor_tables| Config {
+            streams_max: 10_000,
+            shards: 2,
+            descriptor_tables,
+            ..Config::default()
+        };
+        for (tables, descriptors, own) in [
+            (DescriptorTables::Auto, 20_000, false),
+            (DescriptorTables::Auto, 10_000, true),
+            (DescriptorTables::Shared, 10_000, false),
+            (DescriptorTables::Own, 20_000, true),
+        ] {
+            assert_eq!(own_descriptors(&config(tables), descriptors), own, "{tables} {descriptors}");
+        }
     }
 }

@@ -45,6 +45,7 @@ impl Config {
             ("addr", self.addr.to_string()),
             ("allow_anonymous_publish", self.allow_anonymous_publish.to_string()),
             ("shards", count(self.shards)),
+            ("descriptor_tables", self.descriptor_tables.to_string()),
             ("backlog", count_text(self.backlog.into())),
             ("connections_max", self.connections_max.map_or("auto".into(), count)),
             ("head_timeout", duration_text(self.head_timeout)),
@@ -68,6 +69,7 @@ impl Config {
             ("send_buffer_bytes", bytes(self.send_buffer_bytes)),
             ("window", count(self.window)),
             ("window_bytes", bytes_text(self.window_bytes)),
+            ("io", self.io.to_string()),
             ("wake_batch", count(self.wake_batch)),
             ("history_events", count(self.history_events)),
             ("history_age", duration_text(self.history_age)),
@@ -126,7 +128,7 @@ mod tests {
         let ids: Vec<_> = settings_of(&command).map(|arg| arg.get_id().as_str()).collect();
         let names: Vec<_> = Config::default().settings().iter().map(|setting| setting.name).collect();
         assert_eq!(names, ids);
-        assert_eq!(ids.len(), 32);
+        assert_eq!(ids.len(), 34);
     }
 
     #[test]

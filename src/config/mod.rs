@@ -25,7 +25,7 @@ pub use cors::CorsOrigins;
 pub use error::ConfigError;
 pub use listing::{Setting, markdown_table};
 pub use settings::Config;
-pub use values::BusyAnswer;
+pub use values::{BusyAnswer, DescriptorTables, Io};
 
 impl Config {
     /// Reads the settings from the program's arguments and its environment.

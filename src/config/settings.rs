@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::cors::CorsOrigins;
 use super::units::{bytes, count, duration};
-use super::values::{self, BusyAnswer};
+use super::values::{self, BusyAnswer, DescriptorTables, Io};
 
 /// Highest count that can be asked for where nothing narrower is said.
 pub(super) const COUNT_MAX: u64 = 1_000_000_000;
@@ -48,6 +48,14 @@ pub struct Config {
     #[arg(long, value_name = "COUNT", default_value = "auto", value_parser = values::shards)]
     #[arg(help_heading = LISTENING)]
     pub shards: usize,
+
+    /// Whether each shard has a table of descriptors of its own: auto, shared or own.
+    ///
+    /// The descriptor limit (ulimit -n) counts for each table. own: each shard holds as many connections as the limit allows.
+    /// shared: all shards together do. auto: own if the limit is under what FANFARE_CONNECTIONS_MAX asks for, else shared.
+    #[arg(long, value_name = "TABLES", default_value = "auto", value_parser = DescriptorTables::parse)]
+    #[arg(help_heading = LISTENING)]
+    pub descriptor_tables: DescriptorTables,
 
     /// Most connections that may wait in the kernel to be accepted, for each shard's listener.
     ///
@@ -225,6 +233,15 @@ pub struct Config {
     #[arg(help_heading = DELIVERY)]
     pub window_bytes: u64,
 
+    /// How events get to the sockets of streams: auto, uring, send or hyper.
+    ///
+    /// uring: in io_uring batches; the node does not start where the kernel or a container profile forbids it. send: with a
+    /// send(2) each. auto: uring where it can be had, else send. hyper: streams stay with hyper, a task each, which costs
+    /// more of everything; for comparison.
+    #[arg(long, value_name = "WAY", default_value = "auto", value_parser = Io::parse)]
+    #[arg(help_heading = DELIVERY)]
+    pub io: Io,
+
     /// Most sessions a shard wakes before it looks at other work.
     ///
     /// 1 to 65_536. The others are woken after the shard has looked; a lower number keeps accepting and health checks
@@ -292,6 +309,7 @@ mod tests {
             addr: "127.0.0.1:8080".parse().unwrap(),
             allow_anonymous_publish: false,
             shards: cores.min(1024),
+            descriptor_tables: DescriptorTables::Auto,
             backlog: 4096,
             connections_max: None,
             head_timeout: Duration::from_secs(30),
@@ -315,6 +333,7 @@ mod tests {
             send_buffer_bytes: 32 << 10,
             window: 1024,
             window_bytes: 64 << 20,
+            io: Io::Auto,
             wake_batch: 256,
             history_events: 1000,
             history_age: Duration::from_secs(600),

@@ -43,6 +43,76 @@ impl fmt::Display for BusyAnswer {
     }
 }
 
+/// How events get to the sockets of streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Io {
+    /// `Uring` where the kernel allows it, else `Send`.
+    Auto,
+    /// The shard sends to detached streams in io_uring batches.
+    Uring,
+    /// The shard sends to detached streams with a `send(2)` each.
+    Send,
+    /// Streams stay with hyper, a task each.
+    Hyper,
+}
+
+impl Io {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "uring" => Ok(Self::Uring),
+            "send" => Ok(Self::Send),
+            "hyper" => Ok(Self::Hyper),
+            _ => Err("none of the ways; write auto, uring, send or hyper".into()),
+        }
+    }
+}
+
+/// The setting's text, as it is read.
+impl fmt::Display for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Uring => "uring",
+            Self::Send => "send",
+            Self::Hyper => "hyper",
+        })
+    }
+}
+
+/// Whether each shard has a descriptor table of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DescriptorTables {
+    /// `Own` if one table can't hold as many connections as the settings allow, else `Shared`.
+    Auto,
+    /// One for the process.
+    Shared,
+    /// One for each shard.
+    Own,
+}
+
+impl DescriptorTables {
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "shared" => Ok(Self::Shared),
+            "own" => Ok(Self::Own),
+            _ => Err("none of the arrangements; write auto, shared or own".into()),
+        }
+    }
+}
+
+/// The setting's text, as it is read.
+impl fmt::Display for DescriptorTables {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Shared => "shared",
+            Self::Own => "own",
+        })
+    }
+}
+
 /// An address and port; the name `localhost` is 127.0.0.1, and no other name is looked up.
 pub(super) fn addr(text: &str) -> Result<SocketAddr, String> {
     let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());

@@ -82,6 +82,7 @@ async fn collect(shard: &Shard, body: &mut Incoming) -> Result<(Bytes, Permit), 
     if announced > limit as u64 {
         return Err(too_large());
     }
+    // All that is announced, at once: bodies that take room as they arrive could fill it up with halves, and none end.
     let mut permit = core.ingest.reserve(announced)?;
     let mut reserved = announced as usize;
     let mut first = Bytes::new();

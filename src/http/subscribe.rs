@@ -10,15 +10,15 @@ use std::rc::Rc;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN};
-use hyper::{Method, Request, Response};
+use hyper::{Method, Request, Response, Version};
 
 use super::service::Body;
 use super::{Problem, SelectLimits, accepts_event_stream, cors, parse_subscribe, prefers_event_stream};
-use crate::config::BusyAnswer;
+use crate::config::{BusyAnswer, Io};
 use crate::session::{self, Busy, Session};
 use crate::shard::{Conn, Shard};
 
-/// Stands for an id that can't have been ours or a publisher's.
+/// What a client that comes back sends; not among hyper's names.
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Opens the stream a request asks for.
@@ -38,7 +38,11 @@ pub(super) fn subscribe(
         Body::Full(Full::default())
     } else {
         match Session::open(shard, conn, &wanted.selectors, &wanted.position) {
-            Ok(session) => Body::Stream(session::Body::new(session)),
+            Ok(session) => {
+                conn.set_may_detach(shard.core.io != Io::Hyper && request.version() == Version::HTTP_11);
+                conn.open_stream(session);
+                Body::Stream(session::Body::new(Rc::clone(conn)))
+            }
             Err(busy) => return come_back(shard, request, busy),
         }
     };

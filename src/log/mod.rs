@@ -51,9 +51,26 @@ impl Log {
         self.history.write().unwrap_or_else(PoisonError::into_inner).expire(now, budget)
     }
 
-    /// Where a stream starts that asks for `position`.
-    pub fn resume(&self, position: &Position, selectors: &[Selector]) -> Resume {
-        self.read_lock().resume(position, selectors)
+    /// Where a stream starts that asks for `position`, and the first slice of what it missed. Both at once, so that the
+    /// oldest event a reset names does follow.
+    pub fn resume(
+        &self,
+        position: &Position,
+        selectors: &[Selector],
+        most: Most,
+    ) -> (Resume, Vec<(Seq, Bytes)>, Slice) {
+        let history = self.read_lock();
+        let resume = history.resume(position, selectors);
+        let mut events = Vec::new();
+        let slice = if *position == Position::Live {
+            Slice { next: resume.replay, more: false }
+        } else {
+            // A gap would have to open between two looks at the same history. If one did, the next read would tell it.
+            history
+                .read(selectors, resume.replay, most, &mut events)
+                .unwrap_or(Slice { next: resume.replay, more: true })
+        };
+        (resume, events, slice)
     }
 
     /// The next slice of a replay.

@@ -48,8 +48,8 @@ impl Cursor {
     /// Goes to the ring's end: what is published from here on will be read. What was published before is in the log
     /// for whoever reads it after this.
     pub(super) fn anchor(&mut self) {
-        self.counted = self.seat.mark.ring.counted();
         self.next = self.seat.mark.ring.tail();
+        self.counted = self.seat.mark.ring.counted();
     }
 
     fn advance(&mut self, counted: u64) {
@@ -144,7 +144,7 @@ mod tests {
         fn cursors(&self, topics: &[usize]) -> Vec<Cursor> {
             let seat = |topic: &usize| {
                 let selector = Selector::Topic(name(*topic));
-                self.table.subscribe(&selector, &Rc::new(Conn::default())).unwrap()
+                self.table.subscribe(&selector, &Rc::new(Conn::for_test())).unwrap()
             };
             topics.iter().map(|topic| Cursor::new(seat(topic))).collect()
         }

@@ -5,7 +5,8 @@
 //!
 //! # From replay to live
 //!
-//! The session takes its seats first, so from then on the rings keep what is published for it. Then, slice by slice:
+//! The session takes its seats first, its cursors anchored at the rings' ends, so from then on the rings keep what is
+//! published for it. Then, slice by slice:
 //! anchor the cursors at the rings' ends, *then* read the log after the last event had. The sequencer gives an event to
 //! the log before it gives it to a ring, so what is below the anchors was in the log when it was read. If the slice was
 //! not full, the log had nothing more, and reading the rings from the anchors on misses nothing; what is in both is
@@ -30,12 +31,11 @@ use crate::shard::{Conn, Shard};
 use live::{Cursor, Step};
 
 /// One read of the log, at most: it holds the lock the sequencer waits for.
-const REPLAY_SLICE: history::Most = history::Most { events: 64, bytes: 256 * 1024 };
+const REPLAY_SLICE: history::Most = history::Most { events: 64, bytes: 64 * 1024 };
 
 /// See the module.
 pub struct Session {
     shard: Rc<Shard>,
-    conn: Rc<Conn>,
     cursors: Box<[Cursor]>,
     /// The last event had, or passed over.
     last: Seq,
@@ -107,18 +107,17 @@ impl Session {
         if conn.is_leaving() {
             return Err(Busy::Draining);
         }
-        let permit = shard.core.streams.take().ok_or(Busy::Streams)?;
+        let room = shard.table.connections() <= shard.core.shard_streams_max;
+        let permit = shard.core.streams.take().filter(|_| room).ok_or(Busy::Streams)?;
         let mut session = Self {
             shard: Rc::clone(shard),
-            conn: Rc::clone(conn),
             cursors: Box::default(),
             last: Seq(0),
             phase: Phase::Ended,
             _permit: permit,
         };
-        session.take_seats(selectors)?;
-        conn.set_streaming(true);
-        let resume = shard.core.log.resume(position, selectors);
+        session.take_seats(conn, selectors)?;
+        let (resume, events, slice) = shard.core.log.resume(position, selectors, REPLAY_SLICE);
         session.last = resume.replay.seq();
         let (min, max) = (shard.core.config.retry_min, shard.core.config.retry_max);
         let mut first = control::preamble(jittered(min, max));
@@ -126,8 +125,8 @@ impl Session {
             first = [first, session.announce(reset)].concat().into();
         }
         let replay = (*position != Position::Live).then(|| {
-            let (selectors, slice) = (selectors.into(), Vec::new().into_iter());
-            Box::new(Replay { selectors, next: resume.replay, slice, more: true })
+            let (next, more) = (slice.next, slice.more);
+            Box::new(Replay { selectors: selectors.into(), next, slice: events.into_iter(), more })
         });
         session.phase = Phase::Opening(first, replay);
         Ok(session)
@@ -140,10 +139,10 @@ impl Session {
     }
 
     /// On a refusal the seats taken so far are given up by `drop`.
-    fn take_seats(&mut self, selectors: &[Selector]) -> Result<(), Busy> {
+    fn take_seats(&mut self, conn: &Rc<Conn>, selectors: &[Selector]) -> Result<(), Busy> {
         let mut cursors = Vec::with_capacity(selectors.len());
         for selector in selectors {
-            match self.shard.table.subscribe(selector, &self.conn) {
+            match self.shard.table.subscribe(selector, conn) {
                 Ok(seat) => cursors.push(Cursor::new(seat)),
                 Err(_) => {
                     self.cursors = cursors.into();
@@ -156,10 +155,10 @@ impl Session {
     }
 
     /// What to send now. After [`Next::End`] there is nothing more.
-    pub fn next_run(&mut self) -> Next {
+    pub fn next_run(&mut self, conn: &Conn) -> Next {
         // The first bytes go out whatever happens: a `shutdown` before the `reset` would carry a position that says
         // nothing was missed.
-        if self.conn.is_leaving() && !matches!(self.phase, Phase::Opening(..)) {
+        if conn.is_leaving() && !matches!(self.phase, Phase::Opening(..)) {
             return self.end_with(|session, id| {
                 let config = &session.shard.core.config;
                 control::shutdown(jittered(config.retry_min, config.retry_max), id)
@@ -171,13 +170,13 @@ impl Session {
                 self.phase = replay.map_or(Phase::Live, Phase::Replay);
                 Next::Run(first)
             }
-            Phase::Replay(_) => self.next_replayed(),
-            Phase::Live => self.next_live(),
+            Phase::Replay(_) => self.next_replayed(conn),
+            Phase::Live => self.next_live(conn),
             Phase::Ended => Next::End,
         }
     }
 
-    fn next_replayed(&mut self) -> Next {
+    fn next_replayed(&mut self, conn: &Conn) -> Next {
         let Phase::Replay(replay) = &mut self.phase else { return Next::End };
         if replay.slice.len() == 0 && replay.more {
             self.cursors.iter_mut().for_each(Cursor::anchor);
@@ -198,20 +197,20 @@ impl Session {
                 // Everything up to here is passed over in the rings, whether or not it was for this stream.
                 self.last = replay.next.seq();
                 self.phase = Phase::Live;
-                self.next_live()
+                self.next_live(conn)
             }
         }
     }
 
-    fn next_live(&mut self) -> Next {
+    fn next_live(&mut self, conn: &Conn) -> Next {
         match live::step(&mut self.cursors, self.last, &self.shard.core.watermark) {
             Step::Run(run, last) => {
                 self.last = last;
-                self.conn.take_heartbeat();
+                conn.take_heartbeat();
                 Next::Run(run)
             }
             Step::Lagged(missed) => self.end_with(|_, id| control::lagged(missed, id)),
-            Step::Wait if self.conn.take_heartbeat() => Next::Run(Bytes::from_static(wire::HEARTBEAT)),
+            Step::Wait if conn.take_heartbeat() => Next::Run(Bytes::from_static(wire::HEARTBEAT)),
             Step::Wait => Next::Wait,
         }
     }
@@ -229,7 +228,6 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.conn.set_streaming(false);
         for cursor in &self.cursors {
             self.shard.table.unsubscribe(&cursor.seat);
         }
@@ -239,19 +237,19 @@ impl Drop for Session {
 #[cfg(all(test, not(ring_loom)))]
 mod tests {
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, Io};
     use crate::node::Core;
     use crate::ring::Desk;
     use std::sync::Arc;
     use tokio::task::LocalSet;
 
     fn shard(config: Config) -> Rc<Shard> {
-        Rc::new(Shard::new(Arc::new(Core::new(config)), Arc::new(Desk::new(0))))
+        Rc::new(Shard::new(Arc::new(Core::new(config, Io::Send)), Arc::new(Desk::new(0))).unwrap())
     }
 
     fn open(shard: &Rc<Shard>, topics: &[&str]) -> Result<Session, Busy> {
         let selectors: Vec<_> = topics.iter().map(|topic| Selector::parse(topic).unwrap()).collect();
-        Session::open(shard, &Rc::default(), &selectors, &Position::Live)
+        Session::open(shard, &Rc::new(Conn::for_test()), &selectors, &Position::Live)
     }
 
     #[tokio::test]
@@ -278,10 +276,10 @@ mod tests {
     #[test]
     fn a_stream_told_to_leave_at_once_still_hears_of_its_reset() {
         let shard = shard(Config::default());
-        let (conn, position) = (Rc::new(Conn::default()), Position::After("unknown".into()));
+        let (conn, position) = (Rc::new(Conn::for_test()), Position::After("unknown".into()));
         let mut session = Session::open(&shard, &conn, &[Selector::All], &position).unwrap();
         conn.leave();
-        let texts: Vec<_> = std::iter::from_fn(|| match session.next_run() {
+        let texts: Vec<_> = std::iter::from_fn(|| match session.next_run(&conn) {
             Next::Run(run) => Some(String::from_utf8(run.into()).unwrap()),
             _ => None,
         })

@@ -21,20 +21,22 @@ pub struct Options {
 /// under it; it is for idle publishers.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Binds `count` listeners to one address. Port 0 takes a free one, the same for all.
+/// Finds out that nobody else listens on an address, and holds it until the shards do. Port 0 takes a free one.
 ///
 /// The address is tried without `SO_REUSEPORT` first: with it the kernel would let two nodes of one user share a port,
 /// each with half of the connections, and nobody would be told.
-pub fn bind(addr: SocketAddr, count: usize, options: Options) -> io::Result<Vec<std::net::TcpListener>> {
-    let probe = socket(addr)?;
-    probe.bind(&addr.into())?;
-    let addr = probe.local_addr()?.as_socket().expect("an inet socket has an inet address");
-    // With SO_REUSEPORT set late the probe holds the port until the first listener has it.
-    probe.set_reuse_port(true)?;
-    (0..count).map(|_| listen(addr, options)).collect()
+pub fn reserve(addr: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+    let socket = socket(addr)?;
+    socket.bind(&addr.into())?;
+    let addr = socket.local_addr()?.as_socket().expect("an inet socket has an inet address");
+    // Set late, it lets the shards' listeners in beside this. Two nodes that start in the same instant can both get this
+    // far, since neither listens yet; there is no call that would tell them apart.
+    socket.set_reuse_port(true)?;
+    Ok((socket, addr))
 }
 
-fn listen(addr: SocketAddr, options: Options) -> io::Result<std::net::TcpListener> {
+/// Opens one shard's listener on a reserved address.
+pub fn listen(addr: SocketAddr, options: Options) -> io::Result<std::net::TcpListener> {
     let socket = socket(addr)?;
     socket.set_reuse_port(true)?;
     socket.set_send_buffer_size(options.send_buffer_bytes)?;
@@ -63,12 +65,12 @@ mod tests {
 
     #[test]
     fn listeners_share_one_free_port_and_a_second_node_is_refused() {
-        let free = "127.0.0.1:0".parse().unwrap();
-        let first = bind(free, 3, OPTIONS).unwrap();
-        let addr = first[0].local_addr().unwrap();
-        assert!(first.iter().all(|listener| listener.local_addr().unwrap() == addr));
-        assert_eq!(bind(addr, 1, OPTIONS).unwrap_err().kind(), io::ErrorKind::AddrInUse);
-        drop(first);
-        assert!(bind(addr, 2, OPTIONS).is_ok());
+        let (reserved, addr) = reserve("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listeners: Vec<_> = (0..3).map(|_| listen(addr, OPTIONS).unwrap()).collect();
+        drop(reserved);
+        assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == addr));
+        assert_eq!(reserve(addr).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(listeners);
+        assert!(reserve(addr).is_ok());
     }
 }

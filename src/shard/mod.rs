@@ -8,25 +8,30 @@ mod conn;
 mod drain;
 mod listener;
 mod pump;
+mod reactor;
+mod sender;
 mod serve;
 mod socket;
+mod start;
 mod table;
 mod timer;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
-use tokio::runtime::{Builder, Runtime};
+use socket2::SockRef;
 use tokio::sync::watch;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 
-pub use conn::{Conn, Millis};
-pub use listener::{Options, bind};
+pub use conn::{Conn, Millis, Stage, Stream};
+pub use listener::{Options, reserve};
+use reactor::Reactor;
+use sender::Sender;
+pub use sender::available;
+pub use start::{Plan, Prepared, Starting};
 pub use table::{Seat, Table};
 
 use crate::node::Core;
@@ -39,6 +44,8 @@ pub enum Order {
     Serve,
     /// Leave service within this time, then end.
     Drain(Duration),
+    /// End at once.
+    End,
 }
 
 /// What the tasks of a shard share; on its thread only.
@@ -49,14 +56,66 @@ pub struct Shard {
     pub desk: Arc<Desk>,
     /// Connections and readers.
     pub table: Table,
+    reactor: Reactor,
+    sender: RefCell<Sender>,
+    /// Connections the pump is to look at, whatever their rings say. Each is poked once per reason, so there are no
+    /// more than connections, a few times over.
+    due: RefCell<Vec<Rc<Conn>>>,
     clock: Cell<Millis>,
     started: Instant,
 }
 
 impl Shard {
-    pub(crate) fn new(core: Arc<Core>, desk: Arc<Desk>) -> Self {
+    pub(crate) fn new(core: Arc<Core>, desk: Arc<Desk>) -> io::Result<Self> {
         let table = Table::new(Arc::clone(&core.registry), Arc::clone(&desk));
-        Self { core, desk, table, clock: Cell::new(0), started: Instant::now() }
+        let sender = RefCell::new(Sender::new(core.io)?);
+        let (reactor, due) = (Reactor::new()?, RefCell::default());
+        let (clock, started) = (Cell::new(0), Instant::now());
+        Ok(Self { core, desk, table, reactor, sender, due, clock, started })
+    }
+
+    /// Has a connection looked at: by its task while hyper has it, by the pump after that.
+    fn poke(&self, conn: &Rc<Conn>) {
+        if conn.is_detached() {
+            self.due.borrow_mut().push(Rc::clone(conn));
+            self.desk.ring();
+        } else {
+            conn.wake();
+        }
+    }
+
+    /// Takes some of the connections that were poked.
+    fn take_due(&self, out: &mut Vec<Rc<Conn>>) {
+        let mut due = self.due.borrow_mut();
+        let from = due.len().saturating_sub(self.core.config.wake_batch);
+        out.extend(due.drain(from..));
+        if due.is_empty() {
+            due.shrink_to(self.core.config.wake_batch);
+        }
+    }
+
+    /// Closes a connection, whoever has it, and gives everything back.
+    fn close(&self, conn: &Rc<Conn>) {
+        if conn.stage() == Stage::Closed {
+            return;
+        }
+        conn.set_stage(Stage::Closed);
+        drop(conn.take_stream());
+        if conn.is_killed() {
+            // A reset instead of an orderly end: the kernel lets go of the unsent bytes now, not when the peer
+            // that does not read has been given up. If it can't be set, they go when TCP_USER_TIMEOUT ends.
+            let _ = SockRef::from(&conn.fd()).set_linger(Some(Duration::ZERO));
+        }
+        self.table.dismiss(conn);
+    }
+
+    /// Closes what is left. A detached stream holds on to the shard as the shard does to it, so none goes by itself.
+    fn cut_off(&self) {
+        let mut left = Vec::new();
+        self.table.each(|_, conn| left.push(Rc::clone(conn)));
+        for conn in left {
+            self.close(&conn);
+        }
     }
 
     /// The shard's clock, as of its last tick or wake.
@@ -71,60 +130,33 @@ impl Shard {
     }
 }
 
-/// A shard to be started: everything that can fail, done on the caller's thread.
-pub struct Prepared {
-    runtime: Runtime,
-    listener: std::net::TcpListener,
-}
-
-impl Prepared {
-    /// Builds the runtime. All runtimes are built before any shard starts, because a shard may later get a
-    /// descriptor table of its own, and tokio's wake-up descriptors must be in the one it is copied from.
-    pub fn new(listener: std::net::TcpListener) -> io::Result<Self> {
-        Ok(Self { runtime: Builder::new_current_thread().enable_all().build()?, listener })
-    }
-
-    /// Starts the shard's thread, which ends after it was ordered to drain.
-    pub fn start(
-        self,
-        core: Arc<Core>,
-        desk: Arc<Desk>,
-        orders: watch::Receiver<Order>,
-    ) -> io::Result<JoinHandle<()>> {
-        let name = format!("shard-{}", desk.index);
-        std::thread::Builder::new().name(name).spawn(move || {
-            let shard = Shard::new(core, desk);
-            let tasks = LocalSet::new();
-            let work = run(Rc::new(shard), self.listener, orders);
-            if let Err(error) = self.runtime.block_on(tasks.run_until(work)) {
-                tracing::error!(%error, "a shard could not start");
-            }
-            // Connections that are left are cut off with their tasks, here.
-        })
-    }
-}
-
 async fn run(
     shard: Rc<Shard>,
     listener: std::net::TcpListener,
     mut orders: watch::Receiver<Order>,
 ) -> io::Result<()> {
-    let listener = TcpListener::from_std(listener)?;
-    spawn_local(pump::pump(Rc::clone(&shard)));
-    spawn_local(timer::keep_time(Rc::clone(&shard)));
+    let pump = spawn_local(pump::pump(Rc::clone(&shard)));
+    let timer = spawn_local(timer::keep_time(Rc::clone(&shard)));
+    let reactor = spawn_local(reactor::react(Rc::clone(&shard)));
     let time = tokio::select! {
-        () = accept::accept(&listener, &shard) => unreachable!("accepting goes on for ever"),
+        ended = accept::accept(listener, &shard) => return ended,
+        ended = reactor => return ended.unwrap_or_else(|error| Err(io::Error::other(error))),
+        // Neither ends but by a panic; without them the shard's streams would be silent.
+        ended = pump => return ended.map_err(io::Error::other),
+        ended = timer => return ended.map_err(io::Error::other),
         time = drain_order(&mut orders) => time,
     };
-    drop(listener);
-    drain::drain(shard, time).await;
+    if let Some(time) = time {
+        drain::drain(Rc::clone(&shard), time).await;
+    }
+    shard.cut_off();
     Ok(())
 }
 
-/// Waits for the order to drain. A node that is gone gives no more orders: then at once.
-async fn drain_order(orders: &mut watch::Receiver<Order>) -> Duration {
-    match orders.wait_for(|order| matches!(order, Order::Drain(_))).await.as_deref() {
-        Ok(Order::Drain(time)) => *time,
-        _ => Duration::ZERO,
+/// Waits for the order to drain, or to end at once (`None`), as when the node that gave orders is gone.
+async fn drain_order(orders: &mut watch::Receiver<Order>) -> Option<Duration> {
+    match orders.wait_for(|order| *order != Order::Serve).await.as_deref() {
+        Ok(Order::Drain(time)) => Some(*time),
+        _ => None,
     }
 }

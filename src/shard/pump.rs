@@ -1,38 +1,260 @@
-//! Wakes the sessions behind the marks in the shard's mailbox, in slices.
+//! The shard's own loop over its streams: takes what each has to send and sends it, batch by batch.
+//!
+//! Three things put a stream before the pump: its ring is marked, something is due for it (a heartbeat, the end), or
+//! its socket takes bytes again. Live fan-out polls no task: a detached stream has none.
+//!
+//! After each `FANFARE_WAKE_BATCH` streams everything else on the shard has its turn, so that accepting and health
+//! checks stay quick while 100,000 streams are being written to.
 
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
 
-use super::Shard;
+use bytes::Bytes;
+use rustix::io::Errno;
+use tokio::task::yield_now;
 
-/// The shard's pump task. After each `FANFARE_WAKE_BATCH` sessions it lets the shard do everything else, the sessions
-/// just woken among it, so that accepting and health checks stay quick while 100,000 streams are being woken.
+use super::Shard;
+use super::conn::{Conn, Stream};
+use super::sender::{BATCH, Outcome, Parcel, RUNS_MAX, Runs};
+use crate::session::Next;
+
+/// Bytes in one parcel, at most, but for a first run that is larger.
+const PARCEL_BYTES: usize = 256 * 1024;
+
+/// Unsent runs smaller than this on average are copied.
+const COPIED_RUN_BYTES: usize = 8 * 1024;
+
+/// Ends a chunked response (RFC 9112 §7.1).
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// The shard's pump task.
 pub async fn pump(shard: Rc<Shard>) {
-    let batch = shard.core.config.wake_batch;
-    let mut budget = batch;
+    let mut batch = Batch::default();
+    let mut slice = Vec::new();
     loop {
         shard.desk.rung().await;
         shard.tick();
+        loop {
+            shard.take_due(&mut slice);
+            if slice.is_empty() {
+                break;
+            }
+            pump_slice(&shard, &mut batch, &mut slice).await;
+        }
         while let Some(mark) = shard.desk.take() {
             // Before the first session reads: what is published from here on posts the mark again.
             mark.clear();
-            let mut from = Some(0);
-            while let Some(at) = from {
-                from = shard.table.wake(&mark, at, &mut budget);
-                if budget == 0 {
-                    budget = batch;
-                    queue_up().await;
+            let mut below = Some(usize::MAX);
+            while let Some(at) = below {
+                let room = shard.core.config.wake_batch - slice.len();
+                below = shard.table.readers(&mark, at, room, &mut slice);
+                if slice.len() >= shard.core.config.wake_batch {
+                    pump_slice(&shard, &mut batch, &mut slice).await;
                 }
             }
+        }
+        pump_slice(&shard, &mut batch, &mut slice).await;
+    }
+}
+
+async fn pump_slice(shard: &Rc<Shard>, batch: &mut Batch, slice: &mut Vec<Rc<Conn>>) {
+    if slice.is_empty() {
+        return;
+    }
+    let mut woken = false;
+    for conn in slice.drain(..) {
+        if conn.is_detached() {
+            batch.add(shard, conn);
+        } else {
+            conn.wake();
+            woken = true;
+        }
+    }
+    batch.flush(shard);
+    if woken {
+        queue_up().await;
+    }
+    // Behind a look at the driver and at what other threads have woken, for which a full local queue would wait long.
+    yield_now().await;
+}
+
+/// Goes on with a stream whose socket takes bytes again.
+pub fn resume(shard: &Rc<Shard>, conn: &Rc<Conn>) {
+    let mut batch = Batch::default();
+    conn.wrote(shard.now());
+    batch.add(shard, Rc::clone(conn));
+    batch.flush(shard);
+}
+
+/// Writes what a stream just taken from hyper has to say.
+pub fn begin(shard: &Rc<Shard>, conn: &Rc<Conn>) {
+    let mut batch = Batch::default();
+    batch.add(shard, Rc::clone(conn));
+    batch.flush(shard);
+}
+
+/// Parcels on their way into one call.
+#[derive(Default)]
+struct Batch {
+    parcels: Vec<Parcel>,
+    outcomes: Vec<Outcome>,
+}
+
+impl Batch {
+    /// A stream can come up twice, once for each of its rings. Its first parcel goes before the second is packed: were
+    /// both in one call and the first taken in part, the second would follow in the middle of an event. And it is packed,
+    /// not passed over, because its second ring may have been published to since.
+    fn add(&mut self, shard: &Rc<Shard>, conn: Rc<Conn>) {
+        if conn.packed().get() {
+            self.flush(shard);
+        }
+        if conn.is_killed() {
+            shard.close(&conn);
+        } else if let Some(parcel) = pack(conn) {
+            self.parcels.push(parcel);
+            if self.parcels.len() == BATCH {
+                self.flush(shard);
+            }
+        }
+    }
+
+    /// Sends, and again for those that had more, until none has.
+    fn flush(&mut self, shard: &Rc<Shard>) {
+        while !self.parcels.is_empty() {
+            shard.sender.borrow_mut().send(&self.parcels, &mut self.outcomes);
+            let mut more = Vec::new();
+            for (parcel, outcome) in self.parcels.drain(..).zip(&self.outcomes) {
+                if settle(shard, &parcel, *outcome) && parcel.more {
+                    more.extend(pack(parcel.conn));
+                }
+            }
+            self.parcels = more;
         }
     }
 }
 
-/// Goes to the end of the shard's queue, behind the sessions just woken.
+/// Takes what a stream has to send, if it has anything and its socket takes bytes.
+fn pack(conn: Rc<Conn>) -> Option<Parcel> {
+    if conn.blocked_for(0).is_some() {
+        return None;
+    }
+    let mut borrowed = conn.stream().borrow_mut();
+    let stream = borrowed.as_mut()?;
+    let mut runs = Gathered::from(std::mem::take(&mut stream.unsent));
+    while runs.has_room() && !stream.ended {
+        match stream.session.next_run(&conn) {
+            Next::Run(run) => runs.push(run),
+            Next::Wait => break,
+            Next::End => {
+                runs.push(Bytes::from_static(LAST_CHUNK));
+                stream.ended = true;
+            }
+        }
+    }
+    let (more, ends) = (!runs.has_room(), stream.ended);
+    drop(borrowed);
+    let parcel = runs.into_parcel(conn, more, ends)?;
+    parcel.conn.packed().set(true);
+    Some(parcel)
+}
+
+/// Notes what became of a parcel; true if the socket took all of it and stays.
+fn settle(shard: &Rc<Shard>, parcel: &Parcel, outcome: Outcome) -> bool {
+    let conn = &parcel.conn;
+    conn.packed().set(false);
+    let sent = match outcome {
+        Ok(sent) => sent,
+        Err(Errno::AGAIN) => 0,
+        Err(_) => {
+            shard.close(conn);
+            return false;
+        }
+    };
+    if sent > 0 {
+        conn.wrote(shard.now());
+    }
+    if sent < parcel.bytes {
+        conn.block(shard.now());
+        if let Some(stream) = conn.stream().borrow_mut().as_mut() {
+            keep(stream, parcel, sent);
+        }
+        return false;
+    }
+    if parcel.ends {
+        shard.close(conn);
+    }
+    !parcel.ends
+}
+
+/// Keeps what the socket did not take. A slice keeps its whole turn alive, so small ones are copied out: a stalled stream
+/// of a quiet topic must not pin the turns its events came in.
+fn keep(stream: &mut Stream, parcel: &Parcel, sent: usize) {
+    debug_assert!(stream.unsent.is_empty(), "a parcel takes all that is unsent");
+    let rest = parcel.runs.rest(sent);
+    stream.unsent =
+        if parcel.bytes - sent < rest.len() * COPIED_RUN_BYTES { vec![rest.concat().into()] } else { rest };
+}
+
+/// Runs for one connection, gathered without an allocation while there is one.
+enum Gathered {
+    None,
+    One(Bytes),
+    Many(Vec<Bytes>, usize),
+}
+
+impl From<Vec<Bytes>> for Gathered {
+    fn from(unsent: Vec<Bytes>) -> Self {
+        if unsent.is_empty() {
+            return Self::None;
+        }
+        let bytes = unsent.iter().map(Bytes::len).sum();
+        Self::Many(unsent, bytes)
+    }
+}
+
+impl Gathered {
+    fn push(&mut self, run: Bytes) {
+        *self = match std::mem::replace(self, Self::None) {
+            Self::None => Self::One(run),
+            Self::One(first) => {
+                let bytes = first.len() + run.len();
+                Self::Many(vec![first, run], bytes)
+            }
+            Self::Many(mut runs, bytes) => {
+                let bytes = bytes + run.len();
+                runs.push(run);
+                Self::Many(runs, bytes)
+            }
+        };
+    }
+
+    fn has_room(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::One(run) => run.len() < PARCEL_BYTES,
+            // One place is left for the last chunk.
+            Self::Many(runs, bytes) => runs.len() < RUNS_MAX && *bytes < PARCEL_BYTES,
+        }
+    }
+
+    fn into_parcel(self, conn: Rc<Conn>, more: bool, ends: bool) -> Option<Parcel> {
+        let (runs, bytes) = match self {
+            Self::None => return None,
+            Self::One(run) => {
+                let bytes = run.len();
+                (Runs::One(run), bytes)
+            }
+            Self::Many(runs, bytes) => (Runs::Many(runs), bytes),
+        };
+        Some(Parcel { conn, runs, bytes, more, ends })
+    }
+}
+
+/// Goes to the end of the shard's queue, behind the tasks just woken.
 ///
-/// `tokio::task::yield_now` would come back after the next look at the driver, however many of them are still waiting;
-/// then all sessions of a large ring would be in the queue before anything else had a turn.
+/// `yield_now` alone would come back after the next look at the driver, however many of them are still waiting; then all
+/// tasks of a large ring would be in the queue before anything else had a turn.
 async fn queue_up() {
     let mut queued = false;
     poll_fn(|cx| {

@@ -1,56 +1,73 @@
-//! The task of one connection: hyper's HTTP/1.1 server on its socket, until it ends, leaves or is killed.
+//! The task of a connection while hyper has it: until it ends, leaves or is killed, or its stream is detached.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
-use tokio::net::TcpStream;
 
 use super::Shard;
-use super::conn::Conn;
+use super::conn::{Conn, Stage};
+use super::pump;
 use super::socket::Socket;
 use crate::http::Service;
-use crate::quota::Permit;
 
 /// Longest request head, bytes: `Last-Event-ID` may be long. hyper's buffers grow up to this.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-/// A connection being served.
+type Http = http1::Connection<Socket, Service>;
+
+/// A connection being served by hyper.
+///
+/// # Detaching
+///
+/// A stream's body gives hyper the first bytes, and on the next poll says `Pending` and notes it ([`Stage::Opened`]).
+/// hyper then writes what it has and flushes; the flush finds the note ([`Stage::OnTheWire`]). From here on hyper has
+/// nothing of the response in its hands, so it is taken apart, its buffers are freed, and this task ends. Bytes a
+/// client sent after its request are dropped with the buffers: on this connection nothing will be answered any more.
 ///
 /// # Cancel safety
 ///
-/// Dropping it closes the connection and gives everything back: the session's seats, the permits, the table's entry.
+/// Dropping it before that closes the connection and gives everything back: seats, permits, the table's entry.
 pub struct Serve {
-    http: Pin<Box<http1::Connection<Socket, Service>>>,
+    http: Option<Box<Http>>,
     conn: Rc<Conn>,
     shard: Rc<Shard>,
-    key: usize,
     told_to_leave: bool,
-    _permit: Permit,
 }
 
 impl Serve {
-    /// Serves an accepted connection.
-    pub fn new(stream: TcpStream, shard: &Rc<Shard>, permit: Permit) -> Self {
-        let conn = Rc::new(Conn::default());
-        conn.wrote(shard.now());
-        let key = shard.table.admit(&conn);
-        let socket = Socket::new(stream, Rc::clone(&conn), Rc::clone(shard));
+    /// Serves a connection that is in the shard's table.
+    pub fn new(conn: Rc<Conn>, shard: &Rc<Shard>) -> Self {
+        let socket = Socket::new(Rc::clone(&conn), Rc::clone(shard));
         let http = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(shard.core.config.head_timeout)
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(socket, Service::new(Rc::clone(shard), Rc::clone(&conn)));
-        Self {
-            http: Box::pin(http),
-            conn,
-            shard: Rc::clone(shard),
-            key,
-            told_to_leave: false,
-            _permit: permit,
+        Self { http: Some(Box::new(http)), conn, shard: Rc::clone(shard), told_to_leave: false }
+    }
+
+    /// An error is the peer's: it went away, sent no HTTP, or was too slow with its head.
+    fn poll_http(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(http) = &mut self.http else { return Poll::Ready(()) };
+        let ended = ready!(http.poll_without_shutdown(cx));
+        if ended.is_ok() {
+            return Pin::new(&mut **http).poll(cx).map(drop);
+        }
+        Poll::Ready(())
+    }
+
+    fn detach(&mut self) {
+        drop(self.http.take().map(|http| http.into_parts()));
+        self.conn.unregister();
+        self.conn.set_stage(Stage::Detached);
+        if self.conn.is_hung_up() {
+            self.shard.close(&self.conn);
+        } else {
+            pump::begin(&self.shard, &self.conn);
         }
     }
 }
@@ -63,13 +80,18 @@ impl Future for Serve {
         if self.conn.is_killed() {
             return Poll::Ready(());
         }
-        // An error is the peer's: it went away, sent no HTTP, or was too slow with its head.
-        let polled = self.http.as_mut().poll(cx).map(drop);
+        let mut polled = self.poll_http(cx);
         if polled.is_pending() && self.conn.is_leaving() && !self.told_to_leave {
             // After the first poll, so that a request that has arrived is still taken and answered.
             self.told_to_leave = true;
-            self.http.as_mut().graceful_shutdown();
-            return self.http.as_mut().poll(cx).map(drop);
+            if let Some(http) = &mut self.http {
+                Pin::new(&mut **http).graceful_shutdown();
+            }
+            polled = self.poll_http(cx);
+        }
+        if polled.is_pending() && self.conn.stage() == Stage::OnTheWire {
+            self.detach();
+            return Poll::Ready(());
         }
         polled
     }
@@ -77,6 +99,9 @@ impl Future for Serve {
 
 impl Drop for Serve {
     fn drop(&mut self) {
-        self.shard.table.dismiss(self.key);
+        if !self.conn.is_detached() {
+            self.http = None;
+            self.shard.close(&self.conn);
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! On the shard's thread only. The rings here mirror the shard's marks in the [`Registry`]: the first session on a
 //! selector attaches, the last one detaches.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,16 +28,23 @@ struct Rings {
     slots: Slab<Readers>,
 }
 
+/// The readers of a ring, without gaps: going through them costs what there are, not what there once were.
 struct Readers {
     mark: Arc<Mark>,
-    conns: Slab<Rc<Conn>>,
+    seated: Vec<Reader>,
+}
+
+struct Reader {
+    conn: Rc<Conn>,
+    /// Its place in `seated`, which its seat knows as well: the last one moves where one leaves.
+    place: Rc<Cell<u32>>,
 }
 
 /// A session's place among the readers of a ring.
 pub struct Seat {
     /// The shard's mark on the ring.
     pub mark: Arc<Mark>,
-    key: usize,
+    place: Rc<Cell<u32>>,
 }
 
 impl Table {
@@ -55,14 +62,16 @@ impl Table {
                 let vacant = rings.slots.vacant_entry();
                 let slot = vacant.key();
                 let mark = self.registry.attach(selector, &self.desk, slot)?;
-                vacant.insert(Readers { mark, conns: Slab::new() });
+                vacant.insert(Readers { mark, seated: Vec::new() });
                 rings.by_selector.insert(selector.clone(), slot);
                 slot
             }
         };
         let readers = &mut rings.slots[slot];
-        let key = readers.conns.insert(Rc::clone(conn));
-        Ok(Seat { mark: Arc::clone(&readers.mark), key })
+        let place = u32::try_from(readers.seated.len()).expect("a shard has under 2^32 connections");
+        let place = Rc::new(Cell::new(place));
+        readers.seated.push(Reader { conn: Rc::clone(conn), place: Rc::clone(&place) });
+        Ok(Seat { mark: Arc::clone(&readers.mark), place })
     }
 
     /// Gives a seat up. The last one to leave takes the shard's mark off the ring.
@@ -70,52 +79,69 @@ impl Table {
         let rings = &mut *self.rings.borrow_mut();
         let slot = seat.mark.key;
         let readers = &mut rings.slots[slot];
-        readers.conns.remove(seat.key);
-        if readers.conns.is_empty() {
+        let place = seat.place.get();
+        readers.seated.swap_remove(place as usize);
+        if let Some(moved) = readers.seated.get(place as usize) {
+            moved.place.set(place);
+        }
+        if readers.seated.len() * 4 < readers.seated.capacity() {
+            readers.seated.shrink_to(readers.seated.len() * 2);
+        }
+        if readers.seated.is_empty() {
             rings.slots.remove(slot);
             rings.by_selector.remove(&seat.mark.selector);
             self.registry.detach(&seat.mark);
             if rings.slots.is_empty() {
                 *rings = Rings::default();
+            } else if rings.by_selector.len() * 4 < rings.by_selector.capacity() {
+                rings.by_selector.shrink_to(rings.by_selector.len() * 2);
             }
         }
     }
 
-    /// Wakes the readers behind a mark, from reader number `from` on, `budget` of them at most. Returns where to go
-    /// on, if there are more; takes what it used off the budget.
-    pub fn wake(&self, mark: &Arc<Mark>, from: usize, budget: &mut usize) -> Option<usize> {
+    /// Adds readers behind a mark to `out`, `most` of them at most, from the one below place `below` down. Returns the
+    /// place to go on below, if there are more.
+    ///
+    /// Downwards, because between two calls readers may leave: the last one, which has been looked at, then moves down
+    /// and is looked at twice. Upwards it would be missed. One that joins needs no look: it has read its ring's end.
+    pub fn readers(
+        &self,
+        mark: &Arc<Mark>,
+        below: usize,
+        most: usize,
+        out: &mut Vec<Rc<Conn>>,
+    ) -> Option<usize> {
         let rings = self.rings.borrow();
         // The key may have been given to another ring since the mark was posted.
         let readers = rings.slots.get(mark.key).filter(|readers| Arc::ptr_eq(&readers.mark, mark))?;
-        let end = readers.conns.capacity();
-        for at in from..end {
-            if *budget == 0 {
-                return Some(at);
-            }
-            if let Some(conn) = readers.conns.get(at) {
-                conn.wake();
-                *budget -= 1;
-            }
-        }
-        None
+        let end = below.min(readers.seated.len());
+        let start = end.saturating_sub(most);
+        out.extend(readers.seated[start..end].iter().rev().map(|reader| Rc::clone(&reader.conn)));
+        (start > 0).then_some(start)
     }
 
-    /// Adds a connection; returns its key.
-    pub fn admit(&self, conn: &Rc<Conn>) -> usize {
-        self.conns.borrow_mut().insert(Rc::clone(conn))
+    /// The connection with this key.
+    pub fn conn(&self, key: usize) -> Option<Rc<Conn>> {
+        self.conns.borrow().get(key).cloned()
+    }
+
+    /// Adds a connection and gives it its key.
+    pub fn admit(&self, conn: &Rc<Conn>) {
+        let key = self.conns.borrow_mut().insert(Rc::clone(conn));
+        conn.set_key(u32::try_from(key).expect("FANFARE_CONNECTIONS_MAX is under 2^32"));
     }
 
     /// Takes a connection off.
-    pub fn dismiss(&self, key: usize) {
+    pub fn dismiss(&self, conn: &Conn) {
         let mut conns = self.conns.borrow_mut();
-        conns.remove(key);
+        conns.remove(conn.key() as usize);
         if conns.is_empty() {
             conns.shrink_to_fit();
         }
     }
 
     /// Shows connections to `look`, `count` places from place `from` on; returns the place to go on at, 0 at the end.
-    pub fn sweep(&self, from: usize, count: usize, mut look: impl FnMut(usize, &Conn)) -> usize {
+    pub fn sweep(&self, from: usize, count: usize, mut look: impl FnMut(usize, &Rc<Conn>)) -> usize {
         let conns = self.conns.borrow();
         let end = from.saturating_add(count).min(conns.capacity());
         for at in from..end {
@@ -127,7 +153,7 @@ impl Table {
     }
 
     /// Shows every connection to `look`.
-    pub fn each(&self, look: impl FnMut(usize, &Conn)) {
+    pub fn each(&self, look: impl FnMut(usize, &Rc<Conn>)) {
         self.sweep(0, usize::MAX, look);
     }
 
@@ -146,17 +172,6 @@ impl Table {
 mod tests {
     use super::*;
     use std::num::NonZeroUsize;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Wake, Waker};
-
-    #[derive(Default)]
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
 
     fn table() -> Table {
         let registry = Arc::new(Registry::new(10, NonZeroUsize::new(8).unwrap()));
@@ -164,33 +179,30 @@ mod tests {
     }
 
     #[test]
-    fn readers_are_woken_in_slices_and_each_once() {
+    fn readers_come_in_slices_and_none_is_missed_when_others_leave_meanwhile() {
         let table = table();
-        let wakes: Vec<_> = (0..5).map(|_| Arc::new(Count::default())).collect();
-        let conns: Vec<_> = wakes.iter().map(|_| Rc::new(Conn::default())).collect();
-        let seats: Vec<_> = conns
-            .iter()
-            .zip(&wakes)
-            .map(|(conn, wake)| {
-                conn.register(&Waker::from(Arc::clone(wake)));
-                table.subscribe(&Selector::All, conn).unwrap()
-            })
-            .collect();
+        let conns: Vec<_> = (0..5).map(|_| Rc::new(Conn::for_test())).collect();
+        let seats: Vec<_> = conns.iter().map(|conn| table.subscribe(&Selector::All, conn).unwrap()).collect();
+        let place = |conn: &Rc<Conn>| conns.iter().position(|other| Rc::ptr_eq(other, conn)).unwrap();
+        let mut seen = Vec::new();
+        let next = table.readers(&seats[0].mark, usize::MAX, 2, &mut seen);
+        assert_eq!((seen.iter().map(place).collect::<Vec<_>>(), next), (vec![4, 3], Some(3)));
+        // The last, which has been seen, takes the place of one that has not.
         table.unsubscribe(&seats[1]);
-        let (mut from, mut slices) = (Some(0), 0);
-        while let Some(at) = from {
-            from = table.wake(&seats[0].mark, at, &mut 2);
-            slices += 1;
+        while let Some(below) = table.readers(&seats[0].mark, next.unwrap(), 9, &mut seen) {
+            panic!("more below {below}");
         }
-        let counts: Vec<_> = wakes.iter().map(|wake| wake.0.load(Ordering::Relaxed)).collect();
-        assert_eq!(counts, [1, 0, 1, 1, 1]);
-        assert!(slices >= 2, "{slices}");
+        assert_eq!(seen.iter().map(place).collect::<Vec<_>>(), [4, 3, 2, 4, 0]);
+        for seat in [&seats[4], &seats[0], &seats[3], &seats[2]] {
+            table.unsubscribe(seat);
+        }
+        assert!(table.registry.is_empty());
     }
 
     #[test]
-    fn the_last_to_leave_takes_the_ring_along_and_a_stale_mark_wakes_nobody() {
+    fn the_last_to_leave_takes_the_ring_along_and_a_stale_mark_has_no_readers() {
         let table = table();
-        let conn = Rc::new(Conn::default());
+        let conn = Rc::new(Conn::for_test());
         let selector = Selector::parse("a").unwrap();
         let first = table.subscribe(&selector, &conn).unwrap();
         let second = table.subscribe(&selector, &conn).unwrap();
@@ -200,8 +212,8 @@ mod tests {
         assert_eq!(table.registry.len(), 0);
         let other = table.subscribe(&Selector::parse("b").unwrap(), &conn).unwrap();
         assert_eq!(other.mark.key, first.mark.key, "the key is used again");
-        let mut budget = 9;
-        assert_eq!(table.wake(&first.mark, 0, &mut budget), None);
-        assert_eq!(budget, 9);
+        let mut seen = Vec::new();
+        assert_eq!(table.readers(&first.mark, usize::MAX, 9, &mut seen), None);
+        assert!(seen.is_empty());
     }
 }

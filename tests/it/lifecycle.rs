@@ -192,7 +192,8 @@ async fn the_soft_limit_of_descriptors_is_raised() {
 /// Scenario: a hard limit of 200 descriptors, with two shards: 120 connections, 60 of them for streams.
 #[tokio::test]
 async fn with_few_descriptors_what_is_too_much_is_refused_until_streams_leave() {
-    let node = Fanfare::after("ulimit -n 200").set("FANFARE_SHARDS", "2").start().await;
+    let node = Fanfare::after("ulimit -n 200").set("FANFARE_SHARDS", "2");
+    let node = node.set("FANFARE_DESCRIPTOR_TABLES", "shared").start().await;
     let addr = node.addr();
     let mut streams = open_many(addr, "news", 60).await;
     let mut busy = Stream::begin(addr, Request::subscribe("topic=news")).await;
@@ -217,6 +218,17 @@ async fn with_few_descriptors_what_is_too_much_is_refused_until_streams_leave() 
     node.connect().await.publish("news", "again").await;
     for stream in &mut streams {
         assert_eq!(stream.event().await.data, "again");
+    }
+}
+
+/// The limit counts for each table: 310 streams would never fit one.
+#[tokio::test]
+async fn with_a_table_for_each_shard_a_node_holds_more_streams_than_the_limit() {
+    let node = Fanfare::after("ulimit -n 300").set("FANFARE_SHARDS", "4").start().await;
+    let mut streams = open_many(node.addr(), "news", 310).await;
+    node.connect().await.publish("news", "to all").await;
+    for stream in &mut streams {
+        assert_eq!(stream.event().await.data, "to all");
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::subscriber::Ask;
-use crate::support::{Connection, Request, Stream, within};
+use crate::support::{Connection, Request, Stream, io, within};
 
 /// How often [`eventually`] looks: a node that is asked all the time has no time for what is waited for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
@@ -63,7 +63,7 @@ impl Fanfare {
     }
 
     fn from(mut command: Command) -> Self {
-        command.env_clear().env("FANFARE_ADDR", "127.0.0.1:0");
+        command.env_clear().env("FANFARE_ADDR", "127.0.0.1:0").env("FANFARE_IO", io().to_string());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         Self { command }
     }

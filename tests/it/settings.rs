@@ -17,7 +17,7 @@ fn refusal(ended: &Ended) -> &str {
 
 /// What a second program says that is started on the address of a listener.
 async fn refusal_beside(addr: std::net::SocketAddr) {
-    let second = Fanfare::new().set("FANFARE_ADDR", &addr.to_string()).set("FANFARE_LOG", "warn");
+    let second = Fanfare::new().set("FANFARE_ADDR", &addr.to_string());
     let ended = second.run().await;
     let line = refusal(&ended);
     assert!(line.starts_with(&format!("can't listen on {addr} (FANFARE_ADDR): ")), "{line}");

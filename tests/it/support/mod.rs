@@ -8,7 +8,7 @@ mod sse;
 mod stream;
 
 pub use client::{Connection, Request, Response};
-pub use node::TestNode;
+pub use node::{TestNode, io};
 pub use sse::{Event, Interpreter, Item};
 pub use stream::{Ending, Stream};
 

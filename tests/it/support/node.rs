@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use fanfare::config::Config;
+use fanfare::config::{Config, Io};
 use fanfare::node::Node;
 
 use super::{Connection, Request, Response, Stream, within};
@@ -20,7 +20,8 @@ impl TestNode {
 
     /// A node with some settings changed. They must be settings that the program would take.
     pub fn with(change: impl FnOnce(&mut Config)) -> Self {
-        let mut config = Config { addr: "127.0.0.1:0".parse().unwrap(), shards: 2, ..Config::default() };
+        let addr = "127.0.0.1:0".parse().unwrap();
+        let mut config = Config { addr, shards: 2, io: io(), ..Config::default() };
         change(&mut config);
         config.check().expect("the settings fit together");
         Self { node: Node::start(config).expect("the node starts") }
@@ -78,5 +79,16 @@ impl TestNode {
             }
         };
         within("the health document is as wanted", look).await
+    }
+}
+
+/// How the nodes of this run write to streams: `TEST_IO`, so that all tests run over each of the ways.
+pub fn io() -> Io {
+    #[expect(clippy::disallowed_methods, reason = "chooses what is tested; it is no setting of the node")]
+    match std::env::var("TEST_IO").as_deref() {
+        Err(_) | Ok("auto") => Io::Auto,
+        Ok("send") => Io::Send,
+        Ok("hyper") => Io::Hyper,
+        Ok(other) => panic!("TEST_IO={other}: write auto, send or hyper"),
     }
 }
