@@ -1,7 +1,7 @@
 //! `loadtest`: what an SSE server, its kernel and its proxy can hold and deliver.
 //!
 //! Laid out by stage: [`scenario`] says what to do and conducts it, [`connect`] opens streams, [`subscribe`] reads
-//! them in worker processes, [`publish`] sends events on schedule, [`measure`] holds clocks, histograms, accounts
+//! them in worker processes, [`publish`] sends events on schedule, [`mod@measure`] holds clocks, histograms, accounts
 //! and the server's cost, [`report`] tells people, and [`baseline`] is the bare limit to compare with.
 
 mod baseline;

@@ -60,7 +60,7 @@ impl Names {
 pub struct Parser {
     reader: Reader,
     keep_ids: bool,
-    /// What the last [`Wire::feed`] found; emptied by whoever looks.
+    /// What the last `Wire::feed` found; emptied by whoever looks.
     pub found: Vec<Found>,
     /// Types of control events.
     pub names: Names,
