@@ -13,7 +13,7 @@ use crate::node::Core;
 /// is not.
 pub fn health(core: &Core) -> (StatusCode, Bytes) {
     let kept = core.log.stats();
-    // The ingest closes before the last connection does only if the sequencer has ended by itself.
+    // The ingest closes before the last connection does only if the sequencer or a shard has ended by itself.
     let failed = core.ingest.is_closed();
     let document = json!({
         "status": if failed { "failed" } else { "ok" },

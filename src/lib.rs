@@ -19,10 +19,10 @@
 //! 5. The turn's slices go to the [`ring::Ring`] of each topic that is being read, and to that of `*`, as one
 //!    [`ring::Epoch`] each. When all of them have it, a [`ring::Mark`] goes to the [`ring::Desk`] of each shard that
 //!    reads there, and each such shard is woken once. Then the publisher is answered with the id.
-//! 6. The [`shard`] wakes the connections of its sessions on those rings, a batch at a time.
+//! 6. The [`shard`] goes through the connections of its sessions on those rings, a slice at a time.
 //! 7. Each [`session::Session`] reads its rings from its cursor on, without a lock, and yields slices of the turn's
 //!    buffer. What was missed before comes from the log first; what can't be had is announced.
-//! 8. hyper writes them to the socket. A peer that does not read costs its socket buffer, falls out of the rings'
+//! 8. The shard's pump writes them to the socket, a batch at a time. A peer that does not read costs its socket buffer, falls out of the rings'
 //!    window, and is told so, or is closed.
 //!
 //! # Invariants

@@ -16,7 +16,7 @@ use crate::log::history::Retention;
 use crate::quota::Quota;
 use crate::ring::{Desk, Registry, Watermark};
 use crate::sequencer::{Limits, Parts, Sequencer};
-use crate::shard::{Options, Order, Plan, Prepared, available, reserve};
+use crate::shard::{Options, Order, Plan, Prepared, available, can_own_descriptors, reserve};
 
 /// Descriptors that are not connections: standard streams, the shards' own, `/proc` while it is read.
 const DESCRIPTORS_RESERVED: usize = 64;
@@ -205,7 +205,9 @@ impl Core {
 /// Whether each shard takes a descriptor table of its own.
 fn own_descriptors(config: &Config, descriptors: usize) -> bool {
     match config.descriptor_tables {
-        DescriptorTables::Auto => config.connections_limit() > connections_of_a_table(config, descriptors),
+        DescriptorTables::Auto => {
+            config.connections_limit() > connections_of_a_table(config, descriptors) && can_own_descriptors()
+        }
         DescriptorTables::Shared => false,
         DescriptorTables::Own => true,
     }

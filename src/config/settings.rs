@@ -52,7 +52,7 @@ pub struct Config {
     /// Whether each shard has a table of descriptors of its own: auto, shared or own.
     ///
     /// The descriptor limit (ulimit -n) counts for each table. own: each shard holds as many connections as the limit allows.
-    /// shared: all shards together do. auto: own if the limit is under what FANFARE_CONNECTIONS_MAX asks for, else shared.
+    /// shared: all shards together do. auto: own if the limit is under what FANFARE_CONNECTIONS_MAX asks for and the system allows it, else shared.
     #[arg(long, value_name = "TABLES", default_value = "auto", value_parser = DescriptorTables::parse)]
     #[arg(help_heading = LISTENING)]
     pub descriptor_tables: DescriptorTables,
@@ -242,9 +242,9 @@ pub struct Config {
     #[arg(help_heading = DELIVERY)]
     pub io: Io,
 
-    /// Most sessions a shard wakes before it looks at other work.
+    /// Most streams a shard writes to, or wakes, before it looks at other work.
     ///
-    /// 1 to 65_536. The others are woken after the shard has looked; a lower number keeps accepting and health checks
+    /// 1 to 65_536. The others follow after the shard has looked; a lower number keeps accepting and health checks
     /// quick, a higher one spends less on looking.
     #[arg(long, value_name = "COUNT", default_value = "256", value_parser = count::<usize>(1..=65_536))]
     #[arg(help_heading = DELIVERY)]

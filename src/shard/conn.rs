@@ -60,6 +60,7 @@ pub struct Conn {
     leaving: Cell<bool>,
     killed: Cell<bool>,
     packed: Cell<bool>,
+    poked: Cell<bool>,
     waker: Cell<Option<Waker>>,
     stream: RefCell<Option<Box<Stream>>>,
     _permit: Permit,
@@ -83,6 +84,7 @@ impl Conn {
             leaving: Cell::new(false),
             killed: Cell::new(false),
             packed: Cell::new(false),
+            poked: Cell::new(false),
             waker: Cell::new(None),
             stream: RefCell::new(None),
             _permit: permit,
@@ -232,6 +234,11 @@ impl Conn {
     /// Whether it was told to end.
     pub fn is_leaving(&self) -> bool {
         self.leaving.get()
+    }
+
+    /// Whether it is among those the pump is to look at, so that it is there once.
+    pub fn poked(&self) -> &Cell<bool> {
+        &self.poked
     }
 
     /// Whether a parcel for it waits to be sent; another one has to wait for what becomes of it.

@@ -31,7 +31,7 @@ pub use listener::{Options, reserve};
 use reactor::Reactor;
 use sender::Sender;
 pub use sender::available;
-pub use start::{Plan, Prepared, Starting};
+pub use start::{Plan, Prepared, Starting, can_own_descriptors};
 pub use table::{Seat, Table};
 
 use crate::node::Core;
@@ -58,8 +58,7 @@ pub struct Shard {
     pub table: Table,
     reactor: Reactor,
     sender: RefCell<Sender>,
-    /// Connections the pump is to look at, whatever their rings say. Each is poked once per reason, so there are no
-    /// more than connections, a few times over.
+    /// Connections the pump is to look at, whatever their rings say; each is there once.
     due: RefCell<Vec<Rc<Conn>>>,
     clock: Cell<Millis>,
     started: Instant,
@@ -76,22 +75,23 @@ impl Shard {
 
     /// Has a connection looked at: by its task while hyper has it, by the pump after that.
     fn poke(&self, conn: &Rc<Conn>) {
-        if conn.is_detached() {
+        if !conn.is_detached() {
+            conn.wake();
+        } else if !conn.poked().replace(true) {
             self.due.borrow_mut().push(Rc::clone(conn));
             self.desk.ring();
-        } else {
-            conn.wake();
         }
     }
 
-    /// Takes some of the connections that were poked.
-    fn take_due(&self, out: &mut Vec<Rc<Conn>>) {
+    /// Takes some of the connections that were poked; true if there are more.
+    fn take_due(&self, out: &mut Vec<Rc<Conn>>) -> bool {
         let mut due = self.due.borrow_mut();
         let from = due.len().saturating_sub(self.core.config.wake_batch);
-        out.extend(due.drain(from..));
+        out.extend(due.drain(from..).inspect(|conn| conn.poked().set(false)));
         if due.is_empty() {
             due.shrink_to(self.core.config.wake_batch);
         }
+        !due.is_empty()
     }
 
     /// Closes a connection, whoever has it, and gives everything back.
@@ -138,19 +138,19 @@ async fn run(
     let pump = spawn_local(pump::pump(Rc::clone(&shard)));
     let timer = spawn_local(timer::keep_time(Rc::clone(&shard)));
     let reactor = spawn_local(reactor::react(Rc::clone(&shard)));
-    let time = tokio::select! {
-        ended = accept::accept(listener, &shard) => return ended,
-        ended = reactor => return ended.unwrap_or_else(|error| Err(io::Error::other(error))),
+    let ended = tokio::select! {
+        ended = accept::accept(listener, &shard) => ended.map(|()| None),
+        ended = reactor => ended.unwrap_or_else(|error| Err(io::Error::other(error))).map(|()| None),
         // Neither ends but by a panic; without them the shard's streams would be silent.
-        ended = pump => return ended.map_err(io::Error::other),
-        ended = timer => return ended.map_err(io::Error::other),
-        time = drain_order(&mut orders) => time,
+        ended = pump => ended.map_err(io::Error::other).map(|()| None),
+        ended = timer => ended.map_err(io::Error::other).map(|()| None),
+        time = drain_order(&mut orders) => Ok(time),
     };
-    if let Some(time) = time {
+    if let Ok(Some(time)) = ended {
         drain::drain(Rc::clone(&shard), time).await;
     }
     shard.cut_off();
-    Ok(())
+    ended.map(drop)
 }
 
 /// Waits for the order to drain, or to end at once (`None`), as when the node that gave orders is gone.

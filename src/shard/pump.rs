@@ -12,6 +12,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use tokio::task::yield_now;
 
 use super::Shard;
@@ -19,8 +20,11 @@ use super::conn::{Conn, Stream};
 use super::sender::{BATCH, Outcome, Parcel, RUNS_MAX, Runs};
 use crate::session::Next;
 
-/// Bytes in one parcel, at most, but for a first run that is larger.
-const PARCEL_BYTES: usize = 256 * 1024;
+/// A parcel takes no further run from this many bytes on. About what a socket's buffer holds: what is over stays here.
+const PARCEL_BYTES: usize = 64 * 1024;
+
+/// Sends to one stream in a row, so that a long replay does not hold up the others.
+const ROUNDS: usize = 4;
 
 /// Unsent runs smaller than this on average are copied.
 const COPIED_RUN_BYTES: usize = 8 * 1024;
@@ -35,13 +39,7 @@ pub async fn pump(shard: Rc<Shard>) {
     loop {
         shard.desk.rung().await;
         shard.tick();
-        loop {
-            shard.take_due(&mut slice);
-            if slice.is_empty() {
-                break;
-            }
-            pump_slice(&shard, &mut batch, &mut slice).await;
-        }
+        pump_due(&shard, &mut batch, &mut slice).await;
         while let Some(mark) = shard.desk.take() {
             // Before the first session reads: what is published from here on posts the mark again.
             mark.clear();
@@ -51,11 +49,21 @@ pub async fn pump(shard: Rc<Shard>) {
                 below = shard.table.readers(&mark, at, room, &mut slice);
                 if slice.len() >= shard.core.config.wake_batch {
                     pump_slice(&shard, &mut batch, &mut slice).await;
+                    // A busy ring may be marked again before its walk has ended, and again.
+                    pump_due(&shard, &mut batch, &mut slice).await;
                 }
             }
         }
         pump_slice(&shard, &mut batch, &mut slice).await;
     }
+}
+
+/// Looks at some of the connections that were poked; the pump is rung again for the others.
+async fn pump_due(shard: &Rc<Shard>, batch: &mut Batch, slice: &mut Vec<Rc<Conn>>) {
+    if shard.take_due(slice) {
+        shard.desk.ring();
+    }
+    pump_slice(shard, batch, slice).await;
 }
 
 async fn pump_slice(shard: &Rc<Shard>, batch: &mut Batch, slice: &mut Vec<Rc<Conn>>) {
@@ -98,6 +106,7 @@ pub fn begin(shard: &Rc<Shard>, conn: &Rc<Conn>) {
 #[derive(Default)]
 struct Batch {
     parcels: Vec<Parcel>,
+    more: Vec<Parcel>,
     outcomes: Vec<Outcome>,
 }
 
@@ -119,17 +128,24 @@ impl Batch {
         }
     }
 
-    /// Sends, and again for those that had more, until none has.
+    /// Sends, and again for those that have more, some rounds; those that have more still are poked.
     fn flush(&mut self, shard: &Rc<Shard>) {
-        while !self.parcels.is_empty() {
+        for round in 1..=ROUNDS {
+            if self.parcels.is_empty() {
+                return;
+            }
             shard.sender.borrow_mut().send(&self.parcels, &mut self.outcomes);
-            let mut more = Vec::new();
             for (parcel, outcome) in self.parcels.drain(..).zip(&self.outcomes) {
-                if settle(shard, &parcel, *outcome) && parcel.more {
-                    more.extend(pack(parcel.conn));
+                if !settle(shard, &parcel, *outcome) || !parcel.more {
+                    continue;
+                }
+                if round == ROUNDS {
+                    shard.poke(&parcel.conn);
+                } else {
+                    self.more.extend(pack(parcel.conn));
                 }
             }
-            self.parcels = more;
+            std::mem::swap(&mut self.parcels, &mut self.more);
         }
     }
 }
@@ -182,9 +198,21 @@ fn settle(shard: &Rc<Shard>, parcel: &Parcel, outcome: Outcome) -> bool {
         return false;
     }
     if parcel.ends {
-        shard.close(conn);
+        end(shard, conn);
     }
     !parcel.ends
+}
+
+/// Closes a connection whose stream has ended. With unread bytes the kernel would send a reset, which may overtake the last
+/// event; so they are read off first, within bounds.
+fn end(shard: &Rc<Shard>, conn: &Rc<Conn>) {
+    let mut scratch = [0; 4096];
+    for _ in 0..16 {
+        if !matches!(recv(conn.fd(), &mut scratch, RecvFlags::DONTWAIT), Ok((_, read)) if read > 0) {
+            break;
+        }
+    }
+    shard.close(conn);
 }
 
 /// Keeps what the socket did not take. A slice keeps its whole turn alive, so small ones are copied out: a stalled stream

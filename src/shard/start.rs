@@ -106,6 +106,11 @@ impl Starting {
     }
 }
 
+/// Whether a thread can have a descriptor table of its own here. Some container profiles forbid `unshare`.
+pub fn can_own_descriptors() -> bool {
+    std::thread::spawn(take_descriptor_table).join().is_ok_and(|taken| taken.is_ok())
+}
+
 fn take_descriptor_table() -> io::Result<()> {
     // SAFETY: the table is copied, so every descriptor this thread was given stays valid here; and what it opens from
     // here on stays on this thread, as everything of a shard does.

@@ -76,12 +76,13 @@ impl Uring {
                 self.slices.extend(runs.iter().map(slice));
             }
         }
-        let mut at = 0;
+        let (base, mut at) = (self.slices.as_mut_ptr(), 0);
         for parcel in parcels {
             if let Runs::Many(runs) = &parcel.runs {
                 // SAFETY: all-zero is a valid message without address, control data and flags.
                 let mut message: msghdr = unsafe { std::mem::zeroed() };
-                message.msg_iov = self.slices[at..].as_mut_ptr();
+                // `wrapping_add` stays inside the slices: each parcel has as many as it has runs.
+                message.msg_iov = base.wrapping_add(at);
                 message.msg_iovlen = runs.len() as _;
                 at += runs.len();
                 self.messages.push(message);
