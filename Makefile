@@ -3,10 +3,10 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run test lint model doc bench load clean
+.PHONY: help run test lint model doc bench load load-100k load-1m clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Run a node on http://127.0.0.1:8080 (settings: make run ARGS="--help")
 	$(CARGO) run --release -- $(ARGS)
@@ -34,6 +34,15 @@ bench: ## criterion benches of every stage
 
 load: ## The load generator against a node (make load ARGS="fanout --streams 5000")
 	$(CARGO) run --release -p loadtest -- $(ARGS)
+
+load-100k: ## Hold 100,000 streams, reach them all, have them all drop and resume (root, 2 GiB, 1 minute)
+	$(CARGO) build --release --workspace
+	loadtest/scale.sh 100000 6 fanout --events 10
+	loadtest/scale.sh 100000 6 storm
+
+load-1m: ## Hold 1,000,000 streams and reach them all (root, 10 GiB, 3 minutes)
+	$(CARGO) build --release --workspace
+	loadtest/scale.sh 1000000 56 fanout --events 3 --processes 56
 
 clean: ## Remove what was built
 	$(CARGO) clean
