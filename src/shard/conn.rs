@@ -257,7 +257,7 @@ impl Conn {
     }
 }
 
-#[cfg(all(test, not(ring_loom)))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::quota::Quota;
