@@ -62,7 +62,21 @@ pub struct Shard {
     due: RefCell<Vec<Rc<Conn>>>,
     clock: Cell<Millis>,
     started: Instant,
+    /// Publishers whose event is on its way into the log.
+    publishers: Cell<usize>,
 }
+
+/// A publisher that waits for its answer, for as long as this lives.
+pub struct Publisher<'a>(&'a Cell<usize>);
+
+impl Drop for Publisher<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// While a publisher waits, a slice of the pump has this part of `FANFARE_WAKE_BATCH`.
+const SLICE_PARTS: usize = 16;
 
 impl Shard {
     pub(crate) fn new(core: Arc<Core>, desk: Arc<Desk>) -> io::Result<Self> {
@@ -70,7 +84,20 @@ impl Shard {
         let sender = RefCell::new(Sender::new(core.io)?);
         let (reactor, due) = (Reactor::new()?, RefCell::default());
         let (clock, started) = (Cell::new(0), Instant::now());
-        Ok(Self { core, desk, table, reactor, sender, due, clock, started })
+        let publishers = Cell::new(0);
+        Ok(Self { core, desk, table, reactor, sender, due, clock, started, publishers })
+    }
+
+    /// Says that a publisher waits for its answer.
+    pub fn publisher(&self) -> Publisher<'_> {
+        self.publishers.set(self.publishers.get() + 1);
+        Publisher(&self.publishers)
+    }
+
+    /// Most streams the pump looks at before everything else has its turn.
+    fn slice_max(&self) -> usize {
+        let most = self.core.config.wake_batch;
+        if self.publishers.get() == 0 { most } else { (most / SLICE_PARTS).max(1) }
     }
 
     /// Has a connection looked at: by its task while hyper has it, by the pump after that.
@@ -86,7 +113,7 @@ impl Shard {
     /// Takes some of the connections that were poked; true if there are more.
     fn take_due(&self, out: &mut Vec<Rc<Conn>>) -> bool {
         let mut due = self.due.borrow_mut();
-        let from = due.len().saturating_sub(self.core.config.wake_batch);
+        let from = due.len().saturating_sub(self.slice_max());
         out.extend(due.drain(from..).inspect(|conn| conn.poked().set(false)));
         if due.is_empty() {
             due.shrink_to(self.core.config.wake_batch);
