@@ -182,6 +182,9 @@ pub struct Overrides {
     /// How often all streams drop and reconnect.
     #[arg(long)]
     pub storms: Option<u64>,
+    /// How long they stay away in a storm.
+    #[arg(long)]
+    pub away: Option<Span>,
     /// Quiet time before the first event.
     #[arg(long)]
     pub settle: Option<Span>,

@@ -10,7 +10,7 @@ use crate::report::Report;
 type Read = fn(&Report) -> Option<f64>;
 
 /// What is compared: name, unit, decimals, and where it is.
-const MEASURES: [(&str, &str, usize, Read); 12] = [
+const MEASURES: [(&str, &str, usize, Read); 15] = [
     ("deliveries", "/s", 0, |report| some(report.delivery.per_s)),
     ("cpu per delivery", "µs", 2, |report| report.server.as_ref()?.cpu_per_delivery_us),
     ("last of all, p50", "ms", 1, |report| some(report.delivery.last_of_all.p50_ms)),
@@ -21,6 +21,9 @@ const MEASURES: [(&str, &str, usize, Read); 12] = [
     ("opened", "/s", 0, |report| some(report.opening.per_s)),
     ("publishes", "/s", 0, |report| some(report.publishing.per_s)),
     ("publish p99", "ms", 2, |report| some(report.publishing.latency.p99_ms)),
+    ("storm, all back", "ms", 0, |report| some(report.storms.last()?.back_ms)),
+    ("storm, all whole", "ms", 0, |report| report.storms.last()?.whole_ms),
+    ("kept busy by the server", "processors", 3, |report| some(report.machine.busy?.server)),
     ("taken by others", "processors", 2, |report| some(report.machine.busy?.others)),
     ("cpu per publish", "µs", 2, |report| report.server.as_ref()?.cpu_per_publish_us),
 ];

@@ -1,14 +1,15 @@
 //! Which stream is opened next, and when: the ramp, the bound on connects in flight, the retries. Pure.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 use crate::measure::clock::SECOND;
 
 /// The queue of streams to open.
 pub struct Ramp {
     waiting: VecDeque<u32>,
-    /// Retries with the time they are due; the delay is constant, so they are in order.
-    later: VecDeque<(u64, u32)>,
+    /// Those that wait for their time, the soonest first.
+    later: BinaryHeap<Reverse<(u64, u32)>>,
     per_second: f64,
     started: u64,
     begun: u64,
@@ -21,7 +22,7 @@ impl Ramp {
     pub fn new(per_second: f64, in_flight_max: u32, now: u64) -> Self {
         Self {
             waiting: VecDeque::new(),
-            later: VecDeque::new(),
+            later: BinaryHeap::new(),
             per_second,
             started: now,
             begun: 0,
@@ -41,13 +42,13 @@ impl Ramp {
 
     /// Opens `stream` no sooner than `due`.
     pub fn add_later(&mut self, stream: u32, due: u64) {
-        self.later.push_back((due, stream));
+        self.later.push(Reverse((due, stream)));
     }
 
     /// The stream to open now; it counts as in flight until [`Ramp::landed`].
     pub fn next(&mut self, now: u64) -> Option<u32> {
-        while self.later.front().is_some_and(|&(due, _)| due <= now) {
-            let (_, stream) = self.later.pop_front()?;
+        while self.later.peek().is_some_and(|Reverse((due, _))| *due <= now) {
+            let Reverse((_, stream)) = self.later.pop()?;
             self.add(stream, now);
         }
         if self.in_flight >= self.in_flight_max || self.earned(now) <= self.begun {

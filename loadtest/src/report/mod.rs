@@ -15,7 +15,7 @@ use crate::scenario::Scenario;
 use crate::subscribe::message::Account;
 
 /// Raised when a field changes its meaning or goes away.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// A run's report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,8 +48,8 @@ pub struct Report {
     pub causes: BTreeMap<String, u64>,
     /// Events that are not this run's, by type, such as `lagged` or `reset`.
     pub controls: BTreeMap<String, u64>,
-    /// Storms: from the drop until every stream was back, ms.
-    pub storms_ms: Vec<f64>,
+    /// Storms in order.
+    pub storms: Vec<Storm>,
     /// Streams that left and came back.
     pub left: u64,
     /// The time series.
@@ -99,6 +99,15 @@ pub struct Opening {
     pub streams_at_end: u64,
     /// Responses with 200, reconnects included.
     pub opened: u64,
+}
+
+/// A storm: all streams drop, and after `away` all of them come back.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Storm {
+    /// From the first that may come back until the last response head, ms.
+    pub back_ms: f64,
+    /// Until the last stream had all that it had missed, ms; none if one never had.
+    pub whole_ms: Option<f64>,
 }
 
 /// What arrived how fast.

@@ -76,8 +76,13 @@ fn opening(report: &Report, rows: &mut Rows) {
     if report.left > 0 {
         rows.row("left and came back", &grouped(report.left));
     }
-    for (index, storm) in report.storms_ms.iter().enumerate() {
-        rows.row(&format!("storm {}", index + 1), &format!("all back after {storm:.0} ms"));
+    for (storm, number) in report.storms.iter().zip(1..) {
+        let whole = match storm.whole_ms {
+            Some(whole) => format!("all have what they missed after {whole:.0} ms"),
+            None if report.scenario.resume => "some never had what they missed".into(),
+            None => "without resuming".into(),
+        };
+        rows.row(&format!("storm {number}"), &format!("all back after {:.0} ms, {whole}", storm.back_ms));
     }
 }
 

@@ -26,7 +26,7 @@ pub enum Stop {
     Problem(String),
 }
 
-/// An event's way to the last stream.
+/// The way of an event, or of all that was missed in a storm, to the last stream.
 #[derive(Default)]
 pub(super) struct Complete {
     /// Workers all of whose streams have it.
@@ -54,6 +54,8 @@ pub struct Conductor<'a> {
     /// By worker: told to be settled, and when.
     pub(super) settled: BTreeMap<usize, (u64, u64)>,
     pub(super) complete: BTreeMap<u64, Complete>,
+    /// By storm: who has had all that was missed.
+    pub(super) whole: BTreeMap<u32, Complete>,
     pub(super) drained: usize,
     pub(super) finals: usize,
     pub(super) gone: usize,
@@ -106,6 +108,7 @@ pub fn run(
         interrupted: Arc::clone(interrupted),
         settled: BTreeMap::new(),
         complete: BTreeMap::new(),
+        whole: BTreeMap::new(),
         drained: 0,
         finals: 0,
         gone: 0,
@@ -232,7 +235,7 @@ impl Conductor<'_> {
     }
 
     pub(super) fn tell(&mut self, message: &ToWorker) {
-        if matches!(message, ToWorker::Storm) {
+        if matches!(message, ToWorker::Storm { .. }) {
             self.settled.clear();
         }
         self.fleet.tell(message);

@@ -118,6 +118,8 @@ pub struct Scenario {
     pub churn: f64,
     /// How often all streams drop and reconnect.
     pub storms: u64,
+    /// How long they stay away.
+    pub away: Span,
     /// Quiet time between the last stream's opening and the first event.
     pub settle: Span,
     /// How long to wait for what is missing.
@@ -168,6 +170,7 @@ impl Default for Scenario {
             slow_read: 0,
             churn: 0.0,
             storms: 0,
+            away: Span::millis(0),
             settle: Span::millis(500),
             patience: Span::seconds(30),
             receive_buffer: None,

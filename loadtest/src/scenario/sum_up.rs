@@ -8,7 +8,7 @@ use super::{Pace, Scenario};
 use crate::measure::clock::SECOND;
 use crate::measure::server::Cost;
 use crate::report::{
-    ClientCost, Delivery, Machine, Opening, Processors, Publishing, Report, ServerCost, Slow, VERSION,
+    ClientCost, Delivery, Machine, Opening, Processors, Publishing, Report, ServerCost, Slow, Storm, VERSION,
 };
 
 /// The report of a run.
@@ -36,7 +36,7 @@ pub(super) fn report(conductor: &Conductor<'_>, phases: &Phases, measured: &Meas
         client: client_cost(conductor, phases),
         causes: record.total.causes.clone(),
         controls: record.total.controls.clone(),
-        storms_ms: measured.storms_ms.clone(),
+        storms: storms(conductor, measured),
         left: record.total.left,
         series: record.series(),
         problems: phases.problems.clone(),
@@ -79,6 +79,15 @@ fn opening(conductor: &Conductor<'_>, phases: &Phases) -> Opening {
         streams_at_end: conductor.record.total.present,
         opened: conductor.record.total.opened,
     }
+}
+
+fn storms(conductor: &Conductor<'_>, measured: &Measured) -> Vec<Storm> {
+    let since = |begun: u64, ended: u64| ended.saturating_sub(begun) as f64 / 1e6;
+    let storm = |(&(begun, settled), number): (&(u64, u64), u32)| {
+        let whole = conductor.whole.get(&number).filter(|whole| whole.workers.len() == conductor.workers());
+        Storm { back_ms: since(begun, settled), whole_ms: whole.map(|whole| since(begun, whole.at)) }
+    };
+    measured.storms.iter().zip(1..).map(storm).collect()
 }
 
 fn delivery(conductor: &Conductor<'_>, measured: &Measured) -> Delivery {

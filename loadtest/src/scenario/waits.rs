@@ -139,6 +139,11 @@ impl Conductor<'_> {
                 complete.workers.insert(worker);
                 complete.at = complete.at.max(at);
             }
+            FromWorker::Whole { storm, at } => {
+                let whole = self.whole.entry(storm).or_default();
+                whole.workers.insert(worker);
+                whole.at = whole.at.max(at);
+            }
             FromWorker::Drained => self.drained += 1,
             FromWorker::Final(last) => {
                 self.finals += 1;

@@ -31,7 +31,7 @@ impl Worker {
             ToWorker::Churn { rate } => {
                 (self.churn, self.churn_since, self.churned) = (rate, clock::now(), 0);
             }
-            ToWorker::Storm => self.storm(),
+            ToWorker::Storm { back, owed_until } => self.storm(back, owed_until),
             ToWorker::Finish { ends, excused } => self.expect_no_more(ends, excused),
             ToWorker::Report => self.reporting = true,
         }

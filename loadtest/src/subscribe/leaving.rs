@@ -5,6 +5,19 @@ use super::stream::State;
 use super::worker::Worker;
 use crate::measure::clock::{self, SECOND};
 
+/// The last storm: who of those that dropped has not yet had all that came while they were away.
+#[derive(Default)]
+pub(super) struct Storm {
+    /// Its number, from 1.
+    number: u32,
+    /// They are owed what was due until then.
+    owed_until: u64,
+    behind: u64,
+    /// When the last of those that are not behind any more had it.
+    whole_at: u64,
+    tell: bool,
+}
+
 impl Worker {
     /// The stream is gone, for `cause`, and comes back if it is to.
     pub(super) fn lose(&mut self, index: usize, cause: &str) {
@@ -63,28 +76,59 @@ impl Worker {
             self.next_to_leave = (self.next_to_leave + 1) % self.streams.len() as u32;
             if self.streams[index].state == State::Open {
                 self.churned += 1;
-                self.leave(index, now);
+                self.leave(index);
+                self.ramp.add(index as u32, now);
             }
         }
     }
 
-    /// The stream leaves by itself and asks to be opened again.
-    pub(super) fn leave(&mut self, index: usize, now: u64) {
+    /// The stream leaves by itself.
+    fn leave(&mut self, index: usize) {
         self.left += 1;
         self.shut(index);
         if !self.assignment.resume {
             self.settle_visit(index);
         }
-        self.ramp.add(index as u32, now);
     }
 
-    pub(super) fn storm(&mut self) {
-        let now = clock::now();
+    /// All streams drop, and come back from `back` on.
+    pub(super) fn storm(&mut self, back: u64, owed_until: u64) {
+        let (now, number) = (clock::now(), self.storm.number + 1);
+        self.storm = Storm { number, owed_until, behind: 0, whole_at: back, tell: self.assignment.resume };
         for index in 0..self.streams.len() {
-            if self.streams[index].state == State::Open {
-                self.leave(index, now);
+            if self.streams[index].state != State::Open {
+                continue;
             }
+            self.leave(index);
+            if back > now {
+                self.ramp.add_later(index as u32, back);
+            } else {
+                self.ramp.add(index as u32, now);
+            }
+            let stream = &mut self.streams[index];
+            stream.behind = self.assignment.resume && !stream.slow;
+            self.storm.behind += u64::from(stream.behind);
         }
         self.tell_settled = true;
+    }
+
+    /// Looks whether a stream that was in the storm has had all it missed.
+    pub(super) fn look_if_whole(&mut self, index: usize, now: u64) {
+        let topics = u64::from(self.assignment.topics);
+        let topic = (self.assignment.first + index as u64) % topics;
+        let owed =
+            self.schedule.map_or(0, |schedule| schedule.next_after(self.storm.owed_until, topic, topics));
+        let stream = &mut self.streams[index];
+        if stream.ledger.has_all(owed) {
+            stream.behind = false;
+            self.storm.behind -= 1;
+            self.storm.whole_at = self.storm.whole_at.max(now);
+        }
+    }
+
+    pub(super) fn tell_if_whole(&mut self) {
+        if self.storm.behind == 0 && std::mem::take(&mut self.storm.tell) {
+            self.tell(&FromWorker::Whole { storm: self.storm.number, at: self.storm.whole_at });
+        }
     }
 }

@@ -81,7 +81,12 @@ pub enum ToWorker {
         rate: f64,
     },
     /// Drop every stream at once and open them all again.
-    Storm,
+    Storm {
+        /// From then on.
+        back: u64,
+        /// What was due until then is what they missed.
+        owed_until: u64,
+    },
     /// No more events: `ends[k]` of topic k were sent, of which `excused` (topic, number) were refused.
     Finish {
         /// Events sent by topic.
@@ -109,6 +114,13 @@ pub enum FromWorker {
     Complete {
         /// Its number.
         number: u64,
+        /// When the last had it.
+        at: u64,
+    },
+    /// Every stream that dropped in a storm has had what it missed.
+    Whole {
+        /// Which storm, from 1.
+        storm: u32,
         /// When the last had it.
         at: u64,
     },

@@ -95,5 +95,8 @@ impl Worker {
         self.present += 1;
         self.listeners += u64::from(!stream.slow);
         self.last_opened = now;
+        if self.streams[index].behind {
+            self.look_if_whole(index, now);
+        }
     }
 }

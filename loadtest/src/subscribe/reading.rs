@@ -124,8 +124,11 @@ impl Worker {
         }
         self.deliveries += 1;
         self.last_arrival = now;
+        if self.streams[index].behind {
+            self.look_if_whole(index, now);
+        }
         let late_by = now.saturating_sub(stamp.due);
-        if stream.slow {
+        if self.streams[index].slow {
             self.slow_latency.record(late_by);
             return;
         }

@@ -30,6 +30,8 @@ pub(super) struct Stream {
     pub(super) slow: bool,
     /// Was open before: its account goes on.
     pub(super) met: bool,
+    /// Has not yet had what it missed in the last storm.
+    pub(super) behind: bool,
     /// Tells late readiness of a closed socket from its successor's.
     pub(super) generation: u16,
     pub(super) wire: Wire,

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 
+use super::leaving::Storm;
 use super::lines::Parser;
 use super::message::{Account, Assignment, FromWorker};
 use super::stream::{Schedule, Stream};
@@ -53,6 +54,7 @@ pub struct Worker {
     pub(super) last_arrival: u64,
     pub(super) last_opened: u64,
     pub(super) tell_settled: bool,
+    pub(super) storm: Storm,
     pub(super) finish: Option<(Vec<u64>, Vec<Vec<u64>>)>,
     pub(super) drained: bool,
     pub(super) next_tick: u64,
@@ -134,6 +136,7 @@ impl Worker {
             last_arrival: 0,
             last_opened: now,
             tell_settled: true,
+            storm: Storm::default(),
             finish: None,
             drained: false,
             next_tick: (now / assignment.tick + 1) * assignment.tick,
@@ -192,6 +195,7 @@ impl Worker {
             self.tick(now);
             self.tell(&FromWorker::Settled { present, at });
         }
+        self.tell_if_whole();
         if now >= self.next_tick {
             // While streams come, often enough to see the server's memory grow with them.
             let span = if self.tell_settled { self.assignment.tick / 5 } else { self.assignment.tick };

@@ -68,8 +68,19 @@ fn a_storm_resumes_exactly_once() {
     let run = run("storm --streams 100 --storms 2 --rate 50 --duration 2s", server);
     run.assert_clean();
     assert_eq!(run.at("/account/received"), 100.0 * run.at("/publishing/sent"));
-    assert_eq!(run.report["storms_ms"].as_array().map(Vec::len), Some(2));
+    assert_eq!(run.report["storms"].as_array().map(Vec::len), Some(2));
     assert_eq!(run.at("/opening/opened"), 300.0);
+}
+
+#[test]
+fn streams_that_stay_away_in_a_storm_are_whole_when_they_have_what_they_missed() {
+    let server = start(Fault::None, Framing::Chunked);
+    let run = run("storm --streams 50 --rate 50 --duration 3s --away 1s", server);
+    run.assert_clean();
+    assert_eq!(run.at("/account/received"), 50.0 * run.at("/publishing/sent"));
+    let (back, whole) = (run.at("/storms/0/back_ms"), run.at("/storms/0/whole_ms"));
+    assert!(0.0 < back && back <= whole && whole < 1000.0, "{}", run.text);
+    assert!(run.at("/delivery/latency/max_ms") > 900.0, "what they missed came late: {}", run.text);
 }
 
 /// The baseline keeps nothing: what came while the streams were away is gone, and the storm has to say so.
@@ -79,6 +90,8 @@ fn a_storm_against_a_server_without_history_is_caught() {
     let run = run("storm --streams 300 --rate 500 --duration 2s --patience 1s --ramp 600", served.address);
     assert_eq!(run.status, 1, "{}", run.text);
     assert!(run.at("/account/missing") > 0.0, "{}", run.text);
+    assert!(run.at("/storms/0/back_ms") > 0.0, "{}", run.text);
+    assert!(run.report["storms"][0]["whole_ms"].is_null(), "{}", run.text);
 }
 
 #[test]
