@@ -73,3 +73,21 @@ fn every_scenario_finds_fanfare_in_order() {
         assert!(lagged.is_none() || scenario.starts_with("slow"), "{scenario}: {}", run.text);
     }
 }
+
+/// Memory per stream is what decides how many a node holds; what a node has without streams is left out.
+#[test]
+fn an_idle_stream_costs_fanfare_little_memory() {
+    for (subscribe, kib_max) in
+        [("/events?topic={topic}", 1.25), ("/events?topic={topic}&topic=user-{stream}", 2.0)]
+    {
+        let Some(served) = fanfare() else {
+            eprintln!("not run: no Fanfare beside the tool, and no FANFARE_BIN");
+            return;
+        };
+        let run =
+            run(&format!("hold --streams 4000 --duration 1s --subscribe {subscribe}"), served.address);
+        run.assert_clean();
+        let kib = run.at("/server/memory_growth_per_stream") / 1024.0;
+        assert!(0.1 < kib && kib <= kib_max, "{kib:.2} KiB each of {subscribe}\n{}", run.text);
+    }
+}
