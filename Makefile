@@ -3,19 +3,20 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 
-.PHONY: help run test lint model doc bench load load-100k load-1m clean
+.PHONY: help run test lint model doc bench instructions load load-100k load-1m clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Run a node on http://127.0.0.1:8080 (settings: make run ARGS="--help")
 	$(CARGO) run --release -- $(ARGS)
 
-test: ## All tests: unit, property, and from outside over each way of writing to sockets
+test: ## All tests: unit, property, from outside over each way of writing to sockets, instructions per delivery
 	@bash tests/setup.sh
 	$(CARGO) test --workspace
 	TEST_IO=send $(CARGO) test --test it
 	TEST_IO=hyper $(CARGO) test --test it
+	benches/instructions.sh target/debug 1600 29500
 
 lint: ## Formatting, clippy with warnings as errors, docs build, loom models
 	$(CARGO) fmt --all --check
@@ -31,6 +32,10 @@ doc: ## Build the documentation of the code
 
 bench: ## criterion benches of every stage
 	$(CARGO) bench
+
+instructions: ## Instructions of the release build per delivery and per stream opened (needs valgrind)
+	$(CARGO) build --release --workspace
+	benches/instructions.sh target/release 1000 20400
 
 load: ## The load generator against a node (make load ARGS="fanout --streams 5000")
 	$(CARGO) run --release -p loadtest -- $(ARGS)

@@ -2,7 +2,8 @@
 # Installs what the tests need and a fresh Debian machine does not have. Elsewhere it says what to install.
 set -euo pipefail
 
-declare -A package_of=([curl]=curl [chromium]=chromium [chromedriver]=chromium-driver [cc]=build-essential)
+declare -A package_of=([curl]=curl [chromium]=chromium [chromedriver]=chromium-driver [cc]=build-essential
+    [valgrind]=valgrind)
 
 missing=()
 for program in "${!package_of[@]}"; do

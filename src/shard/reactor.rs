@@ -4,11 +4,11 @@
 //! a detached stream needs no task and no registration with tokio. A connection leaves with its descriptor.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::time::Timespec;
+use libc::epoll_event;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::yield_now;
@@ -37,6 +37,21 @@ impl Reactor {
     pub fn watch(&self, conn: &Conn) -> io::Result<()> {
         Ok(epoll::add(&self.0, conn.fd(), EventData::new_u64(conn.key().into()), WANTED)?)
     }
+
+    /// Takes what there is to say, without waiting.
+    ///
+    /// With `epoll_wait(2)`: what rustix calls is `epoll_pwait2` (Linux 5.11) as soon as anything in the same build wants it
+    /// to, and older kernels and container profiles don't have that.
+    fn take(&self, events: &mut Vec<epoll_event>) -> io::Result<()> {
+        events.clear();
+        events.reserve(EVENTS);
+        // SAFETY: the descriptor is open, and there is room for as many events as it is told.
+        let taken = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), EVENTS as i32, 0) };
+        let taken = usize::try_from(taken).map_err(|_| io::Error::last_os_error())?;
+        // SAFETY: the kernel has filled in as many.
+        unsafe { events.set_len(taken) };
+        Ok(())
+    }
 }
 
 /// The shard's reactor task: passes what the kernel says on to the connections.
@@ -47,12 +62,11 @@ pub async fn react(shard: Rc<Shard>) -> io::Result<()> {
     let mut events = Vec::with_capacity(EVENTS);
     loop {
         let mut guard = ready.readable().await?;
-        events.clear();
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-        match epoll::wait(&shard.reactor.0, rustix::buffer::spare_capacity(&mut events), Some(&now)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => guard.clear_ready(),
-            Ok(_) => {}
-            Err(error) => return Err(error.into()),
+        match shard.reactor.take(&mut events) {
+            Ok(()) if events.is_empty() => guard.clear_ready(),
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
         shard.tick();
         for event in &events {
@@ -63,11 +77,11 @@ pub async fn react(shard: Rc<Shard>) -> io::Result<()> {
     }
 }
 
-fn pass_on(shard: &Rc<Shard>, event: &Event) {
-    let key = event.data.u64() as usize;
+fn pass_on(shard: &Rc<Shard>, event: &epoll_event) {
+    let key = event.u64 as usize;
     // Gone meanwhile: closed by an event before this one.
     let Some(conn) = shard.table.conn(key) else { return };
-    let flags = event.flags;
+    let flags = EventFlags::from_bits_retain(event.events);
     let (readable, writable) = (flags.contains(EventFlags::IN), flags.contains(EventFlags::OUT));
     let hung_up = flags.intersects(HUNG_UP);
     conn.note_ready(readable, writable, hung_up);

@@ -84,8 +84,7 @@ fn an_idle_stream_costs_fanfare_little_memory() {
             eprintln!("not run: no Fanfare beside the tool, and no FANFARE_BIN");
             return;
         };
-        let run =
-            run(&format!("hold --streams 4000 --duration 1s --subscribe {subscribe}"), served.address);
+        let run = run(&format!("hold --streams 4000 --duration 1s --subscribe {subscribe}"), served.address);
         run.assert_clean();
         let kib = run.at("/server/memory_growth_per_stream") / 1024.0;
         assert!(0.1 < kib && kib <= kib_max, "{kib:.2} KiB each of {subscribe}\n{}", run.text);
