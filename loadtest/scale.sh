@@ -1,31 +1,36 @@
 #!/usr/bin/env bash
 # Runs a scenario with very many streams against a node of its own, on loopback:
 #   loadtest/scale.sh STREAMS SHARDS SCENARIO [more options of loadtest]
-# Widens the port range for the time of the run (root), and puts it back. Build first: cargo build --release --workspace
+# In a network namespace of its own (root, unshare, ip), which has a wide port range and a table of connections as large as
+# so many need. CONNECTION_TABLE=0 takes the kernel's own. Build first: cargo build --release --workspace
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 streams=$1 shards=$2 scenario=$3
-shift 3
+
+# Two ends each, and short chains: a power of two of at least twice as many.
+entries=1
+while [ $entries -lt $((streams * 4)) ]; do entries=$((entries * 2)); done
+entries=${CONNECTION_TABLE:-$entries}
+
+if [ "${SCALE:-}" != inside ]; then
+    # What a new namespace's table will have (Linux 6.1); an older kernel gives it the machine's own table.
+    setting=net.ipv4.tcp_child_ehash_entries
+    if before=$(sysctl -n $setting 2>/dev/null); then
+        trap 'sysctl -qw $setting=$before' EXIT
+        sysctl -qw $setting=$entries
+    fi
+    SCALE=inside unshare --net -- "$0" "$@"
+    exit
+fi
+
+ip link set lo up
 port=8088
-
-restore=()
-set_for_now() { # name value
-    local before
-    before=$(sysctl -n "$1")
-    if sysctl -qw "$1=$2"; then restore+=("$1=$before"); fi
-}
-node=
-finish() {
-    [ -z "$node" ] || { kill "$node" 2>/dev/null || true; wait "$node" 2>/dev/null || true; }
-    for setting in "${restore[@]}"; do sysctl -qw "$setting" || true; done
-}
-trap finish EXIT
-
-set_for_now net.ipv4.ip_local_reserved_ports "$port"
-set_for_now net.ipv4.ip_local_port_range "16000 64000"
+sysctl -qw net.ipv4.ip_local_reserved_ports=$port net.ipv4.ip_local_port_range="16000 64000"
+echo "connections in a table of $(sysctl -n net.ipv4.tcp_ehash_entries 2>/dev/null | tr -d - || true) entries"
 
 FANFARE_ADDR=127.0.0.1:$port FANFARE_SHARDS=$shards target/release/fanfare &
 node=$!
+trap 'kill "$node" 2>/dev/null || true; wait "$node" 2>/dev/null || true' EXIT
 until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do kill -0 "$node"; done
-target/release/loadtest "$scenario" --url "http://127.0.0.1:$port" --streams "$streams" --pid "$node" "$@"
+target/release/loadtest "$scenario" --url "http://127.0.0.1:$port" --streams "$streams" --pid "$node" "${@:4}"
