@@ -40,11 +40,13 @@ pub async fn pump(shard: Rc<Shard>) {
     let mut slice = Vec::new();
     loop {
         shard.desk.rung().await;
+        batch.spent += 1;
         shard.tick();
         pump_due(&shard, &mut batch, &mut slice).await;
         while let Some(mark) = shard.desk.take() {
             // Before the first session reads: what is published from here on posts the mark again.
             mark.clear();
+            batch.spent += 1;
             let mut below = Some(usize::MAX);
             while let Some(at) = below {
                 let most = shard.slice_max();
@@ -59,6 +61,7 @@ pub async fn pump(shard: Rc<Shard>) {
             }
         }
         pump_slice(&shard, &mut batch, &mut slice).await;
+        give_way(&shard, &mut batch).await;
     }
 }
 
@@ -75,6 +78,7 @@ async fn pump_slice(shard: &Rc<Shard>, batch: &mut Batch, slice: &mut Vec<Rc<Con
         return;
     }
     let mut woken = false;
+    batch.spent += slice.len();
     for conn in slice.drain(..) {
         if conn.is_detached() {
             batch.add(shard, conn);
@@ -87,8 +91,16 @@ async fn pump_slice(shard: &Rc<Shard>, batch: &mut Batch, slice: &mut Vec<Rc<Con
     if woken {
         queue_up().await;
     }
-    // Behind a look at the driver and at what other threads have woken, for which a full local queue would wait long.
-    yield_now().await;
+    give_way(shard, batch).await;
+}
+
+/// Goes behind a look at the driver and at what other threads have woken, for which a full local queue would wait long.
+/// Unless little was done since the last time: the look is a system call, and what one event costs with few streams.
+async fn give_way(shard: &Rc<Shard>, batch: &mut Batch) {
+    if batch.spent >= shard.slice_max() {
+        batch.spent = 0;
+        yield_now().await;
+    }
 }
 
 /// Goes on with a stream whose socket takes bytes again.
@@ -112,6 +124,8 @@ struct Batch {
     parcels: Vec<Parcel>,
     more: Vec<Parcel>,
     outcomes: Vec<Outcome>,
+    /// Streams and marks looked at since everything else had its turn.
+    spent: usize,
 }
 
 impl Batch {

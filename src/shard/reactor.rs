@@ -63,7 +63,8 @@ pub async fn react(shard: Rc<Shard>) -> io::Result<()> {
     loop {
         let mut guard = ready.readable().await?;
         match shard.reactor.take(&mut events) {
-            Ok(()) if events.is_empty() => guard.clear_ready(),
+            // There was no more: what comes from here on makes the descriptor ready again.
+            Ok(()) if events.len() < EVENTS => guard.clear_ready(),
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
@@ -73,7 +74,9 @@ pub async fn react(shard: Rc<Shard>) -> io::Result<()> {
             pass_on(&shard, event);
         }
         // A full batch may not be the last: others have their turn first.
-        yield_now().await;
+        if events.len() == EVENTS {
+            yield_now().await;
+        }
     }
 }
 
