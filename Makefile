@@ -14,9 +14,9 @@ run: ## Run a node on http://127.0.0.1:8080 (settings: make run ARGS="--help")
 test: ## All tests: unit, property, from outside over each way of writing to sockets, instructions per delivery
 	@bash tests/setup.sh
 	$(CARGO) test --workspace
+	benches/instructions.sh target/debug 1600 29500
 	TEST_IO=send $(CARGO) test --test it
 	TEST_IO=hyper $(CARGO) test --test it
-	benches/instructions.sh target/debug 1600 29500
 
 lint: ## Formatting, clippy with warnings as errors, docs build, loom models
 	$(CARGO) fmt --all --check

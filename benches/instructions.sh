@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Counts the instructions the node itself executes, the kernel's left out, with callgrind: they don't depend on how busy
+# Counts the instructions the node itself executes, the kernel's left out, with callgrind: they hardly depend on how busy
 # the machine is, so that a limit can be held against them.
 #   benches/instructions.sh DIRECTORY DELIVERY_MAX OPENING_MAX
 # DIRECTORY is where cargo has put fanfare and loadtest. Fails if a delivery or an opening takes more than its limit.
@@ -18,32 +18,44 @@ trap finish EXIT
 # Valgrind knows neither io_uring nor a thread with a descriptor table of its own.
 export FANFARE_ADDR=127.0.0.1:0 FANFARE_IO=send FANFARE_DESCRIPTOR_TABLES=shared FANFARE_SHARDS=1
 
-count() { # options of loadtest: instructions of a whole run of the node
-    local log=$scratch/log
+fail() { # what, and what was said about it
+    echo "$1" >&2
+    cat "$scratch"/{node,valgrind,report} >&2 2>/dev/null || true
+    exit 1
+}
+
+count() { # options of loadtest; sets `counted` to the instructions of a whole run of the node
+    rm -f "$scratch"/{node,valgrind,report}
+    : >"$scratch/node"
     valgrind --tool=callgrind --callgrind-out-file=/dev/null --log-file="$scratch/valgrind" \
-        "$directory/fanfare" 2>"$log" &
+        "$directory/fanfare" >/dev/null 2>"$scratch/node" &
     node=$!
-    until grep -q 'listening on' "$log"; do
-        kill -0 "$node" || { cat "$log" "$scratch/valgrind" >&2; exit 1; }
+    local until=$((SECONDS + 60))
+    until grep -q 'listening on' "$scratch/node"; do
+        kill -0 "$node" 2>/dev/null || fail "the node ended at its start"
+        [ $SECONDS -lt $until ] || fail "the node does not listen"
     done
-    "$directory/loadtest" "$@" --url "$(sed -n 's/.*listening on //p' "$log")" --quiet >"$scratch/report" ||
-        { cat "$scratch/report" >&2; exit 1; }
+    "$directory/loadtest" "$@" --url "$(sed -n 's/.*listening on //p' "$scratch/node")" --quiet >"$scratch/report" ||
+        fail "loadtest $* failed"
     kill "$node"
-    wait "$node"
+    wait "$node" || fail "the node did not end in order"
     node=
-    sed -n 's/.*Collected : //p' "$scratch/valgrind"
+    counted=$(sed -n 's/.*Collected : //p' "$scratch/valgrind")
+    [ -n "$counted" ] || fail "callgrind told no count"
 }
 
-held() { # name, instructions, times, limit
-    local each=$(($2 / $3))
-    echo "$each instructions per $1 (at most $4)"
-    [ "$each" -le "$4" ]
+held() { # name, instructions of few and of many, times, limit
+    local each=$((($3 - $2) / $4))
+    echo "$each instructions per $1 (at most $5)"
+    [ $each -gt 0 ] && [ $each -le "$5" ]
 }
 
-few=$(count fanout --streams 200 --events 100 --duration 10m)
-many=$(count fanout --streams 200 --events 300 --duration 10m)
-held delivery $((many - few)) $((200 * 200)) "$delivery_max"
+count fanout --streams 200 --events 100 --duration 10m
+few=$counted
+count fanout --streams 200 --events 300 --duration 10m
+held delivery "$few" "$counted" $((200 * 200)) "$delivery_max"
 
-few=$(count hold --streams 200 --duration 200ms)
-many=$(count hold --streams 1000 --duration 200ms)
-held opening $((many - few)) 800 "$opening_max"
+count hold --streams 200 --duration 200ms
+few=$counted
+count hold --streams 1000 --duration 200ms
+held opening "$few" "$counted" 800 "$opening_max"

@@ -65,6 +65,7 @@ pub mod ingest;
 pub mod log;
 pub mod node;
 pub mod page;
+pub mod process;
 pub mod quota;
 pub mod ring;
 pub mod sequencer;

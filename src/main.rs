@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use fanfare::config::Config;
 use fanfare::node::Node;
+use fanfare::process;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -15,13 +16,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    use_small_pages();
+    process::use_small_pages();
     let config = match Config::load() {
         Ok(config) => config,
         Err(error) => return error.report(),
     };
     start_logging(&config);
-    raise_descriptor_limit();
+    process::raise_descriptor_limit();
     match run(config) {
         Ok(code) => code,
         Err(line) => {
@@ -29,13 +30,6 @@ fn main() -> ExitCode {
             ExitCode::from(EXIT_USAGE)
         }
     }
-}
-
-/// The allocator asks for huge pages, of which a node with a few thousand streams would fill the smaller part: 1.56 KiB per
-/// stream instead of 0.70 at 15,000, and 0.71 instead of 0.41 at 100,000, for no less processor time per delivery
-/// (`docs/benchmarks.md`). Where it can't be had, it costs that memory and nothing else.
-fn use_small_pages() {
-    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// Runs the node until a signal; then drains it, unless a second signal comes first.
@@ -90,13 +84,6 @@ fn start_logging(config: &Config) {
     let filter = EnvFilter::new(&config.log);
     let ansi = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
-}
-
-/// Every connection is a descriptor; the soft limit is for programs that use `select`.
-fn raise_descriptor_limit() {
-    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::warn!(%error, "could not raise the descriptor limit");
-    }
 }
 
 fn say_settings(config: &Config) {

@@ -17,6 +17,7 @@ mod table;
 mod timer;
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -59,23 +60,23 @@ pub struct Shard {
     reactor: Reactor,
     sender: RefCell<Sender>,
     /// Connections the pump is to look at, whatever their rings say; each is there once.
-    due: RefCell<Vec<Rc<Conn>>>,
+    due: RefCell<VecDeque<Rc<Conn>>>,
     clock: Cell<Millis>,
     started: Instant,
     /// Publishers whose event is on its way into the log.
     publishers: Cell<usize>,
 }
 
-/// A publisher that waits for its answer, for as long as this lives.
-pub struct Publisher<'a>(&'a Cell<usize>);
+/// A publisher waits for its answer for as long as this lives.
+pub struct Waiting<'a>(&'a Cell<usize>);
 
-impl Drop for Publisher<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
     }
 }
 
-/// While a publisher waits, a slice of the pump has this part of `FANFARE_WAKE_BATCH`.
+/// While publishers wait, each is worth this part of `FANFARE_WAKE_BATCH` to a slice of the pump, up to the whole.
 const SLICE_PARTS: usize = 16;
 
 impl Shard {
@@ -89,15 +90,18 @@ impl Shard {
     }
 
     /// Says that a publisher waits for its answer.
-    pub fn publisher(&self) -> Publisher<'_> {
+    pub fn await_answer(&self) -> Waiting<'_> {
         self.publishers.set(self.publishers.get() + 1);
-        Publisher(&self.publishers)
+        Waiting(&self.publishers)
     }
 
     /// Most streams the pump looks at before everything else has its turn.
     fn slice_max(&self) -> usize {
         let most = self.core.config.wake_batch;
-        if self.publishers.get() == 0 { most } else { (most / SLICE_PARTS).max(1) }
+        match self.publishers.get() {
+            0 => most,
+            waiting => (most / SLICE_PARTS * waiting).clamp(1, most),
+        }
     }
 
     /// Has a connection looked at: by its task while hyper has it, by the pump after that.
@@ -105,16 +109,16 @@ impl Shard {
         if !conn.is_detached() {
             conn.wake();
         } else if !conn.poked().replace(true) {
-            self.due.borrow_mut().push(Rc::clone(conn));
+            self.due.borrow_mut().push_back(Rc::clone(conn));
             self.desk.ring();
         }
     }
 
-    /// Takes some of the connections that were poked; true if there are more.
-    fn take_due(&self, out: &mut Vec<Rc<Conn>>) -> bool {
+    /// Takes some of the connections that were poked, the longest waiting first; true if there are more.
+    fn take_due(&self, most: usize, out: &mut Vec<Rc<Conn>>) -> bool {
         let mut due = self.due.borrow_mut();
-        let from = due.len().saturating_sub(self.slice_max());
-        out.extend(due.drain(from..).inspect(|conn| conn.poked().set(false)));
+        let taken = most.min(due.len());
+        out.extend(due.drain(..taken).inspect(|conn| conn.poked().set(false)));
         if due.is_empty() {
             due.shrink_to(self.core.config.wake_batch);
         }

@@ -3,10 +3,11 @@
 //! Three things put a stream before the pump: its ring is marked, something is due for it (a heartbeat, the end), or
 //! its socket takes bytes again. Live fan-out polls no task: a detached stream has none.
 //!
-//! After each `FANFARE_WAKE_BATCH` streams everything else on the shard has its turn, so that accepting and health
-//! checks stay quick while 100,000 streams are being written to. While a publisher waits for an answer on the shard,
-//! it has it after fewer: a publisher that sends its next event when it has the answer would otherwise give each
-//! event a slice of its own, and every stream a send for each, where one send can take all of them.
+//! After a slice of `FANFARE_WAKE_BATCH` streams everything else on the shard has its turn, so that accepting and health
+//! checks stay quick while 100,000 streams are being written to. While few publishers wait for an answer on the shard,
+//! slices are shorter: one that sends its next event when it has the answer would otherwise give each event a slice of
+//! its own, and every stream a send for each, where one send can take all of them. A slice grows with the publishers
+//! waiting, so that answering them never takes the shard's time from its streams.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -49,11 +50,8 @@ pub async fn pump(shard: Rc<Shard>) {
             batch.spent += 1;
             let mut below = Some(usize::MAX);
             while let Some(at) = below {
-                let most = shard.slice_max();
-                if slice.len() < most {
-                    below = shard.table.readers(&mark, at, most - slice.len(), &mut slice);
-                }
-                if slice.len() >= most {
+                below = shard.table.readers(&mark, at, batch.room(&shard, slice.len()), &mut slice);
+                if batch.spent + slice.len() >= shard.slice_max() {
                     pump_slice(&shard, &mut batch, &mut slice).await;
                     // A busy ring may be marked again before its walk has ended, and again.
                     pump_due(&shard, &mut batch, &mut slice).await;
@@ -61,22 +59,18 @@ pub async fn pump(shard: Rc<Shard>) {
             }
         }
         pump_slice(&shard, &mut batch, &mut slice).await;
-        give_way(&shard, &mut batch).await;
     }
 }
 
 /// Looks at some of the connections that were poked; the pump is rung again for the others.
 async fn pump_due(shard: &Rc<Shard>, batch: &mut Batch, slice: &mut Vec<Rc<Conn>>) {
-    if shard.take_due(slice) {
+    if shard.take_due(batch.room(shard, slice.len()), slice) {
         shard.desk.ring();
     }
     pump_slice(shard, batch, slice).await;
 }
 
 async fn pump_slice(shard: &Rc<Shard>, batch: &mut Batch, slice: &mut Vec<Rc<Conn>>) {
-    if slice.is_empty() {
-        return;
-    }
     let mut woken = false;
     batch.spent += slice.len();
     for conn in slice.drain(..) {
@@ -91,13 +85,9 @@ async fn pump_slice(shard: &Rc<Shard>, batch: &mut Batch, slice: &mut Vec<Rc<Con
     if woken {
         queue_up().await;
     }
-    give_way(shard, batch).await;
-}
-
-/// Goes behind a look at the driver and at what other threads have woken, for which a full local queue would wait long.
-/// Unless little was done since the last time: the look is a system call, and what one event costs with few streams.
-async fn give_way(shard: &Rc<Shard>, batch: &mut Batch) {
+    // Not after every stream: with few on a topic, the look at the driver would be most of what an event costs.
     if batch.spent >= shard.slice_max() {
+        // Behind that look and what other threads have woken, for which a full local queue would wait long.
         batch.spent = 0;
         yield_now().await;
     }
@@ -124,11 +114,16 @@ struct Batch {
     parcels: Vec<Parcel>,
     more: Vec<Parcel>,
     outcomes: Vec<Outcome>,
-    /// Streams and marks looked at since everything else had its turn.
+    /// Streams, marks and rings of the bell since the pump last gave way.
     spent: usize,
 }
 
 impl Batch {
+    /// Streams that may join the slice, one at least.
+    fn room(&self, shard: &Shard, slice: usize) -> usize {
+        shard.slice_max().saturating_sub(self.spent + slice).max(1)
+    }
+
     /// A stream can come up twice, once for each of its rings. Its first parcel goes before the second is packed: were
     /// both in one call and the first taken in part, the second would follow in the middle of an event. And it is packed,
     /// not passed over, because its second ring may have been published to since.
@@ -318,9 +313,11 @@ mod tests {
     use std::io::Read;
     use std::os::unix::net::UnixStream;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use tokio::sync::oneshot;
     use tokio::task::LocalSet;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::config::{Config, Io};
@@ -359,7 +356,7 @@ mod tests {
         let peers: Rc<[UnixStream]> = (0..STREAMS).map(|_| stream(&shard, &quota)).collect();
         let count = |peers: &[UnixStream]| peers.iter().filter(|peer| has_bytes(peer)).count();
         assert_eq!(count(&peers), 0);
-        let waits = publisher_waits.then(|| shard.publisher());
+        let waits = publisher_waits.then(|| shard.await_answer());
         let (answer, answered) = oneshot::channel();
 
         let tasks = LocalSet::new();
@@ -380,7 +377,8 @@ mod tests {
         shard.core.watermark.raise(Seq(1));
         rounds.deliver();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let reached = runtime.block_on(tasks.run_until(reached)).unwrap().unwrap();
+        let reached = tasks.run_until(async { timeout(Duration::from_secs(30), reached).await });
+        let reached = runtime.block_on(reached).unwrap().unwrap().unwrap();
         drop(waits);
         reached
     }
@@ -397,9 +395,9 @@ mod tests {
     }
 
     #[test]
-    fn slices_are_short_while_a_publisher_waits() {
+    fn slices_are_short_while_one_publisher_waits() {
         let reached = [false, true].map(|waits| reached_before_the_answer(64, waits));
-        assert!(reached[0] >= 64, "{reached:?}");
+        assert!(reached[0] > 4 * 4, "{reached:?}");
         assert!(reached[1] <= 4 * 4, "{reached:?}");
     }
 }

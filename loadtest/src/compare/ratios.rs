@@ -21,7 +21,7 @@ const MEASURES: [(&str, &str, usize, Read); 15] = [
     ("opened", "/s", 0, |report| some(report.opening.per_s)),
     ("publishes", "/s", 0, |report| some(report.publishing.per_s)),
     ("publish p99", "ms", 2, |report| some(report.publishing.latency.p99_ms)),
-    ("storm, all back", "ms", 0, |report| some(report.storms.last()?.back_ms)),
+    ("storm, all back", "ms", 0, |report| report.storms.last()?.back_ms),
     ("storm, all whole", "ms", 0, |report| report.storms.last()?.whole_ms),
     ("kept busy by the server", "processors", 3, |report| some(report.machine.busy?.server)),
     ("taken by others", "processors", 2, |report| some(report.machine.busy?.others)),
@@ -63,6 +63,8 @@ struct Cell {
     value: Spread,
     /// To the first server of the same round.
     ratio: Option<Spread>,
+    /// Rounds without a value.
+    without: usize,
     #[serde(skip)]
     decimals: usize,
 }
@@ -78,10 +80,12 @@ impl Comparison {
     pub(super) fn of(names: &[&str], rounds: &[Vec<Report>]) -> Self {
         let cells = |server: usize| {
             let cell = |&(measure, unit, decimals, read): &(&'static str, &'static str, usize, Read)| {
-                let value = Spread::of(rounds.iter().filter_map(|round| read(&round[server])).collect())?;
+                let values: Vec<f64> = rounds.iter().filter_map(|round| read(&round[server])).collect();
+                let without = rounds.len() - values.len();
+                let value = Spread::of(values)?;
                 let ratio = |round: &Vec<Report>| Some(read(&round[server])? / read(&round[0])?);
                 let ratio = Spread::of(rounds.iter().filter_map(ratio).collect());
-                Some(Cell { measure, unit, value, ratio, decimals })
+                Some(Cell { measure, unit, value, ratio, without, decimals })
             };
             MEASURES.iter().filter_map(cell).collect()
         };
@@ -111,7 +115,11 @@ fn line(name: &str, cell: &Cell) -> String {
     let ratio = cell
         .ratio
         .map_or(String::new(), |ratio| format!("× {:.3} ({:.3}..{:.3})", ratio.median, ratio.min, ratio.max));
-    format!("  {name:<22} {:>12.decimals$}  {range:<22} {ratio}", value.median)
+    let without = match cell.without {
+        0 => String::new(),
+        rounds => format!("  not in {rounds} of the rounds"),
+    };
+    format!("  {name:<22} {:>12.decimals$}  {range:<22} {ratio}{without}", value.median)
 }
 
 #[cfg(test)]

@@ -77,9 +77,14 @@ impl Ramp {
         (self.waiting.len() + self.later.len()) as u64 + u64::from(self.in_flight)
     }
 
-    /// True if time alone may let another stream be opened.
+    /// True if the rate alone holds another stream back.
     pub fn is_paced(&self) -> bool {
-        !self.later.is_empty() || (!self.waiting.is_empty() && self.in_flight < self.in_flight_max)
+        !self.waiting.is_empty() && self.in_flight < self.in_flight_max
+    }
+
+    /// When the first of those that wait for their time is due.
+    pub fn next_due(&self) -> Option<u64> {
+        self.later.peek().map(|Reverse((due, _))| *due)
     }
 }
 

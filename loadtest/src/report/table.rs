@@ -77,12 +77,14 @@ fn opening(report: &Report, rows: &mut Rows) {
         rows.row("left and came back", &grouped(report.left));
     }
     for (storm, number) in report.storms.iter().zip(1..) {
-        let whole = match storm.whole_ms {
-            Some(whole) => format!("all have what they missed after {whole:.0} ms"),
-            None if report.scenario.resume => "some never had what they missed".into(),
-            None => "without resuming".into(),
+        let after = |what: &str, ms: Option<f64>| match ms {
+            Some(ms) => format!("all {what} after {ms:.0} ms"),
+            None => format!("not all known to be {what}"),
         };
-        rows.row(&format!("storm {number}"), &format!("all back after {:.0} ms, {whole}", storm.back_ms));
+        rows.row(
+            &format!("storm {number}"),
+            &format!("{}, {}", after("back", storm.back_ms), after("whole", storm.whole_ms)),
+        );
     }
 }
 

@@ -20,8 +20,8 @@ pub struct Measured {
     pub last_of_all: Latency,
     /// Arrivals a second, by burst.
     pub bursts_per_s: Vec<f64>,
-    /// When a storm's streams began to come back, and when all were.
-    pub storms: Vec<(u64, u64)>,
+    /// When a storm's streams began to come back, and when all were, if they were.
+    pub storms: Vec<(u64, Option<u64>)>,
 }
 
 impl Conductor<'_> {
@@ -96,10 +96,11 @@ impl Conductor<'_> {
         let start = clock::now() + SECOND / 20;
         let until = start + scenario.duration.nanos();
         measured.first_due = start;
-        let mut last_due = until;
+        let mut last_due = None;
         if scenario.rate > 0.0 {
             let interval = ((SECOND as f64 / scenario.rate) as u64).max(1);
-            last_due = until.min(start.saturating_add(interval.saturating_mul(count))) - interval;
+            let events = count.min(scenario.duration.nanos().div_ceil(interval)).max(1);
+            last_due = Some(start.saturating_add((events - 1).saturating_mul(interval)));
             self.tell(&ToWorker::Schedule { start, interval });
             self.command(Command::Rate { start, interval, count, until });
         } else {
@@ -112,10 +113,9 @@ impl Conductor<'_> {
             let at = start + scenario.duration.nanos() * (storm + 1) / (scenario.storms + 1);
             self.wait_until(at)?;
             let back = clock::now() + scenario.away.nanos();
-            self.tell(&ToWorker::Storm { back, owed_until: back.min(last_due) });
+            self.tell(&ToWorker::Storm { back, last_due });
             self.wait_until(back)?;
-            let settled = self.wait_settled()?;
-            measured.storms.push((back, settled));
+            measured.storms.push((back, self.wait_settled()?));
         }
         let ended = self.wait_exhausted(until + scenario.patience.nanos());
         if scenario.churn > 0.0 {

@@ -83,9 +83,12 @@ fn opening(conductor: &Conductor<'_>, phases: &Phases) -> Opening {
 
 fn storms(conductor: &Conductor<'_>, measured: &Measured) -> Vec<Storm> {
     let since = |begun: u64, ended: u64| ended.saturating_sub(begun) as f64 / 1e6;
-    let storm = |(&(begun, settled), number): (&(u64, u64), u32)| {
+    let storm = |(&(begun, back), number): (&(u64, Option<u64>), u32)| {
         let whole = conductor.whole.get(&number).filter(|whole| whole.workers.len() == conductor.workers());
-        Storm { back_ms: since(begun, settled), whole_ms: whole.map(|whole| since(begun, whole.at)) }
+        Storm {
+            back_ms: back.map(|back| since(begun, back)),
+            whole_ms: whole.map(|whole| since(begun, whole.at)),
+        }
     };
     measured.storms.iter().zip(1..).map(storm).collect()
 }

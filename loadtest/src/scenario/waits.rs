@@ -20,20 +20,20 @@ impl Conductor<'_> {
         self.pump_while(until, |_| true)
     }
 
-    /// Until every worker is settled, or nothing moves any more; when the last stream opened.
-    pub(super) fn wait_settled(&mut self) -> Result<u64, Stop> {
-        let (mut best, mut moved) = (0, clock::now());
+    /// Until every worker is settled, and when the last stream opened; or until nothing moves any more.
+    pub(super) fn wait_settled(&mut self) -> Result<Option<u64>, Stop> {
+        let (mut last, mut moved) = (0, clock::now());
         while self.settled.len() < self.fleet.workers() {
             self.pump_while(clock::now() + LOOK_INTERVAL, |c| c.settled.len() < c.fleet.workers())?;
             let present = self.record.present();
-            if present > best {
-                (best, moved) = (present, clock::now());
+            if present != last {
+                (last, moved) = (present, clock::now());
             }
             if clock::now() - moved > RAMP_PATIENCE {
-                return Ok(moved);
+                return Ok(None);
             }
         }
-        Ok(self.settled.values().map(|(_, at)| *at).max().unwrap_or(0))
+        Ok(self.settled.values().map(|(_, at)| *at).max())
     }
 
     /// Until every stream has the events `from..=to`; when the last had the last of them.

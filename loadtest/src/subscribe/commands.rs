@@ -31,7 +31,7 @@ impl Worker {
             ToWorker::Churn { rate } => {
                 (self.churn, self.churn_since, self.churned) = (rate, clock::now(), 0);
             }
-            ToWorker::Storm { back, owed_until } => self.storm(back, owed_until),
+            ToWorker::Storm { back, last_due } => self.storm(back, last_due),
             ToWorker::Finish { ends, excused } => self.expect_no_more(ends, excused),
             ToWorker::Report => self.reporting = true,
         }

@@ -5,13 +5,16 @@ use super::stream::State;
 use super::worker::Worker;
 use crate::measure::clock::{self, SECOND};
 
-/// The last storm: who of those that dropped has not yet had all that came while they were away.
+/// The last storm: how many of those that dropped have not yet had all that was due while they were away. Slow streams
+/// are not among them.
 #[derive(Default)]
 pub(super) struct Storm {
     /// Its number, from 1.
     number: u32,
-    /// They are owed what was due until then.
-    owed_until: u64,
+    /// When those that dropped may come back.
+    back: u64,
+    /// When the run's last event is due, if events come on a schedule.
+    last_due: Option<u64>,
     behind: u64,
     /// When the last of those that are not behind any more had it.
     whole_at: u64,
@@ -92,11 +95,16 @@ impl Worker {
     }
 
     /// All streams drop, and come back from `back` on.
-    pub(super) fn storm(&mut self, back: u64, owed_until: u64) {
+    pub(super) fn storm(&mut self, back: u64, last_due: Option<u64>) {
         let (now, number) = (clock::now(), self.storm.number + 1);
-        self.storm = Storm { number, owed_until, behind: 0, whole_at: back, tell: self.assignment.resume };
+        let tell = self.assignment.resume && last_due.is_some();
+        self.storm = Storm { number, back, last_due, behind: 0, whole_at: back, tell };
         for index in 0..self.streams.len() {
-            if self.streams[index].state != State::Open {
+            let dropped = self.streams[index].state == State::Open;
+            let stream = &mut self.streams[index];
+            stream.behind = dropped && tell && !stream.slow;
+            self.storm.behind += u64::from(stream.behind);
+            if !dropped {
                 continue;
             }
             self.leave(index);
@@ -105,21 +113,18 @@ impl Worker {
             } else {
                 self.ramp.add(index as u32, now);
             }
-            let stream = &mut self.streams[index];
-            stream.behind = self.assignment.resume && !stream.slow;
-            self.storm.behind += u64::from(stream.behind);
         }
         self.tell_settled = true;
     }
 
-    /// Looks whether a stream that was in the storm has had all it missed.
+    /// Looks whether a stream that was in the storm has had all that was due before it came back.
     pub(super) fn look_if_whole(&mut self, index: usize, now: u64) {
         let topics = u64::from(self.assignment.topics);
         let topic = (self.assignment.first + index as u64) % topics;
-        let owed =
-            self.schedule.map_or(0, |schedule| schedule.next_after(self.storm.owed_until, topic, topics));
+        let (Some(schedule), Some(last_due)) = (self.schedule, self.storm.last_due) else { return };
         let stream = &mut self.streams[index];
-        if stream.ledger.has_all(owed) {
+        let missed_until = self.storm.back.max(stream.dialed_at).min(last_due);
+        if stream.ledger.has_all(schedule.next_after(missed_until, topic, topics)) {
             stream.behind = false;
             self.storm.behind -= 1;
             self.storm.whole_at = self.storm.whole_at.max(now);

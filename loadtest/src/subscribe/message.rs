@@ -84,8 +84,8 @@ pub enum ToWorker {
     Storm {
         /// From then on.
         back: u64,
-        /// What was due until then is what they missed.
-        owed_until: u64,
+        /// When the last event of the schedule is due; none without one.
+        last_due: Option<u64>,
     },
     /// No more events: `ends[k]` of topic k were sent, of which `excused` (topic, number) were refused.
     Finish {
@@ -117,7 +117,7 @@ pub enum FromWorker {
         /// When the last had it.
         at: u64,
     },
-    /// Every stream that dropped in a storm has had what it missed.
+    /// Every stream that dropped in a storm, and is not slow, has had what it missed.
     Whole {
         /// Which storm, from 1.
         storm: u32,

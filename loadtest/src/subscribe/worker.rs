@@ -175,7 +175,8 @@ impl Worker {
     fn nap(&self, now: u64) -> u64 {
         let busy = self.ramp.is_paced() || self.churn > 0.0;
         let slow = if self.assignment.slow_share > 0.0 { self.next_slow_turn } else { u64::MAX };
-        let due = self.next_tick.min(slow).saturating_sub(now);
+        let later = self.ramp.next_due().unwrap_or(u64::MAX);
+        let due = self.next_tick.min(slow).min(later).saturating_sub(now);
         if busy { due.min(SECOND / 1000) } else { due }
     }
 

