@@ -55,6 +55,7 @@
 //! | [`quota`] | how many connections and streams there may be |
 //! | [`config`] | every setting |
 //! | [`node`] | puts the parts together, and takes them down |
+//! | [`process`] | what the program asks of the system: pages, descriptors, signals |
 #![warn(missing_docs)]
 
 pub mod admin;

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use fanfare::config::Config;
 use fanfare::node::Node;
-use fanfare::process;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use fanfare::process::{self, Signals};
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -58,24 +57,6 @@ async fn serve(node: Node, mut signals: Signals) -> ExitCode {
         name = signals.next() => {
             tracing::warn!("{name}: ending at once");
             std::process::exit(1);
-        }
-    }
-}
-
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.terminate.recv() => "SIGTERM",
         }
     }
 }

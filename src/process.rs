@@ -1,4 +1,6 @@
-//! What the program asks of the system before it is a node.
+//! What the program asks of the system: pages, descriptors, signals.
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Has the allocator do without huge pages, of which a node with some thousand streams fills the smaller part.
 ///
@@ -12,5 +14,26 @@ pub fn use_small_pages() {
 pub fn raise_descriptor_limit() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "could not raise the descriptor limit");
+    }
+}
+
+/// The signals that end the program.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// Listens for them from here on; in a runtime.
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one, and says which. Cancel safe.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
     }
 }
