@@ -33,9 +33,12 @@ impl Reactor {
         Ok(Self(epoll::create(CreateFlags::CLOEXEC)?))
     }
 
-    /// Watches a connection under its key until its descriptor is closed.
+    /// Watches a connection until its descriptor is closed, under its key and its descriptor.
+    ///
+    /// Both, because a connection that is closed gives its key back at once, and its descriptor only when nobody holds on to it
+    /// any more: what the kernel still says of it must not be taken for the next connection with that key.
     pub fn watch(&self, conn: &Conn) -> io::Result<()> {
-        Ok(epoll::add(&self.0, conn.fd(), EventData::new_u64(conn.key().into()), WANTED)?)
+        Ok(epoll::add(&self.0, conn.fd(), EventData::new_u64(name(conn)), WANTED)?)
     }
 
     /// Takes what there is to say, without waiting.
@@ -52,6 +55,11 @@ impl Reactor {
         unsafe { events.set_len(taken) };
         Ok(())
     }
+}
+
+/// What the kernel is told to call a connection.
+fn name(conn: &Conn) -> u64 {
+    u64::from(conn.key()) | (conn.fd().as_raw_fd() as u64) << 32
 }
 
 /// The shard's reactor task: passes what the kernel says on to the connections.
@@ -81,9 +89,9 @@ pub async fn react(shard: Rc<Shard>) -> io::Result<()> {
 }
 
 fn pass_on(shard: &Rc<Shard>, event: &epoll_event) {
-    let key = event.u64 as usize;
-    // Gone meanwhile: closed by an event before this one.
-    let Some(conn) = shard.table.conn(key) else { return };
+    let (key, said_of) = (event.u64 as u32, event.u64);
+    // Gone meanwhile, or its key is another's now.
+    let Some(conn) = shard.table.conn(key as usize).filter(|conn| name(conn) == said_of) else { return };
     let flags = EventFlags::from_bits_retain(event.events);
     let (readable, writable) = (flags.contains(EventFlags::IN), flags.contains(EventFlags::OUT));
     let hung_up = flags.intersects(HUNG_UP);
@@ -98,5 +106,51 @@ fn pass_on(shard: &Rc<Shard>, event: &epoll_event) {
         _ if readable || hung_up || unblocked => conn.wake(),
         // A new socket is writable; that is no news.
         _ => {}
+    }
+}
+
+#[cfg(all(test, not(ring_loom)))]
+mod tests {
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::{Config, Io};
+    use crate::node::Core;
+    use crate::quota::Quota;
+
+    /// Ensures a connection isn't closed for what happened to another one.
+    ///
+    /// Scenario: a connection is closed while the pump still holds on to it, a new one is given its key, and then the old one's peer
+    /// goes away. Cause: the descriptor was still open and watched under that key, so the new stream was cut off. Fix: what the kernel
+    /// says names the descriptor as well.
+    #[test]
+    fn what_is_said_of_a_closed_connection_is_not_taken_for_the_next_with_its_key() {
+        let shard =
+            Rc::new(Shard::new(Arc::new(Core::new(Config::default(), Io::Send)), Arc::default()).unwrap());
+        let quota = Quota::new(2);
+        let open = || {
+            let (near, far) = UnixStream::pair().unwrap();
+            let conn = Rc::new(Conn::new(near.into(), quota.take().unwrap(), 0));
+            shard.table.admit(&conn);
+            shard.reactor.watch(&conn).unwrap();
+            (conn, far)
+        };
+        let (old, old_peer) = open();
+        shard.close(&old);
+        let (new, new_peer) = open();
+        assert_eq!(old.key(), new.key());
+        let hear = || {
+            let mut events = Vec::new();
+            shard.reactor.take(&mut events).unwrap();
+            events.iter().for_each(|event| pass_on(&shard, event));
+            events.len()
+        };
+        drop(old_peer);
+        assert!(hear() > 0);
+        assert!(!new.is_hung_up());
+        drop(new_peer);
+        assert!(hear() > 0);
+        assert!(new.is_hung_up());
     }
 }
