@@ -13,6 +13,11 @@ use super::units::count;
 /// Most shards a node may have; each is a thread.
 pub(super) const SHARDS_MAX: u64 = 1024;
 
+/// The one of `all` that shows itself as `text`.
+fn word<T: Copy + fmt::Display>(text: &str, all: &[T], refusal: &str) -> Result<T, String> {
+    all.iter().find(|one| one.to_string() == text).copied().ok_or_else(|| refusal.into())
+}
+
 /// How an `EventSource` that can't be served now is told to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusyAnswer {
@@ -25,11 +30,7 @@ pub enum BusyAnswer {
 
 impl BusyAnswer {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "stream" => Ok(Self::Stream),
-            "503" => Ok(Self::Status503),
-            _ => Err("neither of the two answers; write stream or 503".into()),
-        }
+        word(text, &[Self::Stream, Self::Status503], "neither of the two answers; write stream or 503")
     }
 }
 
@@ -58,13 +59,8 @@ pub enum Io {
 
 impl Io {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "uring" => Ok(Self::Uring),
-            "send" => Ok(Self::Send),
-            "hyper" => Ok(Self::Hyper),
-            _ => Err("none of the ways; write auto, uring, send or hyper".into()),
-        }
+        let ways = [Self::Auto, Self::Uring, Self::Send, Self::Hyper];
+        word(text, &ways, "none of the ways; write auto, uring, send or hyper")
     }
 }
 
@@ -93,12 +89,8 @@ pub enum DescriptorTables {
 
 impl DescriptorTables {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "shared" => Ok(Self::Shared),
-            "own" => Ok(Self::Own),
-            _ => Err("none of the arrangements; write auto, shared or own".into()),
-        }
+        let arrangements = [Self::Auto, Self::Shared, Self::Own];
+        word(text, &arrangements, "none of the arrangements; write auto, shared or own")
     }
 }
 

@@ -95,10 +95,8 @@ async fn pump_slice(shard: &Rc<Shard>, batch: &mut Batch, slice: &mut Vec<Rc<Con
 
 /// Goes on with a stream whose socket takes bytes again.
 pub fn resume(shard: &Rc<Shard>, conn: &Rc<Conn>) {
-    let mut batch = Batch::default();
     conn.wrote(shard.now());
-    batch.add(shard, Rc::clone(conn));
-    batch.flush(shard);
+    begin(shard, conn);
 }
 
 /// Writes what a stream just taken from hyper has to say.
