@@ -19,7 +19,7 @@ use fanfare::ingest::Ingest;
 use fanfare::log::Log;
 use fanfare::log::history::Retention;
 use fanfare::ring::{Desk, Mark, Registry, Watermark};
-use fanfare::sequencer::{Limits, Parts, Sequencer};
+use fanfare::sequencer::{Combiner, Limits, Parts};
 use reader::Reader;
 use tokio::sync::oneshot;
 
@@ -75,6 +75,7 @@ impl Rig {
         for publication in publications {
             let permit = self.ingest.reserve(DATA_BYTES as u64).unwrap();
             drop(self.ingest.submit(publication, permit).unwrap());
+            self.ingest.wake();
         }
         for _ in 0..SHARDS {
             self.drained.recv().expect("the shards are there");
@@ -127,7 +128,7 @@ impl Shard {
     }
 }
 
-fn sequencer(config: &Config, ingest: &Arc<Ingest>, registry: Arc<Registry>) -> Sequencer {
+fn sequencer(config: &Config, ingest: &Arc<Ingest>, registry: Arc<Registry>) -> Combiner {
     let retention = Retention {
         events_per_topic: config.history_events,
         age: config.history_age,
@@ -146,7 +147,7 @@ fn sequencer(config: &Config, ingest: &Arc<Ingest>, registry: Arc<Registry>) -> 
         window_bytes: config.window_bytes,
         window_age: config.write_timeout,
     };
-    Sequencer::new(parts, limits)
+    Combiner::new(parts, limits)
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {

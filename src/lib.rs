@@ -46,7 +46,7 @@
 //! | [`http`] | routes, requests, refusals |
 //! | [`ingest`] | from a request's body to the sequencer's queue |
 //! | [`log`] | the order of events, and what is kept of them |
-//! | [`sequencer`] | the one thread that gives events their place |
+//! | [`sequencer`] | the one place where events get their order |
 //! | [`ring`] | windows of recent events that are read without a lock |
 //! | [`shard`] | threads, listeners, connections, timers |
 //! | [`session`] | one subscriber's stream |

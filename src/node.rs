@@ -15,7 +15,7 @@ use crate::log::Log;
 use crate::log::history::Retention;
 use crate::quota::Quota;
 use crate::ring::{Desk, Registry, Watermark};
-use crate::sequencer::{Limits, Parts, Sequencer};
+use crate::sequencer::{Combiner, Limits, Parts};
 use crate::shard::{Options, Order, Plan, Prepared, available, can_own_descriptors, reserve};
 
 /// Descriptors that are not connections: standard streams, the shards' own, `/proc` while it is read.
@@ -44,6 +44,8 @@ pub struct Core {
     pub registry: Arc<Registry>,
     /// How far all rings are.
     pub watermark: Arc<Watermark>,
+    /// What gives them their place.
+    pub sequencer: Arc<Combiner>,
     /// Open connections.
     pub connections: Arc<Quota>,
     /// Open streams.
@@ -185,11 +187,19 @@ impl Core {
             topics_max: config.topics_max,
         };
         let window = NonZeroUsize::new(config.window).expect("config has FANFARE_WINDOW at 2 or more");
-        Self {
+        let parts = Parts {
             ingest: Arc::new(Ingest::new(config.ingest_events, config.ingest_bytes)),
             log: Arc::new(Log::in_memory(retention)),
             registry: Arc::new(Registry::new(config.topics_max, window)),
             watermark: Arc::new(Watermark::new()),
+        };
+        let Parts { ingest, log, registry, watermark } = parts.clone();
+        Self {
+            ingest,
+            log,
+            registry,
+            watermark,
+            sequencer: Arc::new(Combiner::new(parts, turn_limits(&config))),
             connections: Quota::new(connections),
             streams: Quota::new(streams),
             shard_connections_max,
@@ -243,23 +253,20 @@ fn listener_options(config: &Config) -> Options {
     }
 }
 
-fn start_sequencer(core: &Core) -> Result<JoinHandle<()>, StartError> {
-    let config = &core.config;
-    let parts = Parts {
-        ingest: Arc::clone(&core.ingest),
-        log: Arc::clone(&core.log),
-        registry: Arc::clone(&core.registry),
-        watermark: Arc::clone(&core.watermark),
-    };
-    let limits = Limits {
+fn turn_limits(config: &Config) -> Limits {
+    Limits {
         turn_events: config.turn_events,
         turn_bytes: config.turn_bytes,
         window_bytes: config.window_bytes,
         window_age: config.write_timeout + WINDOW_AGE_SLACK,
-    };
+    }
+}
+
+fn start_sequencer(core: &Core) -> Result<JoinHandle<()>, StartError> {
+    let sequencer = Arc::clone(&core.sequencer);
     let thread = std::thread::Builder::new().name("sequencer".into());
     thread
-        .spawn(move || Sequencer::new(parts, limits).run())
+        .spawn(move || sequencer.run())
         .map_err(|source| StartError::Thread { what: "the sequencer", source })
 }
 

@@ -69,7 +69,8 @@ async fn submit(shard: &Shard, head: &Parts, body: &mut Incoming) -> Result<Stri
     }
     let id = publication.id.clone();
     let place = core.ingest.submit(publication, permit)?;
-    let _waiting = shard.await_answer();
+    shard.note_publish();
+    core.sequencer.attend();
     let seq = place.await.map_err(|_| Problem::from(IngestFull::Closed))?;
     Ok(id.map_or_else(|| core.log.incarnation().id(seq), |id| id.as_str().to_owned()))
 }

@@ -1,6 +1,6 @@
 //! The way from a publisher's request to the sequencer: a bounded queue and a bounded number of bytes.
 //!
-//! Shards push, the sequencer's thread takes. A full queue or a full budget is told at once ([`IngestFull`]); nobody
+//! Shards push, whoever is at the sequencer takes. A full queue or a full budget is told at once ([`IngestFull`]); nobody
 //! waits for room.
 //!
 //! # Ordering
@@ -11,7 +11,7 @@
 //! | `closed` | drain, SeqCst | shards, sequencer | see [`Ingest::close`] | none: see there |
 //!
 //! The queue orders what is pushed before what is taken. The wake is `Thread::unpark`, whose token is kept if the
-//! sequencer is not parked yet.
+//! sequencer's thread is not parked yet.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -86,7 +86,8 @@ impl Ingest {
         }
     }
 
-    /// Hands an event over. The receiver yields the event's seq once the log has it.
+    /// Hands an event over. The receiver yields the event's seq once the log has it, for which the caller has to see to:
+    /// [`Combiner::attend`](crate::sequencer::Combiner::attend), or [`wake`](Self::wake).
     pub fn submit(
         &self,
         publication: Publication,
@@ -102,8 +103,12 @@ impl Ingest {
             self.queue.push(submission).map_err(|_| IngestFull::Events(self.queue.capacity()))
         };
         self.pushing.fetch_sub(1, Ordering::SeqCst);
-        self.wake();
         pushed.map(|()| place)
+    }
+
+    /// How many events are waiting.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
     }
 
     /// Takes the event that has waited longest. Sequencer only.
@@ -111,12 +116,7 @@ impl Ingest {
         self.queue.pop()
     }
 
-    /// Whether nothing is waiting.
-    pub fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// Says which thread to wake; the sequencer calls it before it first looks at the queue.
+    /// Says which thread to wake; the sequencer's calls it before it first looks at the queue.
     pub fn wake_here(&self) {
         // A second sequencer would be a defect of `node`; the first stays.
         let _ = self.sequencer.set(std::thread::current());
@@ -132,7 +132,8 @@ impl Ingest {
         self.wake();
     }
 
-    fn wake(&self) {
+    /// Wakes the sequencer's thread.
+    pub fn wake(&self) {
         if let Some(sequencer) = self.sequencer.get() {
             sequencer.unpark();
         }

@@ -5,7 +5,7 @@
 
 pub mod history;
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, TryLockError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,6 +30,11 @@ impl Log {
     /// The numbering its ids belong to.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
+    }
+
+    /// Whether somebody is at it, so that an append would wait.
+    pub fn is_read(&self) -> bool {
+        matches!(self.history.try_write(), Err(TryLockError::WouldBlock))
     }
 
     /// The seq of the next event. Sequencer only: it is the one who appends.
@@ -88,6 +93,13 @@ impl Log {
     /// What is kept.
     pub fn stats(&self) -> Stats {
         self.read_lock().stats()
+    }
+
+    /// Does something while the log is being read.
+    #[cfg(test)]
+    pub(crate) fn while_read(&self, something: impl FnOnce()) {
+        let _history = self.read_lock();
+        something();
     }
 
     /// A panic of the sequencer ends publishing, not the streams: what was kept before is still in order.

@@ -1,7 +1,7 @@
 //! Takes all that is waiting, in one turn: encode once, give it to the log, route to rings, mark shards.
 //!
-//! One thread, the only writer of the log and of every ring. It never waits for a subscriber (I3) and never touches a
-//! socket. Each turn is bounded by `FANFARE_TURN_EVENTS` and `FANFARE_TURN_BYTES`.
+//! One at a time, the only writer of the log and of every ring: [`Combiner`] says who. It never waits for a subscriber (I3)
+//! and never touches a socket. Each turn is bounded by `FANFARE_TURN_EVENTS` and `FANFARE_TURN_BYTES`.
 //!
 //! The order inside a turn carries the promises:
 //!
@@ -9,6 +9,7 @@
 //! 2. the rings have them, then the watermark is raised, then the shards are woken;
 //! 3. publishers are answered, so that an acknowledged event is on its way to every stream (I7).
 
+mod combiner;
 mod route;
 mod window;
 
@@ -22,16 +23,15 @@ use crate::event::{OwnIds, Seq};
 use crate::ingest::{Ingest, Submission};
 use crate::log::Log;
 use crate::ring::{Registry, Rounds, Turn, Watermark};
+pub use combiner::Combiner;
 use route::Router;
 use window::LiveWindow;
-
-/// How long the sequencer sleeps at most, so that what is too old leaves history and rings on a quiet node.
-const TIDY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Events dropped from the history for their age between two turns, at most.
 const EXPIRE_BATCH: usize = 4096;
 
 /// What the sequencer works on.
+#[derive(Clone)]
 pub struct Parts {
     /// Where events come from.
     pub ingest: Arc<Ingest>,
@@ -86,23 +86,6 @@ impl Sequencer {
             buffer: Vec::new(),
             ends: Vec::new(),
             ids,
-        }
-    }
-
-    /// Works until the ingest is closed and empty; the body of the sequencer's thread.
-    pub fn run(mut self) {
-        let _closer = Closer(Arc::clone(&self.parts.ingest));
-        self.parts.ingest.wake_here();
-        loop {
-            if self.turn() || self.tidy() {
-                continue;
-            }
-            if self.parts.ingest.is_finished() {
-                return;
-            }
-            if self.parts.ingest.is_empty() {
-                std::thread::park_timeout(TIDY_INTERVAL);
-            }
         }
     }
 
@@ -179,18 +162,5 @@ impl Sequencer {
         let now = self.started.elapsed();
         self.live.trim(now);
         self.parts.log.expire(now, EXPIRE_BATCH)
-    }
-}
-
-/// Closes the ingest when the sequencer ends, however it ends: after a panic publishers are refused at once, those that
-/// wait are let go, and the health check says so.
-struct Closer(Arc<Ingest>);
-
-impl Drop for Closer {
-    fn drop(&mut self) {
-        self.0.close();
-        while !self.0.is_finished() {
-            drop(self.0.take());
-        }
     }
 }

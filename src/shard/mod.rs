@@ -63,21 +63,19 @@ pub struct Shard {
     due: RefCell<VecDeque<Rc<Conn>>>,
     clock: Cell<Millis>,
     started: Instant,
-    /// Publishers whose event is on its way into the log.
-    publishers: Cell<usize>,
+    /// Events published here since the pump last gave way.
+    published: Cell<usize>,
+    /// Slices of the pump that are short still.
+    short_slices: Cell<usize>,
 }
 
-/// A publisher waits for its answer for as long as this lives.
-pub struct Waiting<'a>(&'a Cell<usize>);
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
-
-/// While publishers wait, each is worth this part of `FANFARE_WAKE_BATCH` to a slice of the pump, up to the whole.
+/// While events are being published here, slices of the pump are of this part of `FANFARE_WAKE_BATCH`; after the last one, as
+/// many of them are.
 const SLICE_PARTS: usize = 16;
+
+/// Streams that a slice takes at least for each event published here since the last: sending to them takes longer than
+/// publishing the event.
+const STREAMS_PER_PUBLISH: usize = 4;
 
 impl Shard {
     pub(crate) fn new(core: Arc<Core>, desk: Arc<Desk>) -> io::Result<Self> {
@@ -85,23 +83,29 @@ impl Shard {
         let sender = RefCell::new(Sender::new(core.io)?);
         let (reactor, due) = (Reactor::new()?, RefCell::default());
         let (clock, started) = (Cell::new(0), Instant::now());
-        let publishers = Cell::new(0);
-        Ok(Self { core, desk, table, reactor, sender, due, clock, started, publishers })
+        let (published, short_slices) = <_>::default();
+        Ok(Self { core, desk, table, reactor, sender, due, clock, started, published, short_slices })
     }
 
-    /// Says that a publisher waits for its answer.
-    pub fn await_answer(&self) -> Waiting<'_> {
-        self.publishers.set(self.publishers.get() + 1);
-        Waiting(&self.publishers)
+    /// Says that an event is published here: its publisher's next one may be on its way.
+    pub fn note_publish(&self) {
+        self.published.set(self.published.get() + 1);
+        self.short_slices.set(SLICE_PARTS);
     }
 
     /// Most streams the pump looks at before everything else has its turn.
     fn slice_max(&self) -> usize {
         let most = self.core.config.wake_batch;
-        match self.publishers.get() {
+        match self.short_slices.get() {
             0 => most,
-            waiting => (most / SLICE_PARTS * waiting).clamp(1, most),
+            _ => (most / SLICE_PARTS).max(STREAMS_PER_PUBLISH * self.published.get()).clamp(1, most),
         }
+    }
+
+    /// Says that the pump gives way.
+    fn note_slice(&self) {
+        self.published.set(0);
+        self.short_slices.set(self.short_slices.get().saturating_sub(1));
     }
 
     /// Has a connection looked at: by its task while hyper has it, by the pump after that.

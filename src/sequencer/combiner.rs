@@ -1,0 +1,240 @@
+//! Who is at the sequencer: its own thread, or the shard that has an event for it and finds nobody there.
+//!
+//! A publish that wakes a thread, waits for it and is woken by it costs two switches, and on busy cores each of them waits
+//! for its turn there: fifty events one after the other on one connection took 25 to 60 ms while their streams were being
+//! written to, and each stream was sent to as often as events came to it in that time. So whoever has an event and finds
+//! the sequencer free takes the turn there and then, with what else is waiting (flat combining: Hendler, Incze, Shavit and
+//! Tzafrir, SPAA 2010). The thread is for the rest: events that came while another was at it, many of them at once, and
+//! tidying.
+//!
+//! # Nothing is left lying
+//!
+//! An event is in the queue before its publisher looks at the lock. Whoever does not take a turn wakes the thread, and
+//! whoever has taken one does if there is more; so each event is taken by a turn, or the thread is woken after it was
+//! pushed. The thread sleeps only after a turn that found nothing, and a wake in between is kept for it.
+//!
+//! # What a shard lends
+//!
+//! Its streams wait for the turn. A shard takes it only if few events wait ([`COMBINED_MAX`]), nobody holds the lock and
+//! nobody reads the log, so that it does not wait itself: for a thread that holds one and has lost its processor, that
+//! could be long. An event's size is no matter: the shard has read and checked it just before, which costs as much.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::{Limits, Parts, Sequencer};
+use crate::ingest::Ingest;
+use crate::log::Log;
+
+/// The sequencer's thread looks at least this often, so that what is too old leaves history and rings on a quiet node.
+const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A shard takes a turn while no more events than this wait. With more, publishing is busy: a thread of its own makes larger
+/// turns of them.
+const COMBINED_MAX: usize = 8;
+
+/// The sequencer, for one at a time; see the module.
+pub struct Combiner {
+    ingest: Arc<Ingest>,
+    log: Arc<Log>,
+    sequencer: Mutex<Sequencer>,
+}
+
+impl Combiner {
+    /// A sequencer nobody is at.
+    pub fn new(parts: Parts, limits: Limits) -> Self {
+        let (ingest, log) = (Arc::clone(&parts.ingest), Arc::clone(&parts.log));
+        Self { ingest, log, sequencer: Mutex::new(Sequencer::new(parts, limits)) }
+    }
+
+    /// Sees to it that what was submitted is taken: here and now, or by the thread. Never waits.
+    pub fn attend(&self) {
+        if !self.take_turn() || self.ingest.waiting() > 0 {
+            self.ingest.wake();
+        }
+    }
+
+    /// Takes a turn if that needs no waiting; true if it did.
+    fn take_turn(&self) -> bool {
+        if self.ingest.waiting() > COMBINED_MAX || self.log.is_read() {
+            return false;
+        }
+        // After a panic the thread finds the lock poisoned, and closes the ingest.
+        let Ok(mut sequencer) = self.sequencer.try_lock() else { return false };
+        sequencer.turn();
+        true
+    }
+
+    /// Works until the ingest is closed and empty; the body of the sequencer's thread.
+    ///
+    /// # Panics
+    ///
+    /// If a turn did, here or on a shard. The ingest is closed then.
+    pub fn run(&self) {
+        let _closer = Closer(&self.ingest);
+        self.ingest.wake_here();
+        loop {
+            let mut sequencer = self.sequencer.lock().expect("no turn has panicked");
+            let worked = sequencer.turn() || sequencer.tidy();
+            drop(sequencer);
+            if worked {
+                continue;
+            }
+            if self.ingest.is_finished() {
+                return;
+            }
+            if self.ingest.waiting() == 0 {
+                std::thread::park_timeout(TIDY_INTERVAL);
+            }
+        }
+    }
+}
+
+/// Closes the ingest when the sequencer ends, however it ends: after a panic publishers are refused at once, those that
+/// wait are let go, and the health check says so.
+struct Closer<'a>(&'a Ingest);
+
+impl Drop for Closer<'_> {
+    fn drop(&mut self) {
+        self.0.close();
+        while !self.0.is_finished() {
+            drop(self.0.take());
+        }
+    }
+}
+
+#[cfg(all(test, not(ring_loom)))]
+mod tests {
+    use std::num::NonZeroUsize;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::time::Instant;
+
+    use tokio::sync::oneshot::Receiver;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::event::{Publication, Seq, Topic};
+    use crate::ingest::IngestFull;
+    use crate::log::history::Retention;
+    use crate::ring::{Registry, Watermark};
+
+    fn combiner(turn_events: usize) -> Combiner {
+        let config = Config::default();
+        let retention = Retention { events_per_topic: 4, age: Duration::MAX, bytes: 1 << 20, topics_max: 4 };
+        let parts = Parts {
+            ingest: Arc::new(Ingest::new(config.ingest_events, config.ingest_bytes)),
+            log: Arc::new(Log::in_memory(retention)),
+            registry: Arc::new(Registry::new(4, NonZeroUsize::new(config.window).unwrap())),
+            watermark: Arc::new(Watermark::new()),
+        };
+        let limits = Limits {
+            turn_events,
+            turn_bytes: config.turn_bytes,
+            window_bytes: config.window_bytes,
+            window_age: config.write_timeout,
+        };
+        Combiner::new(parts, limits)
+    }
+
+    fn submit(combiner: &Combiner) -> Result<Receiver<Seq>, IngestFull> {
+        let topics = [Topic::new("a").unwrap()].into();
+        let publication =
+            Publication { topics, data: String::new(), id: None, event_type: None, retry: None };
+        combiner.ingest.submit(publication, combiner.ingest.reserve(1).unwrap())
+    }
+
+    /// Whether this thread, which is to be the sequencer's, was woken.
+    fn woken(within: Duration) -> bool {
+        let start = Instant::now();
+        std::thread::park_timeout(within);
+        start.elapsed() < within
+    }
+
+    #[test]
+    fn who_finds_nobody_there_takes_the_turn_and_wakes_nobody() {
+        let combiner = combiner(3);
+        combiner.ingest.wake_here();
+        let mut places: Vec<_> = (0..3).map(|_| submit(&combiner).unwrap()).collect();
+        combiner.attend();
+        let first = combiner.log.next_seq().0 - 3;
+        for (place, seq) in places.iter_mut().zip(first..) {
+            assert_eq!(place.try_recv(), Ok(Seq(seq)));
+        }
+        assert!(!woken(Duration::from_millis(20)));
+    }
+
+    fn assert_left(combiner: &Combiner, mut place: Receiver<Seq>, attend: impl FnOnce()) {
+        combiner.ingest.wake_here();
+        attend();
+        assert!(place.try_recv().is_err(), "taken");
+        assert!(woken(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn what_is_more_than_a_turn_is_left_for_the_thread() {
+        let combiner = combiner(2);
+        let mut places: Vec<_> = (0..3).map(|_| submit(&combiner).unwrap()).collect();
+        assert_left(&combiner, places.pop().unwrap(), || combiner.attend());
+        assert!(places.iter_mut().all(|place| place.try_recv().is_ok()));
+    }
+
+    #[test]
+    fn while_another_is_there_an_event_is_left_for_the_thread() {
+        let combiner = combiner(1);
+        let place = submit(&combiner).unwrap();
+        let _another = combiner.sequencer.lock().unwrap();
+        assert_left(&combiner, place, || combiner.attend());
+    }
+
+    #[test]
+    fn while_the_log_is_read_an_event_is_left_for_the_thread() {
+        let combiner = combiner(1);
+        let place = submit(&combiner).unwrap();
+        assert_left(&combiner, place, || combiner.log.while_read(|| combiner.attend()));
+    }
+
+    #[test]
+    fn when_many_wait_they_are_left_for_the_thread() {
+        let combiner = combiner(1024);
+        let mut places: Vec<_> = (0..=COMBINED_MAX).map(|_| submit(&combiner).unwrap()).collect();
+        assert_left(&combiner, places.remove(0), || combiner.attend());
+    }
+
+    #[test]
+    fn every_event_is_taken_once_however_many_attend() {
+        const PUBLISHERS: u64 = 4;
+        const EVENTS: u64 = 2_000;
+        let combiner = combiner(1024);
+        let first = combiner.log.next_seq().0;
+        let publish = || {
+            for _ in 0..EVENTS {
+                let place = submit(&combiner).unwrap();
+                combiner.attend();
+                place.blocking_recv().expect("the event has its place");
+            }
+        };
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| combiner.run());
+            let publishers: Vec<_> = (0..PUBLISHERS).map(|_| scope.spawn(publish)).collect();
+            publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
+            combiner.ingest.close();
+            thread.join().unwrap();
+        });
+        assert_eq!(combiner.log.next_seq(), Seq(first + PUBLISHERS * EVENTS));
+    }
+
+    #[test]
+    fn after_a_turn_that_panicked_publishers_are_refused() {
+        let combiner = combiner(1);
+        let place = submit(&combiner).unwrap();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _turn = combiner.sequencer.lock();
+            panic!("a turn on a shard");
+        }));
+        assert!(panicked.is_err());
+        combiner.attend();
+        assert!(catch_unwind(AssertUnwindSafe(|| combiner.run())).is_err());
+        assert!(place.blocking_recv().is_err());
+        assert_eq!(submit(&combiner).err(), Some(IngestFull::Closed));
+    }
+}
