@@ -1,6 +1,6 @@
 //! Deliveries per second in process: from publishers through the sequencer to every reader of a topic on two shards.
 //!
-//! As in a node, but for the sockets: the sequencer on its thread, and a thread for each shard that sleeps at its desk,
+//! As in a node, but for the sockets: the sequencer, which the publisher is at unless its thread is, and a thread for each shard that sleeps at its desk,
 //! takes marks, and lets its readers drain. The clock runs from the first submit until the last reader has the last
 //! event. `alone` is one event at a time, `burst` is 50 back to back. `cargo bench --bench fanout`.
 
@@ -32,6 +32,7 @@ const READERS: [usize; 2] = [1_000, 10_000];
 
 struct Rig {
     ingest: Arc<Ingest>,
+    sequencer: Arc<Combiner>,
     topic: Topic,
     /// A shard says here that its readers have everything.
     drained: Receiver<()>,
@@ -57,9 +58,10 @@ impl Rig {
             threads.push(spawn("shard", move || shard.run(stopped)));
             stops.push(stop);
         }
-        let sequencer = sequencer(&config, &ingest, registry);
-        threads.push(spawn("sequencer", move || sequencer.run()));
-        Self { ingest, topic, drained, threads, stops }
+        let sequencer = Arc::new(sequencer(&config, &ingest, registry));
+        let thread = Arc::clone(&sequencer);
+        threads.push(spawn("sequencer", move || thread.run()));
+        Self { ingest, sequencer, topic, drained, threads, stops }
     }
 
     fn publications(&self, events: usize) -> Vec<Publication> {
@@ -74,8 +76,7 @@ impl Rig {
     fn fan_out(&self, publications: Vec<Publication>) {
         for publication in publications {
             let permit = self.ingest.reserve(DATA_BYTES as u64).unwrap();
-            drop(self.ingest.submit(publication, permit).unwrap());
-            self.ingest.wake();
+            drop(self.sequencer.submit(publication, permit).unwrap());
         }
         for _ in 0..SHARDS {
             self.drained.recv().expect("the shards are there");

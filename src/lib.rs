@@ -12,7 +12,7 @@
 //! 1. A `POST /events` arrives on the shard that accepted its connection, at the [`http::Service`]. [`ingest::parse()`]
 //!    makes it an [`event::Publication`], or the refusal becomes an [`http::Problem`].
 //! 2. [`ingest::Ingest`] takes it into a bounded queue, or says at once that it is full. The publisher's task waits for
-//!    the event's place, for nothing else.
+//!    the event's place, for nothing else; its shard takes the turn that gives it, if nobody else is at it.
 //! 3. The [`sequencer`] takes all that is waiting in one turn and writes each event's wire form ([`event::wire`]), its
 //!    id in it, into one buffer: a [`ring::Turn`].
 //! 4. The [`log`] keeps the turn's events, copied out of the buffer, for streams that were away.

@@ -44,8 +44,8 @@ pub struct Core {
     pub registry: Arc<Registry>,
     /// How far all rings are.
     pub watermark: Arc<Watermark>,
-    /// What gives them their place.
-    pub sequencer: Arc<Combiner>,
+    /// Gives events their place.
+    pub sequencer: Combiner,
     /// Open connections.
     pub connections: Arc<Quota>,
     /// Open streams.
@@ -126,7 +126,7 @@ impl Node {
             shard.own_table().map_err(thread("a shard with a descriptor table of its own"))?;
         }
         let (reserved, addr) = reserve(wanted).map_err(cant_listen)?;
-        let sequencer = start_sequencer(&core)?;
+        let sequencer = start_sequencer(Arc::clone(&core))?;
         let mut node = Self { core, addr, orders, shards: Vec::new(), sequencer: Some(sequencer) };
         for shard in starting {
             node.shards.push(shard.listen(addr).map_err(cant_listen)?);
@@ -199,7 +199,7 @@ impl Core {
             log,
             registry,
             watermark,
-            sequencer: Arc::new(Combiner::new(parts, turn_limits(&config))),
+            sequencer: Combiner::new(parts, turn_limits(&config)),
             connections: Quota::new(connections),
             streams: Quota::new(streams),
             shard_connections_max,
@@ -262,11 +262,10 @@ fn turn_limits(config: &Config) -> Limits {
     }
 }
 
-fn start_sequencer(core: &Core) -> Result<JoinHandle<()>, StartError> {
-    let sequencer = Arc::clone(&core.sequencer);
+fn start_sequencer(core: Arc<Core>) -> Result<JoinHandle<()>, StartError> {
     let thread = std::thread::Builder::new().name("sequencer".into());
     thread
-        .spawn(move || sequencer.run())
+        .spawn(move || core.sequencer.run())
         .map_err(|source| StartError::Thread { what: "the sequencer", source })
 }
 

@@ -245,8 +245,8 @@ pub struct Config {
     /// Most streams a shard writes to, or wakes, before it looks at other work.
     ///
     /// 1 to 65_536. The others follow after the shard has looked; a lower number keeps accepting and health checks
-    /// quick, a higher one spends less on looking. While publishers wait for an answer on the shard, it is a
-    /// sixteenth for each, up to the whole.
+    /// quick, a higher one spends less on looking. Just after an event was published on the shard it is a sixteenth, or
+    /// four for each event since the last look, up to the whole.
     #[arg(long, value_name = "COUNT", default_value = "256", value_parser = count::<usize>(1..=65_536))]
     #[arg(help_heading = DELIVERY)]
     pub wake_batch: usize,

@@ -68,9 +68,8 @@ async fn submit(shard: &Shard, head: &Parts, body: &mut Incoming) -> Result<Stri
         return Err(Problem::bad_request(Kind::BadField, detail));
     }
     let id = publication.id.clone();
-    let place = core.ingest.submit(publication, permit)?;
     shard.note_publish();
-    core.sequencer.attend();
+    let place = core.sequencer.submit(publication, permit)?;
     let seq = place.await.map_err(|_| Problem::from(IngestFull::Closed))?;
     Ok(id.map_or_else(|| core.log.incarnation().id(seq), |id| id.as_str().to_owned()))
 }

@@ -86,8 +86,8 @@ impl Ingest {
         }
     }
 
-    /// Hands an event over. The receiver yields the event's seq once the log has it, for which the caller has to see to:
-    /// [`Combiner::attend`](crate::sequencer::Combiner::attend), or [`wake`](Self::wake).
+    /// Puts an event into the queue; [`Combiner::submit`](crate::sequencer::Combiner::submit) also sees to it that it is
+    /// taken. The receiver yields the event's seq once the log has it.
     pub fn submit(
         &self,
         publication: Publication,

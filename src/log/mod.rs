@@ -33,7 +33,7 @@ impl Log {
     }
 
     /// Whether somebody is at it, so that an append would wait.
-    pub fn is_read(&self) -> bool {
+    pub fn is_busy(&self) -> bool {
         matches!(self.history.try_write(), Err(TryLockError::WouldBlock))
     }
 

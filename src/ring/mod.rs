@@ -1,6 +1,6 @@
 //! One selector's window of recent epochs: written by the sequencer, read by sessions without a lock.
 //!
-//! The sequencer is the only writer ([`Ring::publish`], [`Ring::expel`]); any number of sessions on any shard read
+//! The sequencer is the only writer ([`Ring::publish`], [`Ring::expel`]), one thread at a time under its lock; any number of sessions on any shard read
 //! ([`Ring::read`]), each with a cursor of its own: the number of the next epoch it wants. A reader has it, has to
 //! wait, or has lagged; it never holds the writer up, and the writer never looks at a reader (I3).
 //!
@@ -109,7 +109,7 @@ impl<C: Cells> Ring<C> {
 
     /// Publishes a turn's events to this ring as one epoch and returns its number. Sequencer only.
     pub fn publish(&self, turn: &Arc<Turn>, picks: Picks) -> u64 {
-        // Ordering: Relaxed: written by this thread only. Model: a_reader_sees_every_epoch_or_knows_it_lagged.
+        // Ordering: Relaxed: written under the sequencer's lock only. Model: a_reader_sees_every_epoch_or_knows_it_lagged.
         let number = self.tail.load(Ordering::Relaxed);
         let counted = self.counted.load(Ordering::Relaxed);
         let slots = self.room_for(number);
@@ -125,14 +125,14 @@ impl<C: Cells> Ring<C> {
 
     /// Lets go of every epoch up to and with `number`. Sequencer only.
     pub fn expel(&self, number: u64) {
-        // Ordering: Relaxed: head and tail are written by this thread only. Model: expelling_is_seen_as_lag.
+        // Ordering: Relaxed: head and tail are written under the sequencer's lock only. Model: expelling_is_seen_as_lag.
         let head = self.head.load(Ordering::Relaxed);
         let tail = self.tail.load(Ordering::Relaxed);
         let end = (number + 1).min(tail);
         if end <= head {
             return;
         }
-        // Ordering: Relaxed: read by this thread only. Model: expelling_is_seen_as_lag.
+        // Ordering: Relaxed: read under the sequencer's lock only. Model: expelling_is_seen_as_lag.
         self.head.store(end, Ordering::Relaxed);
         if end == tail {
             self.slots.store(None);
@@ -148,7 +148,7 @@ impl<C: Cells> Ring<C> {
 
     /// The array to put epoch `number` in: as it is, grown, or with the oldest epoch given up.
     fn room_for(&self, number: u64) -> Arc<Slots<C>> {
-        // Ordering: Relaxed: written by this thread only. Model: growing_loses_nothing.
+        // Ordering: Relaxed: written under the sequencer's lock only. Model: growing_loses_nothing.
         let head = self.head.load(Ordering::Relaxed);
         let old = self.slots.with(|slots| slots.cloned());
         let have = old.as_ref().map_or(0, |slots| slots.len());

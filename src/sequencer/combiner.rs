@@ -9,25 +9,31 @@
 //!
 //! # Nothing is left lying
 //!
-//! An event is in the queue before its publisher looks at the lock. Whoever does not take a turn wakes the thread, and
+//! An event is in the queue before its shard looks at the lock. Whoever does not take a turn wakes the thread, and
 //! whoever has taken one does if there is more; so each event is taken by a turn, or the thread is woken after it was
-//! pushed. The thread sleeps only after a turn that found nothing, and a wake in between is kept for it.
+//! pushed. The thread sleeps only after a turn that found nothing, and a wake since then is kept for it.
 //!
 //! # What a shard lends
 //!
 //! Its streams wait for the turn. A shard takes it only if few events wait ([`COMBINED_MAX`]), nobody holds the lock and
-//! nobody reads the log, so that it does not wait itself: for a thread that holds one and has lost its processor, that
-//! could be long. An event's size is no matter: the shard has read and checked it just before, which costs as much.
+//! nobody reads the log: waiting for a thread that holds one and has lost its processor could be long. What is left to wait
+//! for is short and rare: who begins to read the log in that instant, and a shard that attaches to the same stripe of the
+//! registry. The turn itself has its usual bounds; an event of the shard's own costs about what reading and checking it did
+//! just before.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::{Limits, Parts, Sequencer};
-use crate::ingest::Ingest;
+use crate::event::{Publication, Seq};
+use crate::ingest::{Ingest, IngestFull, Permit};
 use crate::log::Log;
 
-/// The sequencer's thread looks at least this often, so that what is too old leaves history and rings on a quiet node.
-const TIDY_INTERVAL: Duration = Duration::from_secs(1);
+/// The sequencer's thread looks at least this often, so that what is too old leaves history and rings on a quiet node. In
+/// unit tests it does not, so that an event left lying stays there.
+const TIDY_INTERVAL: Duration = if cfg!(test) { Duration::MAX } else { Duration::from_secs(1) };
 
 /// A shard takes a turn while no more events than this wait. With more, publishing is busy: a thread of its own makes larger
 /// turns of them.
@@ -47,20 +53,34 @@ impl Combiner {
         Self { ingest, log, sequencer: Mutex::new(Sequencer::new(parts, limits)) }
     }
 
-    /// Sees to it that what was submitted is taken: here and now, or by the thread. Never waits.
-    pub fn attend(&self) {
+    /// Hands an event over, and sees to it that it is taken: here and now, or by the thread. The receiver yields the
+    /// event's seq once the log has it.
+    pub fn submit(
+        &self,
+        publication: Publication,
+        permit: Permit,
+    ) -> Result<oneshot::Receiver<Seq>, IngestFull> {
+        let place = self.ingest.submit(publication, permit)?;
+        self.attend();
+        Ok(place)
+    }
+
+    fn attend(&self) {
         if !self.take_turn() || self.ingest.waiting() > 0 {
             self.ingest.wake();
         }
     }
 
-    /// Takes a turn if that needs no waiting; true if it did.
+    /// Takes a turn if nobody has to be waited for; true if it did.
     fn take_turn(&self) -> bool {
-        if self.ingest.waiting() > COMBINED_MAX || self.log.is_read() {
+        if self.ingest.waiting() > COMBINED_MAX {
             return false;
         }
         // After a panic the thread finds the lock poisoned, and closes the ingest.
         let Ok(mut sequencer) = self.sequencer.try_lock() else { return false };
+        if self.log.is_busy() {
+            return false;
+        }
         sequencer.turn();
         true
     }
@@ -71,7 +91,7 @@ impl Combiner {
     ///
     /// If a turn did, here or on a shard. The ingest is closed then.
     pub fn run(&self) {
-        let _closer = Closer(&self.ingest);
+        let _closer = Closer(self);
         self.ingest.wake_here();
         loop {
             let mut sequencer = self.sequencer.lock().expect("no turn has panicked");
@@ -83,23 +103,25 @@ impl Combiner {
             if self.ingest.is_finished() {
                 return;
             }
-            if self.ingest.waiting() == 0 {
-                std::thread::park_timeout(TIDY_INTERVAL);
-            }
+            // Returns at once if an event was left since the turn: the wake is kept.
+            std::thread::park_timeout(TIDY_INTERVAL);
         }
     }
 }
 
 /// Closes the ingest when the sequencer ends, however it ends: after a panic publishers are refused at once, those that
 /// wait are let go, and the health check says so.
-struct Closer<'a>(&'a Ingest);
+struct Closer<'a>(&'a Combiner);
 
 impl Drop for Closer<'_> {
     fn drop(&mut self) {
-        self.0.close();
-        while !self.0.is_finished() {
-            drop(self.0.take());
+        let Combiner { ingest, sequencer, .. } = self.0;
+        ingest.close();
+        while !ingest.is_finished() {
+            drop(ingest.take());
         }
+        // What a turn that panicked had taken.
+        sequencer.lock().unwrap_or_else(PoisonError::into_inner).abandon();
     }
 }
 
@@ -110,11 +132,12 @@ mod tests {
     use std::time::Instant;
 
     use tokio::sync::oneshot::Receiver;
+    use tokio::sync::oneshot::error::TryRecvError;
+    use tokio::time::timeout;
 
     use super::*;
     use crate::config::Config;
-    use crate::event::{Publication, Seq, Topic};
-    use crate::ingest::IngestFull;
+    use crate::event::Topic;
     use crate::log::history::Retention;
     use crate::ring::{Registry, Watermark};
 
@@ -136,11 +159,17 @@ mod tests {
         Combiner::new(parts, limits)
     }
 
-    fn submit(combiner: &Combiner) -> Result<Receiver<Seq>, IngestFull> {
+    fn event(combiner: &Combiner) -> (Publication, Permit) {
         let topics = [Topic::new("a").unwrap()].into();
         let publication =
             Publication { topics, data: String::new(), id: None, event_type: None, retry: None };
-        combiner.ingest.submit(publication, combiner.ingest.reserve(1).unwrap())
+        (publication, combiner.ingest.reserve(1).unwrap())
+    }
+
+    /// Puts an event into the queue, and that is all.
+    fn queue(combiner: &Combiner) -> Receiver<Seq> {
+        let (publication, permit) = event(combiner);
+        combiner.ingest.submit(publication, permit).unwrap()
     }
 
     /// Whether this thread, which is to be the sequencer's, was woken.
@@ -154,7 +183,7 @@ mod tests {
     fn who_finds_nobody_there_takes_the_turn_and_wakes_nobody() {
         let combiner = combiner(3);
         combiner.ingest.wake_here();
-        let mut places: Vec<_> = (0..3).map(|_| submit(&combiner).unwrap()).collect();
+        let mut places: Vec<_> = (0..3).map(|_| queue(&combiner)).collect();
         combiner.attend();
         let first = combiner.log.next_seq().0 - 3;
         for (place, seq) in places.iter_mut().zip(first..) {
@@ -173,7 +202,7 @@ mod tests {
     #[test]
     fn what_is_more_than_a_turn_is_left_for_the_thread() {
         let combiner = combiner(2);
-        let mut places: Vec<_> = (0..3).map(|_| submit(&combiner).unwrap()).collect();
+        let mut places: Vec<_> = (0..3).map(|_| queue(&combiner)).collect();
         assert_left(&combiner, places.pop().unwrap(), || combiner.attend());
         assert!(places.iter_mut().all(|place| place.try_recv().is_ok()));
     }
@@ -181,7 +210,7 @@ mod tests {
     #[test]
     fn while_another_is_there_an_event_is_left_for_the_thread() {
         let combiner = combiner(1);
-        let place = submit(&combiner).unwrap();
+        let place = queue(&combiner);
         let _another = combiner.sequencer.lock().unwrap();
         assert_left(&combiner, place, || combiner.attend());
     }
@@ -189,14 +218,14 @@ mod tests {
     #[test]
     fn while_the_log_is_read_an_event_is_left_for_the_thread() {
         let combiner = combiner(1);
-        let place = submit(&combiner).unwrap();
+        let place = queue(&combiner);
         assert_left(&combiner, place, || combiner.log.while_read(|| combiner.attend()));
     }
 
     #[test]
     fn when_many_wait_they_are_left_for_the_thread() {
         let combiner = combiner(1024);
-        let mut places: Vec<_> = (0..=COMBINED_MAX).map(|_| submit(&combiner).unwrap()).collect();
+        let mut places: Vec<_> = (0..=COMBINED_MAX).map(|_| queue(&combiner)).collect();
         assert_left(&combiner, places.remove(0), || combiner.attend());
     }
 
@@ -207,18 +236,21 @@ mod tests {
         let combiner = combiner(1024);
         let first = combiner.log.next_seq().0;
         let publish = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             for _ in 0..EVENTS {
-                let place = submit(&combiner).unwrap();
-                combiner.attend();
-                place.blocking_recv().expect("the event has its place");
+                let (publication, permit) = event(&combiner);
+                let place = combiner.submit(publication, permit).unwrap();
+                let place = runtime.block_on(async { timeout(Duration::from_secs(30), place).await });
+                place.expect("not left lying").expect("it has its place");
             }
         };
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| combiner.run());
             let publishers: Vec<_> = (0..PUBLISHERS).map(|_| scope.spawn(publish)).collect();
-            publishers.into_iter().for_each(|publisher| publisher.join().unwrap());
+            let published = publishers.into_iter().map(|publisher| publisher.join()).collect::<Vec<_>>();
             combiner.ingest.close();
             thread.join().unwrap();
+            published.into_iter().for_each(|published| published.unwrap());
         });
         assert_eq!(combiner.log.next_seq(), Seq(first + PUBLISHERS * EVENTS));
     }
@@ -226,15 +258,19 @@ mod tests {
     #[test]
     fn after_a_turn_that_panicked_publishers_are_refused() {
         let combiner = combiner(1);
-        let place = submit(&combiner).unwrap();
+        let mut places = [queue(&combiner), queue(&combiner)];
         let panicked = catch_unwind(AssertUnwindSafe(|| {
-            let _turn = combiner.sequencer.lock();
-            panic!("a turn on a shard");
+            let mut turn = combiner.sequencer.lock().unwrap();
+            turn.gather(Seq(1));
+            panic!("after an event was taken");
         }));
         assert!(panicked.is_err());
-        combiner.attend();
+        assert_left(&combiner, queue(&combiner), || combiner.attend());
         assert!(catch_unwind(AssertUnwindSafe(|| combiner.run())).is_err());
-        assert!(place.blocking_recv().is_err());
-        assert_eq!(submit(&combiner).err(), Some(IngestFull::Closed));
+        for place in &mut places {
+            assert_eq!(place.try_recv(), Err(TryRecvError::Closed));
+        }
+        let (publication, permit) = event(&combiner);
+        assert_eq!(combiner.submit(publication, permit).err(), Some(IngestFull::Closed));
     }
 }

@@ -140,6 +140,11 @@ impl Sequencer {
         Arc::new(turn)
     }
 
+    /// Lets go of the events it has taken; their publishers are told that there is no answer.
+    fn abandon(&mut self) {
+        self.batch.clear();
+    }
+
     fn publish(&mut self, turn: &Arc<Turn>, now: Duration) {
         let Parts { registry, .. } = &self.parts;
         let mut placed = Vec::new();

@@ -65,13 +65,15 @@ pub struct Shard {
     started: Instant,
     /// Events published here since the pump last gave way.
     published: Cell<usize>,
-    /// Slices of the pump that are short still.
+    /// How many of the next slices are short.
     short_slices: Cell<usize>,
 }
 
-/// While events are being published here, slices of the pump are of this part of `FANFARE_WAKE_BATCH`; after the last one, as
-/// many of them are.
+/// While events are being published here, slices of the pump are of this part of `FANFARE_WAKE_BATCH`.
 const SLICE_PARTS: usize = 16;
+
+/// As many slices are short after the last event published here.
+const SHORT_SLICES: usize = 4;
 
 /// Streams that a slice takes at least for each event published here since the last: sending to them takes longer than
 /// publishing the event.
@@ -83,14 +85,14 @@ impl Shard {
         let sender = RefCell::new(Sender::new(core.io)?);
         let (reactor, due) = (Reactor::new()?, RefCell::default());
         let (clock, started) = (Cell::new(0), Instant::now());
-        let (published, short_slices) = <_>::default();
+        let (published, short_slices) = (Cell::new(0), Cell::new(0));
         Ok(Self { core, desk, table, reactor, sender, due, clock, started, published, short_slices })
     }
 
     /// Says that an event is published here: its publisher's next one may be on its way.
     pub fn note_publish(&self) {
         self.published.set(self.published.get() + 1);
-        self.short_slices.set(SLICE_PARTS);
+        self.short_slices.set(SHORT_SLICES);
     }
 
     /// Most streams the pump looks at before everything else has its turn.

@@ -399,4 +399,20 @@ mod tests {
         assert!(reached[0] > 4 * 4, "{reached:?}");
         assert!(reached[1] <= 4 * 4, "{reached:?}");
     }
+
+    #[test]
+    fn slices_grow_with_the_events_published_since_the_last_and_are_whole_again_after_some() {
+        let config = Config { wake_batch: 256, ..Config::default() };
+        let shard = Shard::new(Arc::new(Core::new(config, Io::Send)), Arc::default()).unwrap();
+        assert_eq!(shard.slice_max(), 256);
+        (0..10).for_each(|_| shard.note_publish());
+        let mut slices = Vec::new();
+        for _ in 0..6 {
+            slices.push(shard.slice_max());
+            shard.note_slice();
+        }
+        assert_eq!(slices, [40, 16, 16, 16, 256, 256]);
+        (0..1000).for_each(|_| shard.note_publish());
+        assert_eq!(shard.slice_max(), 256);
+    }
 }
