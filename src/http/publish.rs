@@ -68,8 +68,8 @@ async fn submit(shard: &Shard, head: &Parts, body: &mut Incoming) -> Result<Stri
         return Err(Problem::bad_request(Kind::BadField, detail));
     }
     let id = publication.id.clone();
-    shard.note_publish();
     let place = core.sequencer.submit(publication, permit)?;
+    shard.note_publish();
     let seq = place.await.map_err(|_| Problem::from(IngestFull::Closed))?;
     Ok(id.map_or_else(|| core.log.incarnation().id(seq), |id| id.as_str().to_owned()))
 }

@@ -103,6 +103,10 @@ impl Ingest {
             self.queue.push(submission).map_err(|_| IngestFull::Events(self.queue.capacity()))
         };
         self.pushing.fetch_sub(1, Ordering::SeqCst);
+        if pushed.is_err() {
+            // Who looked whether it is finished may have seen this push.
+            self.wake();
+        }
         pushed.map(|()| place)
     }
 

@@ -1,8 +1,8 @@
 //! One selector's window of recent epochs: written by the sequencer, read by sessions without a lock.
 //!
-//! The sequencer is the only writer ([`Ring::publish`], [`Ring::expel`]), one thread at a time under its lock; any number of sessions on any shard read
-//! ([`Ring::read`]), each with a cursor of its own: the number of the next epoch it wants. A reader has it, has to
-//! wait, or has lagged; it never holds the writer up, and the writer never looks at a reader (I3).
+//! The sequencer is the only writer ([`Ring::publish`], [`Ring::expel`]), one thread at a time, under its lock; any number
+//! of sessions on any shard read ([`Ring::read`]), each with a cursor of its own: the number of the next epoch it wants. A
+//! reader has it, has to wait, or has lagged; it never holds the writer up, and the writer never looks at a reader (I3).
 //!
 //! Epoch `n` lives in slot `n % slots`. A ring starts without slots, doubles up to the window when it is full of
 //! live epochs, and lets go of its slots when they are all expelled, so that a million quiet topics cost little.
@@ -14,7 +14,7 @@
 //! |---|---|---|---|---|
 //! | `tail` | sequencer, Release | sessions, Acquire | the array and slot of every epoch below it, `counted` | `a_reader_sees_every_epoch_or_knows_it_lagged` |
 //! | `slots`, slot | sequencer, Release (in [`Cell`]) | sessions, Acquire | the epoch | the same, `growing_loses_nothing` |
-//! | `head`, `counted` | sequencer, Relaxed | sequencer; sessions for `counted` | nothing: `counted` rides on `tail` | the same |
+//! | `head`, `counted` | sequencer, Relaxed | sequencer; sessions for `counted` | nothing: `counted` rides on `tail`; the sequencer's lock hands both to the next at it | the same |
 //!
 //! Why *tail, then array, then slot* is enough: `tail > n` was read, so the array and the slot as they were when epoch
 //! `n` was published, or later ones, are what the reader loads. In every later state slot `n % slots` holds epoch `n`

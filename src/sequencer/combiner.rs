@@ -17,9 +17,9 @@
 //!
 //! Its streams wait for the turn. A shard takes it only if few events wait ([`COMBINED_MAX`]), nobody holds the lock and
 //! nobody reads the log: waiting for a thread that holds one and has lost its processor could be long. What is left to wait
-//! for is short and rare: who begins to read the log in that instant, and a shard that attaches to the same stripe of the
-//! registry. The turn itself has its usual bounds; an event of the shard's own costs about what reading and checking it did
-//! just before.
+//! for is short and rare: who begins to read the log in that instant, who attaches to or detaches from the same stripe of the
+//! registry, who is between two steps of putting an event into the queue. The turn itself has its usual bounds
+//! (`FANFARE_TURN_EVENTS`, `FANFARE_TURN_BYTES`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,7 +35,7 @@ use crate::log::Log;
 /// unit tests it does not, so that an event left lying stays there.
 const TIDY_INTERVAL: Duration = if cfg!(test) { Duration::MAX } else { Duration::from_secs(1) };
 
-/// A shard takes a turn while no more events than this wait. With more, publishing is busy: a thread of its own makes larger
+/// A shard takes a turn if no more events than this wait when it looks. With more, publishing is busy: a thread of its own makes larger
 /// turns of them.
 const COMBINED_MAX: usize = 8;
 
