@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! POST ──> ingest ──> sequencer ──> ring ──> shard ──> session ──> socket
-//!          check,     log: order    slots,   one wake  cursor      hyper
+//!          check,     log: order    slots,   one wake  cursor      detached
 //!          bounded    encode once,  no lock  per turn
 //!          queue      route
 //! ```
