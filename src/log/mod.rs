@@ -96,7 +96,7 @@ impl Log {
     }
 
     /// Does something while the log is being read.
-    #[cfg(test)]
+    #[cfg(all(test, not(ring_loom)))]
     pub(crate) fn while_read(&self, something: impl FnOnce()) {
         let _history = self.read_lock();
         something();

@@ -29,28 +29,26 @@ use tokio::sync::oneshot;
 use super::{Limits, Parts, Sequencer};
 use crate::event::{Publication, Seq};
 use crate::ingest::{Ingest, IngestFull, Permit};
-use crate::log::Log;
 
 /// The sequencer's thread looks at least this often, so that what is too old leaves history and rings on a quiet node. In
 /// unit tests it does not, so that an event left lying stays there.
 const TIDY_INTERVAL: Duration = if cfg!(test) { Duration::MAX } else { Duration::from_secs(1) };
 
-/// A shard takes a turn if no more events than this wait when it looks. With more, publishing is busy: a thread of its own makes larger
-/// turns of them.
+/// A shard takes a turn if no more events than this wait when it looks. With more, publishing is busy: a thread of its own
+/// makes larger turns of them.
 const COMBINED_MAX: usize = 8;
 
 /// The sequencer, for one at a time; see the module.
 pub struct Combiner {
     ingest: Arc<Ingest>,
-    log: Arc<Log>,
     sequencer: Mutex<Sequencer>,
 }
 
 impl Combiner {
     /// A sequencer nobody is at.
     pub fn new(parts: Parts, limits: Limits) -> Self {
-        let (ingest, log) = (Arc::clone(&parts.ingest), Arc::clone(&parts.log));
-        Self { ingest, log, sequencer: Mutex::new(Sequencer::new(parts, limits)) }
+        let ingest = Arc::clone(&parts.ingest);
+        Self { ingest, sequencer: Mutex::new(Sequencer::new(parts, limits)) }
     }
 
     /// Hands an event over, and sees to it that it is taken: here and now, or by the thread. The receiver yields the
@@ -78,7 +76,7 @@ impl Combiner {
         }
         let _alarm = Alarm(&self.ingest);
         let Ok(mut sequencer) = self.sequencer.try_lock() else { return false };
-        if self.log.is_busy() {
+        if sequencer.parts.log.is_busy() {
             return false;
         }
         sequencer.turn();
@@ -126,7 +124,7 @@ struct Closer<'a>(&'a Combiner);
 
 impl Drop for Closer<'_> {
     fn drop(&mut self) {
-        let Combiner { ingest, sequencer, .. } = self.0;
+        let Combiner { ingest, sequencer } = self.0;
         ingest.close();
         while !ingest.is_finished() {
             drop(ingest.take());
@@ -149,6 +147,7 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::event::Topic;
+    use crate::log::Log;
     use crate::log::history::Retention;
     use crate::ring::{Registry, Watermark};
 
@@ -168,6 +167,10 @@ mod tests {
             window_age: config.write_timeout,
         };
         Combiner::new(parts, limits)
+    }
+
+    fn log(combiner: &Combiner) -> Arc<Log> {
+        Arc::clone(&combiner.sequencer.lock().unwrap().parts.log)
     }
 
     fn event(combiner: &Combiner) -> (Publication, Permit) {
@@ -196,7 +199,7 @@ mod tests {
         combiner.ingest.wake_here();
         let mut places: Vec<_> = (0..3).map(|_| queue(&combiner)).collect();
         combiner.attend();
-        let first = combiner.log.next_seq().0 - 3;
+        let first = log(&combiner).next_seq().0 - 3;
         for (place, seq) in places.iter_mut().zip(first..) {
             assert_eq!(place.try_recv(), Ok(Seq(seq)));
         }
@@ -229,8 +232,8 @@ mod tests {
     #[test]
     fn while_the_log_is_read_an_event_is_left_for_the_thread() {
         let combiner = combiner(1);
-        let place = queue(&combiner);
-        assert_left(&combiner, place, || combiner.log.while_read(|| combiner.attend()));
+        let (place, log) = (queue(&combiner), log(&combiner));
+        assert_left(&combiner, place, || log.while_read(|| combiner.attend()));
     }
 
     #[test]
@@ -245,7 +248,7 @@ mod tests {
         const PUBLISHERS: u64 = 4;
         const EVENTS: u64 = 2_000;
         let combiner = combiner(1024);
-        let first = combiner.log.next_seq().0;
+        let first = log(&combiner).next_seq().0;
         let publish = || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             for _ in 0..EVENTS {
@@ -263,7 +266,7 @@ mod tests {
             thread.join().unwrap();
             published.into_iter().for_each(|published| published.unwrap());
         });
-        assert_eq!(combiner.log.next_seq(), Seq(first + PUBLISHERS * EVENTS));
+        assert_eq!(log(&combiner).next_seq(), Seq(first + PUBLISHERS * EVENTS));
     }
 
     #[test]
