@@ -2,6 +2,7 @@
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help run test lint model doc bench instructions load load-100k load-1m clean
 
@@ -14,7 +15,7 @@ run: ## Run a node on http://127.0.0.1:8080 (settings: make run ARGS="--help")
 test: ## All tests: unit, property, from outside over each way of writing to sockets, instructions per delivery
 	@bash tests/setup.sh
 	$(CARGO) test --workspace
-	benches/instructions.sh target/debug 1600 29500
+	benches/instructions.sh $(TARGET)/debug 1600 29500
 	TEST_IO=send $(CARGO) test --test it
 	TEST_IO=hyper $(CARGO) test --test it
 
@@ -25,7 +26,7 @@ lint: ## Formatting, clippy with warnings as errors, docs build, loom models
 	$(MAKE) --no-print-directory model
 
 model: ## loom models of the ring and the wake
-	RUSTFLAGS="--cfg ring_loom" CARGO_TARGET_DIR=target/loom $(CARGO) test --release --lib model
+	RUSTFLAGS="--cfg ring_loom" CARGO_TARGET_DIR=$(TARGET)/loom $(CARGO) test --release --lib model
 
 doc: ## Build the documentation of the code
 	$(CARGO) doc --no-deps
@@ -35,7 +36,7 @@ bench: ## criterion benches of every stage
 
 instructions: ## Instructions of the release build per delivery and per stream opened (needs valgrind)
 	$(CARGO) build --release --workspace
-	benches/instructions.sh target/release 1000 20400
+	benches/instructions.sh $(TARGET)/release 1000 20400
 
 load: ## The load generator against a node (make load ARGS="fanout --streams 5000")
 	$(CARGO) run --release -p loadtest -- $(ARGS)

@@ -31,9 +31,10 @@ port=8088
 sysctl -qw net.ipv4.ip_local_port_range="16000 64000"
 echo "connections in a table of $(sysctl -n net.ipv4.tcp_ehash_entries 2>/dev/null | tr -d - || true) entries"
 
-FANFARE_ADDR=127.0.0.1:$port FANFARE_SHARDS=$shards target/release/fanfare &
+target=${CARGO_TARGET_DIR:-target}
+FANFARE_ADDR=127.0.0.1:$port FANFARE_SHARDS=$shards "$target/release/fanfare" &
 node=$!
 # The tool too, should the script be ended before it.
 trap 'pkill -TERM -P $$ || true; wait "$node" 2>/dev/null || true' EXIT
 until (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do kill -0 "$node"; done
-target/release/loadtest "$scenario" --url "http://127.0.0.1:$port" --streams "$streams" --pid "$node" "${@:4}"
+"$target/release/loadtest" "$scenario" --url "http://127.0.0.1:$port" --streams "$streams" --pid "$node" "${@:4}"
