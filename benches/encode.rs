@@ -1,4 +1,5 @@
-//! What the wire form of an event costs, written as the sequencer writes it: into a buffer that has the room.
+//! What the wire form of an event costs, written as the sequencer writes it: into a buffer that has
+//! the room.
 //!
 //! Bytes are those of the data. `cargo bench --bench encode`.
 
@@ -15,7 +16,8 @@ const ID: &str = "4w1nqb7e-1234567";
 
 fn bench_encode(c: &mut Criterion) {
     let plain = |bytes: usize| "x".repeat(bytes);
-    let of_lines = |bytes: usize, lines: usize| format!("{}\n", "x".repeat(bytes / lines - 1)).repeat(lines);
+    let of_lines =
+        |bytes: usize, lines: usize| format!("{}\n", "x".repeat(bytes / lines - 1)).repeat(lines);
     let mut group = c.benchmark_group("encode");
     for (operation, data, event_type, retry) in [
         ("one_line", plain(64), None, None),

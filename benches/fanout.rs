@@ -1,8 +1,10 @@
-//! Deliveries per second in process: from publishers through the sequencer to every reader of a topic on two shards.
+//! Deliveries per second in process: from publishers through the sequencer to every reader of a
+//! topic on two shards.
 //!
-//! As in a node where publishing is busy, but for the sockets: the sequencer on its thread, and a thread for each shard that
-//! sleeps at its desk, takes marks, and lets its readers drain. The clock runs from the first submit until the last
-//! reader has the last event. `alone` is one event at a time, `burst` is 50 back to back. `cargo bench --bench fanout`.
+//! As in a node where publishing is busy, but for the sockets: the sequencer on its thread, and a
+//! thread for each shard that sleeps at its desk, takes marks, and lets its readers drain. The
+//! clock runs from the first submit until the last reader has the last event. `alone` is one event
+//! at a time, `burst` is 50 back to back. `cargo bench --bench fanout`.
 
 mod reader;
 
@@ -65,7 +67,13 @@ impl Rig {
     fn publications(&self, events: usize) -> Vec<Publication> {
         let publication = |_| {
             let topics = [self.topic.clone()].into();
-            Publication { topics, data: "x".repeat(DATA_BYTES), id: None, event_type: None, retry: None }
+            Publication {
+                topics,
+                data: "x".repeat(DATA_BYTES),
+                id: None,
+                event_type: None,
+                retry: None,
+            }
         };
         (0..events).map(publication).collect()
     }
@@ -113,7 +121,11 @@ impl Shard {
                 }
                 while let Some(mark) = self.desk.take() {
                     mark.clear();
-                    left -= self.readers.iter_mut().map(|reader| reader.drain(&self.mark.ring)).sum::<u64>();
+                    left -= self
+                        .readers
+                        .iter_mut()
+                        .map(|reader| reader.drain(&self.mark.ring))
+                        .sum::<u64>();
                 }
                 if left == 0 {
                     left = self.left();

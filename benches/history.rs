@@ -1,7 +1,7 @@
 //! What keeping an event costs the sequencer, and what a slice of replay costs a shard.
 //!
-//! Appends are measured at the limit, so that each one drops an event too, and include the copy of the wire form that
-//! the history holds. `cargo bench --bench history`.
+//! Appends are measured at the limit, so that each one drops an event too, and include the copy of
+//! the wire form that the history holds. `cargo bench --bench history`.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -18,8 +18,12 @@ const WIRE: [u8; 250] = [b'x'; 250];
 const NOW: Duration = Duration::ZERO;
 
 fn history(events_per_topic: usize, bytes: u64) -> History {
-    let retention =
-        Retention { events_per_topic, age: Duration::from_secs(3600), bytes, topics_max: 10_000_000 };
+    let retention = Retention {
+        events_per_topic,
+        age: Duration::from_secs(3600),
+        bytes,
+        topics_max: 10_000_000,
+    };
     History::new(retention, Incarnation::from_bits(1))
 }
 

@@ -1,8 +1,9 @@
-//! What a publish to a ring costs, and what it takes until every reader has it, beside `tokio::sync::broadcast`.
+//! What a publish to a ring costs, and what it takes until every reader has it, beside
+//! `tokio::sync::broadcast`.
 //!
-//! One thread does everything, so this is work, without contention or wake-ups. `fanout` is one event at a time;
-//! `burst` is 50, which are one turn for the ring, hence one epoch, and so many values for the channel.
-//! `cargo bench --bench ring`.
+//! One thread does everything, so this is work, without contention or wake-ups. `fanout` is one
+//! event at a time; `burst` is 50, which are one turn for the ring, hence one epoch, and so many
+//! values for the channel. `cargo bench --bench ring`.
 
 mod reader;
 
@@ -86,7 +87,13 @@ fn ring_fanout(c: &mut Criterion, operation: &str, events: u32, readers: usize, 
     });
 }
 
-fn broadcast_fanout(c: &mut Criterion, operation: &str, events: u32, readers: usize, deliveries: u64) {
+fn broadcast_fanout(
+    c: &mut Criterion,
+    operation: &str,
+    events: u32,
+    readers: usize,
+    deliveries: u64,
+) {
     let mut group = c.benchmark_group("broadcast");
     group.throughput(Throughput::Elements(deliveries));
     group.bench_function(BenchmarkId::new(operation, readers), |b| {

@@ -1,9 +1,10 @@
 //! What an event costs from the ingest queue to its readers' hands, at 1, 100 and 10,000 topics.
 //!
-//! A turn is full: 1,024 events of 200 bytes, over the topics in rotation. The clock runs while the turn is taken and
-//! until the one reader of each topic has drained; `through` runs it from the submit, too, and `unread` has no
-//! readers. The publisher has gone before its answer comes. Turns taken beforehand fill history and window, so that
-//! each event that comes in also drops one. `cargo bench --bench sequencer`.
+//! A turn is full: 1,024 events of 200 bytes, over the topics in rotation. The clock runs while the
+//! turn is taken and until the one reader of each topic has drained; `through` runs it from the
+//! submit, too, and `unread` has no readers. The publisher has gone before its answer comes. Turns
+//! taken beforehand fill history and window, so that each event that comes in also drops one.
+//! `cargo bench --bench sequencer`.
 
 mod reader;
 
@@ -41,14 +42,16 @@ struct Rig {
 }
 
 impl Rig {
-    /// With the settings of a node that sets nothing, but for how many events the history keeps of a topic.
+    /// With the settings of a node that sets nothing, but for how many events the history keeps of
+    /// a topic.
     fn new(topics: usize, read: bool, history_events: usize) -> Self {
         let config = Config::default();
         let ingest = Arc::new(Ingest::new(config.ingest_events, config.ingest_bytes));
         let registry = Arc::new(Registry::new(topics, NonZeroUsize::new(config.window).unwrap()));
         let desk = Arc::new(Desk::new(0));
-        let topics: Vec<_> =
-            (0..topics).map(|n| Topic::new(&format!("https://example.com/users/{n}")).unwrap()).collect();
+        let topics: Vec<_> = (0..topics)
+            .map(|n| Topic::new(&format!("https://example.com/users/{n}")).unwrap())
+            .collect();
         let attach = |(key, topic): (usize, &Topic)| {
             let mark = registry.attach(&Selector::Topic(topic.clone()), &desk, key).unwrap();
             let reader = Reader::new(&mark.ring);
@@ -77,7 +80,13 @@ impl Rig {
         let publication = |_| {
             let topics = [self.topics[self.next_topic].clone()].into();
             self.next_topic = (self.next_topic + 1) % self.topics.len();
-            Publication { topics, data: "x".repeat(DATA_BYTES), id: None, event_type: None, retry: None }
+            Publication {
+                topics,
+                data: "x".repeat(DATA_BYTES),
+                id: None,
+                event_type: None,
+                retry: None,
+            }
         };
         (0..EVENTS).map(publication).collect()
     }

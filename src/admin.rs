@@ -8,12 +8,13 @@ use crate::node::Core;
 
 /// The node's health: status and JSON document.
 ///
-/// Liveness: that it is answered says that the shard asked is alive. `status` is `ok`, or `failed` with 503 when the
-/// node can't take events any more and should be started anew. Sizes are bytes; `resident_bytes` is null where `/proc`
-/// is not.
+/// Liveness: that it is answered says that the shard asked is alive. `status` is `ok`, or `failed`
+/// with 503 when the node can't take events any more and should be started anew. Sizes are bytes;
+/// `resident_bytes` is null where `/proc` is not.
 pub fn health(core: &Core) -> (StatusCode, Bytes) {
     let kept = core.log.stats();
-    // The ingest closes before the last connection does only if the sequencer or a shard has ended by itself.
+    // The ingest closes before the last connection does only if the sequencer or a shard has ended
+    // by itself.
     let failed = core.ingest.is_closed();
     let document = json!({
         "status": if failed { "failed" } else { "ok" },

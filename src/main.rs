@@ -64,7 +64,11 @@ async fn serve(node: Node, mut signals: Signals) -> ExitCode {
 fn start_logging(config: &Config) {
     let filter = EnvFilter::new(&config.log);
     let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(ansi)
+        .init();
 }
 
 fn say_settings(config: &Config) {

@@ -1,4 +1,5 @@
-//! The composition root: from settings to parts, in the order they need each other, and back out again.
+//! The composition root: from settings to parts, in the order they need each other, and back out
+//! again.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,18 +19,19 @@ use crate::ring::{Desk, Registry, Watermark};
 use crate::sequencer::{Combiner, Limits, Parts};
 use crate::shard::{Options, Order, Plan, Prepared, available, can_own_descriptors, reserve};
 
-/// Descriptors that are not connections: standard streams, the shards' own, `/proc` while it is read.
+/// Descriptors that are not connections: standard streams, the shards' own, `/proc` while it is
+/// read.
 const DESCRIPTORS_RESERVED: usize = 64;
 
 /// Descriptors each shard needs for itself: listener, epoll, eventfd, and tokio's share of them.
 const DESCRIPTORS_PER_SHARD: usize = 8;
 
-/// Of the connections descriptors allow, those that are not for streams, so that a full node can still be published
-/// to and asked for its health.
+/// Of the connections descriptors allow, those that are not for streams, so that a full node can
+/// still be published to and asked for its health.
 const CONNECTIONS_RESERVED: usize = 256;
 
-/// How much longer than the write timeout a turn stays in the rings: a stream is looked at a few times per timeout,
-/// not at its very end.
+/// How much longer than the write timeout a turn stays in the rings: a stream is looked at a few
+/// times per timeout, not at its very end.
 const WINDOW_AGE_SLACK: Duration = Duration::from_secs(5);
 
 /// What all shards share. Everything in it is safe to use from any thread.
@@ -50,7 +52,8 @@ pub struct Core {
     pub connections: Arc<Quota>,
     /// Open streams.
     pub streams: Arc<Quota>,
-    /// Connections one shard may have, whatever the others have: what its descriptor table has room for.
+    /// Connections one shard may have, whatever the others have: what its descriptor table has room
+    /// for.
     pub shard_connections_max: usize,
     /// Of those, how many it may have and still open a stream.
     pub shard_streams_max: usize,
@@ -145,8 +148,8 @@ impl Node {
         &self.core
     }
 
-    /// Leaves service within `FANFARE_DRAIN`: accepts nothing more, finishes publishes under way, sends streams away.
-    /// Blocks until everything has ended.
+    /// Leaves service within `FANFARE_DRAIN`: accepts nothing more, finishes publishes under way,
+    /// sends streams away. Blocks until everything has ended.
     pub fn drain(mut self) {
         self.stop(Order::Drain(self.core.config.drain));
     }
@@ -179,14 +182,16 @@ impl Core {
         let own_descriptors = own_descriptors(&config, descriptors);
         let (connections, streams) = connection_limits(&config, descriptors, own_descriptors);
         let shard_connections_max = connections_of_a_table(&config, descriptors);
-        let shard_streams_max = shard_connections_max - CONNECTIONS_RESERVED.min(shard_connections_max / 2);
+        let shard_streams_max =
+            shard_connections_max - CONNECTIONS_RESERVED.min(shard_connections_max / 2);
         let retention = Retention {
             events_per_topic: config.history_events,
             age: config.history_age,
             bytes: config.history_bytes,
             topics_max: config.topics_max,
         };
-        let window = NonZeroUsize::new(config.window).expect("config has FANFARE_WINDOW at 2 or more");
+        let window =
+            NonZeroUsize::new(config.window).expect("config has FANFARE_WINDOW at 2 or more");
         let parts = Parts {
             ingest: Arc::new(Ingest::new(config.ingest_events, config.ingest_bytes)),
             log: Arc::new(Log::in_memory(retention)),
@@ -216,20 +221,23 @@ impl Core {
 fn own_descriptors(config: &Config, descriptors: usize) -> bool {
     match config.descriptor_tables {
         DescriptorTables::Auto => {
-            config.connections_limit() > connections_of_a_table(config, descriptors) && can_own_descriptors()
+            config.connections_limit() > connections_of_a_table(config, descriptors)
+                && can_own_descriptors()
         }
         DescriptorTables::Shared => false,
         DescriptorTables::Own => true,
     }
 }
 
-/// Connections one table has room for. A table of its own still has the descriptors that were there when it was copied.
+/// Connections one table has room for. A table of its own still has the descriptors that were there
+/// when it was copied.
 fn connections_of_a_table(config: &Config, descriptors: usize) -> usize {
     let own = DESCRIPTORS_RESERVED + config.shards * DESCRIPTORS_PER_SHARD;
     descriptors.saturating_sub(own).max(1)
 }
 
-/// How many connections and streams there may be: what the settings say, or what the descriptors allow.
+/// How many connections and streams there may be: what the settings say, or what the descriptors
+/// allow.
 fn connection_limits(config: &Config, descriptors: usize, own_descriptors: bool) -> (usize, usize) {
     let tables = if own_descriptors { config.shards } else { 1 };
     let possible = connections_of_a_table(config, descriptors).saturating_mul(tables);
@@ -303,7 +311,11 @@ mod tests {
             (DescriptorTables::Shared, 10_000, false),
             (DescriptorTables::Own, 20_000, true),
         ] {
-            assert_eq!(own_descriptors(&config(tables), descriptors), own, "{tables} {descriptors}");
+            assert_eq!(
+                own_descriptors(&config(tables), descriptors),
+                own,
+                "{tables} {descriptors}"
+            );
         }
     }
 }

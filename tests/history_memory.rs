@@ -1,5 +1,5 @@
-//! What the history counts against what it really holds. A binary of its own, since the allocator that counts serves
-//! the whole process: one test, one thread.
+//! What the history counts against what it really holds. A binary of its own, since the allocator
+//! that counts serves the whole process: one test, one thread.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,7 +13,8 @@ struct Counting;
 
 static HELD: AtomicI64 = AtomicI64::new(0);
 
-/// What an allocation costs an allocator: its size in steps of 16, and 8 to remember it by, as in glibc.
+/// What an allocation costs an allocator: its size in steps of 16, and 8 to remember it by, as in
+/// glibc.
 fn cost(layout: Layout) -> i64 {
     (layout.size() + 8).next_multiple_of(16) as i64
 }
@@ -88,9 +89,14 @@ fn what_is_counted_covers_what_is_held_and_little_more() {
     compare("an id each", KEEP, |history| {
         (0..120_000).for_each(|n| append(history, &[name(n % 7)], Some(format!("order {n}"))));
     });
-    compare("three topics each, two of them busy", Retention { events_per_topic: 1, ..KEEP }, |history| {
-        (0..60_000).for_each(|n| append(history, &[name(n), "x".repeat(500), "y".repeat(500)], None));
-    });
+    compare(
+        "three topics each, two of them busy",
+        Retention { events_per_topic: 1, ..KEEP },
+        |history| {
+            (0..60_000)
+                .for_each(|n| append(history, &[name(n), "x".repeat(500), "y".repeat(500)], None));
+        },
+    );
     compare(
         "quiet topics that a million busy events went past",
         Retention { events_per_topic: 100, ..KEEP },

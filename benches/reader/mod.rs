@@ -20,7 +20,8 @@ impl Reader {
         Self { next: ring.tail(), counted: ring.counted(), last: Seq(0) }
     }
 
-    /// Takes every run there is, as a session of one selector does; returns how many events they were.
+    /// Takes every run there is, as a session of one selector does; returns how many events they
+    /// were.
     pub fn drain(&mut self, ring: &Ring) -> u64 {
         let before = self.counted;
         loop {

@@ -34,7 +34,8 @@ pub fn status(head: &[u8]) -> Option<u16> {
 mod tests {
     use super::*;
 
-    const HEAD: &[u8] = b"HTTP/1.1 503 Busy\r\ncontent-LENGTH:  12 \r\nConnection: x, Close\r\n\r\nbody";
+    const HEAD: &[u8] =
+        b"HTTP/1.1 503 Busy\r\ncontent-LENGTH:  12 \r\nConnection: x, Close\r\n\r\nbody";
 
     #[test]
     fn a_head_is_read_whatever_its_case() {

@@ -1,8 +1,9 @@
 //! `loadtest`: what an SSE server, its kernel and its proxy can hold and deliver.
 //!
-//! Laid out by stage: [`scenario`] says what to do and conducts it, [`connect`] opens streams, [`subscribe`] reads
-//! them in worker processes, [`publish`] sends events on schedule, [`mod@measure`] holds clocks, histograms, accounts
-//! and the server's cost, [`report`] tells people, and [`baseline`] is the bare limit to compare with.
+//! Laid out by stage: [`scenario`] says what to do and conducts it, [`connect`] opens streams,
+//! [`subscribe`] reads them in worker processes, [`publish`] sends events on schedule,
+//! [`mod@measure`] holds clocks, histograms, accounts and the server's cost, [`report`] tells
+//! people, and [`baseline`] is the bare limit to compare with.
 
 mod baseline;
 mod cli;
@@ -47,7 +48,9 @@ fn main() -> ExitCode {
 fn parse() -> Result<Option<Cli>, Fault> {
     match Cli::try_parse() {
         Ok(cli) => Ok(Some(cli)),
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+        Err(error)
+            if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
+        {
             print!("{error}");
             Ok(None)
         }
@@ -90,10 +93,12 @@ fn run(cli: Cli) -> Result<bool, Fault> {
 }
 
 fn measure(name: &str, args: &RunArgs) -> Result<bool, Fault> {
-    let flags = toml::Table::try_from(&args.over).map_err(|error| Fault::usage(error.to_string()))?;
+    let flags =
+        toml::Table::try_from(&args.over).map_err(|error| Fault::usage(error.to_string()))?;
     let scenario = Scenario::load(name, &flags)?;
     let target = Target::parse(&scenario.url)?;
-    let server = args.pid.map(|pid| Server { pid }).or_else(|| Server::listening_on(target.address.port()));
+    let server =
+        args.pid.map(|pid| Server { pid }).or_else(|| Server::listening_on(target.address.port()));
     if let Some(server) = server
         && !server.is_alive()
     {
@@ -109,10 +114,12 @@ fn measure(name: &str, args: &RunArgs) -> Result<bool, Fault> {
 fn tell(report: &Report, args: &RunArgs) -> Result<(), Fault> {
     print!("{}", report::table::render(report));
     let write = |path: &std::path::Path, text: String| {
-        std::fs::write(path, text).map_err(|error| Fault::system(&format!("write {}", path.display()), error))
+        std::fs::write(path, text)
+            .map_err(|error| Fault::system(&format!("write {}", path.display()), error))
     };
     if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(report).map_err(|e| Fault::system("write the report", e))?;
+        let text = serde_json::to_string_pretty(report)
+            .map_err(|e| Fault::system("write the report", e))?;
         write(path, text)?;
     }
     if let Some(path) = &args.html {

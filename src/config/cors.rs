@@ -11,7 +11,8 @@ pub enum CorsOrigins {
     None,
     /// Every origin (`*`).
     Any,
-    /// These, in the form a browser sends: lower case, without a path and without the scheme's own port.
+    /// These, in the form a browser sends: lower case, without a path and without the scheme's own
+    /// port.
     List(Box<[String]>),
 }
 
@@ -21,7 +22,9 @@ impl CorsOrigins {
         match self {
             Self::None => false,
             Self::Any => true,
-            Self::List(origins) => origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin)),
+            Self::List(origins) => {
+                origins.iter().any(|allowed| allowed.eq_ignore_ascii_case(origin))
+            }
         }
     }
 
@@ -57,10 +60,14 @@ impl fmt::Display for CorsOrigins {
 /// One origin as a browser will send it (RFC 6454, section 6.2; WHATWG URL, section 4.7).
 fn parse_origin(text: &str) -> Result<String, String> {
     let wrong = |what: &str| {
-        format!("`{text}` {what}; write scheme://host or scheme://host:port, such as https://app.example.com")
+        format!(
+            "`{text}` {what}; write scheme://host or scheme://host:port, such as https://app.example.com"
+        )
     };
     match text {
-        "" => return Err("an origin in the list is empty; separate origins by single commas".into()),
+        "" => {
+            return Err("an origin in the list is empty; separate origins by single commas".into());
+        }
         "*" => return Err("`*` allows every origin, so it must stand alone".into()),
         _ => {}
     }
@@ -74,9 +81,12 @@ fn parse_origin(text: &str) -> Result<String, String> {
     if authority.contains(['/', '?', '#']) {
         return Err(wrong("has a path, which an origin hasn't, not even `/`"));
     }
-    let (host, port) = split_port(authority).ok_or_else(|| wrong("has a port that isn't a number"))?;
+    let (host, port) =
+        split_port(authority).ok_or_else(|| wrong("has a port that isn't a number"))?;
     if !is_host(host) {
-        return Err(wrong("has no proper host (no wildcards; names beyond ASCII in their xn-- form)"));
+        return Err(wrong(
+            "has no proper host (no wildcards; names beyond ASCII in their xn-- form)",
+        ));
     }
     // Browsers leave out the scheme's own port, so an origin that spells it would never match.
     Ok(match (scheme, port) {
@@ -101,7 +111,8 @@ fn is_host(host: &str) -> bool {
     match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => {
-            !host.is_empty() && host.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.' | '_'))
+            !host.is_empty()
+                && host.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '-' | '.' | '_'))
         }
     }
 }
@@ -122,7 +133,10 @@ mod tests {
             ("*", CorsOrigins::Any),
             ("https://a.example", list(&["https://a.example"])),
             ("HTTPS://A.Example", list(&["https://a.example"])),
-            ("https://a.example:443,http://b.example:80", list(&["https://a.example", "http://b.example"])),
+            (
+                "https://a.example:443,http://b.example:80",
+                list(&["https://a.example", "http://b.example"]),
+            ),
             ("http://a.example:443", list(&["http://a.example:443"])),
             (
                 "http://localhost:3000, http://[::1]:3000",
@@ -175,9 +189,13 @@ mod tests {
         assert!(origins.allows("https://a.example"));
         assert!(origins.allows("HTTPS://a.example"));
         assert!(origins.allows("http://b.example:8080"));
-        for other in
-            ["http://a.example", "https://a.example:8443", "https://a.example.evil.example", "null", ""]
-        {
+        for other in [
+            "http://a.example",
+            "https://a.example:8443",
+            "https://a.example.evil.example",
+            "null",
+            "",
+        ] {
             assert!(!origins.allows(other), "{other}");
             assert!(!CorsOrigins::None.allows(other), "{other}");
             assert!(CorsOrigins::Any.allows(other), "{other}");

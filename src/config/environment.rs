@@ -1,7 +1,9 @@
-//! The environment's part of the settings: which variables are ours, which are not, and what they say.
+//! The environment's part of the settings: which variables are ours, which are not, and what they
+//! say.
 //!
-//! Pure: the pairs come from whoever calls, so that tests don't touch the process. A name that begins with `FANFARE_`
-//! and is no setting is refused: a mistyped limit that silently isn't there is found on the worst day.
+//! Pure: the pairs come from whoever calls, so that tests don't touch the process. A name that
+//! begins with `FANFARE_` and is no setting is refused: a mistyped limit that silently isn't there
+//! is found on the worst day.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -26,7 +28,8 @@ pub(super) fn variable_of_flag(flag: &str) -> String {
     variable(&flag[..end].replace('-', "_"))
 }
 
-/// The variables of `env` as flags, without those that the command line gave (`given`): a flag wins.
+/// The variables of `env` as flags, without those that the command line gave (`given`): a flag
+/// wins.
 ///
 /// Names are gone through in order, so that of two mistakes the same one is told each time.
 pub(super) fn flags(
@@ -34,8 +37,10 @@ pub(super) fn flags(
     given: &ArgMatches,
     env: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Vec<OsString>, ConfigError> {
-    let env: BTreeMap<_, _> =
-        env.into_iter().filter(|(name, _)| name.as_encoded_bytes().starts_with(PREFIX.as_bytes())).collect();
+    let env: BTreeMap<_, _> = env
+        .into_iter()
+        .filter(|(name, _)| name.as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+        .collect();
     let mut flags = Vec::new();
     for (name, value) in env {
         let setting = settings_of(command).find(|arg| *name == *variable(arg.get_id().as_str()));
@@ -57,8 +62,8 @@ pub(super) fn flags(
     Ok(flags)
 }
 
-/// Whether Kubernetes put this variable there: it tells every container of a Service named `fanfare`, or `fanfare-…`,
-/// in these forms, and a node must start beside its own Service.
+/// Whether Kubernetes put this variable there: it tells every container of a Service named
+/// `fanfare`, or `fanfare-…`, in these forms, and a node must start beside its own Service.
 fn is_service_link(name: &OsStr, value: &OsStr) -> bool {
     let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else {
         return false;
@@ -72,14 +77,17 @@ fn is_service_link(name: &OsStr, value: &OsStr) -> bool {
         || name.ends_with("_SERVICE_PORT")
         || name.contains("_SERVICE_PORT_")
         || (name.ends_with("_PORT") && value.contains("://"))
-        || name.match_indices("_PORT_").any(|(at, port)| is_port_of_protocol(&name[at + port.len()..]))
+        || name
+            .match_indices("_PORT_")
+            .any(|(at, port)| is_port_of_protocol(&name[at + port.len()..]))
 }
 
 fn unknown(command: &Command, name: &OsStr) -> ConfigError {
     let name = name.to_string_lossy();
     let known = settings_of(command).map(|arg| variable(arg.get_id().as_str()));
     // Without the prefix, which would make all names alike.
-    let likeness = |known: &String| strsim::jaro_winkler(&known[PREFIX.len()..], &name[PREFIX.len()..]);
+    let likeness =
+        |known: &String| strsim::jaro_winkler(&known[PREFIX.len()..], &name[PREFIX.len()..]);
     let closest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
     ConfigError::Unknown {
         name: name.escape_debug().to_string(),
@@ -100,7 +108,12 @@ mod tests {
 
     #[test]
     fn variables_become_flags_in_order_of_their_names() {
-        let env = [("FANFARE_RETRY_MIN", "2s"), ("HOME", "/"), ("fanfare_log", "x"), ("FANFARE_DRAIN", "")];
+        let env = [
+            ("FANFARE_RETRY_MIN", "2s"),
+            ("HOME", "/"),
+            ("fanfare_log", "x"),
+            ("FANFARE_DRAIN", ""),
+        ];
         assert_eq!(flags_of(&env), Ok(vec!["--drain=".into(), "--retry-min=2s".into()]));
     }
 
@@ -119,11 +132,18 @@ mod tests {
             ("FANFARE_ADDRESS", "FANFARE_ADDR"),
             ("FANFARE_WINDOWS", "FANFARE_WINDOW"),
         ] {
-            let error = format!("{name} is not a setting; the closest is {closest} (all: fanfare --help)");
+            let error =
+                format!("{name} is not a setting; the closest is {closest} (all: fanfare --help)");
             assert_eq!(flags_of(&[(name, "1")]), Err(error));
         }
-        for name in ["FANFARE_", "FANFARE_HELP", "FANFARE_VERSION", "FANFARE_PORT", "FANFARE_heartbeat"] {
-            assert!(flags_of(&[(name, "1")]).unwrap_err().starts_with(&format!("{name} is not a setting")));
+        for name in
+            ["FANFARE_", "FANFARE_HELP", "FANFARE_VERSION", "FANFARE_PORT", "FANFARE_heartbeat"]
+        {
+            assert!(
+                flags_of(&[(name, "1")])
+                    .unwrap_err()
+                    .starts_with(&format!("{name} is not a setting"))
+            );
         }
     }
 
@@ -143,7 +163,8 @@ mod tests {
         ] {
             assert_eq!(flags_of(&[(name, value)]), Ok(vec![]), "{name}");
         }
-        for name in ["FANFARE_PORT", "FANFARE_PORT_HTTP", "FANFARE_PORT_80", "FANFARE_PORT_80_QUIC"] {
+        for name in ["FANFARE_PORT", "FANFARE_PORT_HTTP", "FANFARE_PORT_80", "FANFARE_PORT_80_QUIC"]
+        {
             assert!(flags_of(&[(name, "80")]).is_err(), "{name}");
         }
     }

@@ -46,7 +46,8 @@ pub(super) enum Source {
 }
 
 impl ConfigError {
-    /// Prints what was asked for, or one line that says what is wrong; the code is what the program ends with: 0 or 2.
+    /// Prints what was asked for, or one line that says what is wrong; the code is what the program
+    /// ends with: 0 or 2.
     pub fn report(&self) -> ExitCode {
         // Whoever closed the output has no use for the message, and the exit code still tells.
         match self {
@@ -74,20 +75,29 @@ impl ConfigError {
             Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
             _ => None,
         };
-        let problem = std::error::Error::source(&error).map(|problem| one_line(&problem.to_string()));
-        match (error.kind(), context(ContextKind::InvalidArg), context(ContextKind::InvalidValue), problem) {
+        let problem =
+            std::error::Error::source(&error).map(|problem| one_line(&problem.to_string()));
+        match (
+            error.kind(),
+            context(ContextKind::InvalidArg),
+            context(ContextKind::InvalidValue),
+            problem,
+        ) {
             (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, ..) => Self::Asked(error),
             (ErrorKind::ValueValidation, Some(flag), Some(value), Some(problem)) => {
                 let name = match source {
                     Source::Environment => variable_of_flag(flag),
                     // Without the placeholder of its value: `--heartbeat <DURATION>`.
-                    Source::CommandLine => flag.split([' ', '[', '=']).next().unwrap_or(flag).to_owned(),
+                    Source::CommandLine => {
+                        flag.split([' ', '[', '=']).next().unwrap_or(flag).to_owned()
+                    }
                 };
                 Self::Value { setting: one_line(&format!("{name}={value}")), problem }
             }
             (ErrorKind::UnknownArgument, Some(flag), ..) => {
                 let closest = context(ContextKind::SuggestedArg);
-                let hint = closest.map_or(String::new(), |closest| format!("; the closest is {closest}"));
+                let hint =
+                    closest.map_or(String::new(), |closest| format!("; the closest is {closest}"));
                 Self::CommandLine(format!("{} is not a flag{hint}", one_line(flag)))
             }
             _ => {
@@ -101,5 +111,7 @@ impl ConfigError {
 
 /// A value as given, with what would break the line or the terminal escaped.
 fn one_line(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    text.chars()
+        .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })
+        .collect()
 }

@@ -34,7 +34,11 @@ impl Config {
         let defaults = Self::default().texts();
         let named = self.texts().into_iter().zip(defaults);
         named
-            .map(|((name, value), (_, default))| Setting { name, is_default: value == default, value })
+            .map(|((name, value), (_, default))| Setting {
+                name,
+                is_default: value == default,
+                value,
+            })
             .collect()
     }
 
@@ -83,7 +87,9 @@ impl Config {
 /// Every setting on a line of its own, as the environment would carry it: `FANFARE_HEARTBEAT=30s`.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.settings().iter().try_for_each(|setting| writeln!(f, "{}={}", setting.variable(), setting.value))
+        self.settings()
+            .iter()
+            .try_for_each(|setting| writeln!(f, "{}={}", setting.variable(), setting.value))
     }
 }
 
@@ -114,7 +120,8 @@ const EMPTY: &str = "empty";
 
 /// The default of a setting, as it is shown.
 pub(super) fn default_text(arg: &Arg) -> String {
-    let text: String = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    let text: String =
+        arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
     if text.is_empty() { EMPTY.into() } else { text }
 }
 
@@ -126,7 +133,8 @@ mod tests {
     fn every_setting_is_listed_in_order_under_its_name() {
         let command = bare_command();
         let ids: Vec<_> = settings_of(&command).map(|arg| arg.get_id().as_str()).collect();
-        let names: Vec<_> = Config::default().settings().iter().map(|setting| setting.name).collect();
+        let names: Vec<_> =
+            Config::default().settings().iter().map(|setting| setting.name).collect();
         assert_eq!(names, ids);
         assert_eq!(ids.len(), 34);
     }
@@ -148,7 +156,8 @@ mod tests {
     #[test]
     fn what_differs_from_the_default_is_known() {
         let config = Config { window: 2048, log: "debug".into(), ..Config::default() };
-        let changed: Vec<_> = config.settings().into_iter().filter(|setting| !setting.is_default).collect();
+        let changed: Vec<_> =
+            config.settings().into_iter().filter(|setting| !setting.is_default).collect();
         let setting = |name, value: &str| Setting { name, value: value.into(), is_default: false };
         assert_eq!(changed, [setting("window", "2048"), setting("log", "debug")]);
         assert_eq!(changed[0].variable(), "FANFARE_WINDOW");
@@ -156,10 +165,19 @@ mod tests {
 
     #[test]
     fn a_printed_config_is_read_back_as_the_same() {
-        let args = ["--addr=[::1]:0", "--allow-anonymous-publish", "--shards=3", "--connections-max=70000"];
-        let more =
-            ["--heartbeat=1.5s", "--window-bytes=4MB", "--cors-origins=https://a.example,http://b.example:1"];
-        let args = args.into_iter().chain(more).chain(["--busy-answer=503", "--log=info,fanfare=debug"]);
+        let args = [
+            "--addr=[::1]:0",
+            "--allow-anonymous-publish",
+            "--shards=3",
+            "--connections-max=70000",
+        ];
+        let more = [
+            "--heartbeat=1.5s",
+            "--window-bytes=4MB",
+            "--cors-origins=https://a.example,http://b.example:1",
+        ];
+        let args =
+            args.into_iter().chain(more).chain(["--busy-answer=503", "--log=info,fanfare=debug"]);
         let config = Config::from_sources(args, [("FANFARE_TOPICS_MAX", "65536")]).unwrap();
         let printed = config.to_string();
         let env: Vec<_> = printed.lines().map(|line| line.split_once('=').unwrap()).collect();
@@ -176,7 +194,8 @@ mod tests {
         let settings = Config::default().settings();
         assert_eq!(rows.len(), settings.len() + 2);
         for (row, setting) in rows[2..].iter().zip(settings) {
-            let start = format!("| `{}` | `--{}` | ", setting.variable(), setting.name.replace('_', "-"));
+            let start =
+                format!("| `{}` | `--{}` | ", setting.variable(), setting.name.replace('_', "-"));
             assert!(row.starts_with(&start), "{row}");
             assert_eq!(row.matches('|').count(), 5, "{row}");
         }

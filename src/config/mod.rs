@@ -1,7 +1,9 @@
-//! The settings of the node: each a flag (`--heartbeat`) and an environment variable (`FANFARE_HEARTBEAT`).
+//! The settings of the node: each a flag (`--heartbeat`) and an environment variable
+//! (`FANFARE_HEARTBEAT`).
 //!
-//! Called once, by `main`, before any other thread runs. Only this module reads the environment (I8): everything else is
-//! handed its settings. What it hands out is within bounds and fits together ([`Config::check`]).
+//! Called once, by `main`, before any other thread runs. Only this module reads the environment
+//! (I8): everything else is handed its settings. What it hands out is within bounds and fits
+//! together ([`Config::check`]).
 #![forbid(unsafe_code)]
 
 mod cors;
@@ -31,12 +33,16 @@ impl Config {
     /// Reads the settings from the program's arguments and its environment.
     ///
     /// On an error the program ends with what [`ConfigError::report`] prints and returns.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment (I8)")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the environment (I8)"
+    )]
     pub fn load() -> Result<Self, ConfigError> {
         Self::from_sources(std::env::args_os().skip(1), std::env::vars_os())
     }
 
-    /// Reads the settings from `args`, as they stand after the program's name, and from `env`, pairs of name and value.
+    /// Reads the settings from `args`, as they stand after the program's name, and from `env`,
+    /// pairs of name and value.
     ///
     /// A flag wins over the variable of the same setting, which then isn't looked at.
     pub fn from_sources<A, N, V>(
@@ -50,8 +56,8 @@ impl Config {
     {
         let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
         let env = env.into_iter().map(|(name, value)| (name.into(), value.into()));
-        // clap would read the process environment itself. Instead the variables become flags, and what clap refuses only
-        // then was wrong in the environment.
+        // clap would read the process environment itself. Instead the variables become flags, and
+        // what clap refuses only then was wrong in the environment.
         let given = matches(Vec::new(), &args, Source::CommandLine)?;
         let flags = environment::flags(&command(), &given, env)?;
         let matches = matches(flags, &args, Source::Environment)?;
@@ -63,7 +69,8 @@ impl Config {
 
     /// Checks what no setting can check alone.
     ///
-    /// [`Config::from_sources`] has done it; a `Config` that was put together by hand can be checked here.
+    /// [`Config::from_sources`] has done it; a `Config` that was put together by hand can be
+    /// checked here.
     pub fn check(&self) -> Result<(), ConfigError> {
         let conflict = |message: String| Err(ConfigError::Conflict(message));
         if !self.addr.ip().to_canonical().is_loopback() && !self.allow_anonymous_publish {
@@ -83,7 +90,12 @@ impl Config {
         }
         let holds = [
             ("FANFARE_WINDOW_BYTES", self.window_bytes, "FANFARE_TURN_BYTES", self.turn_bytes),
-            ("FANFARE_INGEST_BYTES", self.ingest_bytes, "FANFARE_EVENT_BYTES_MAX", self.event_bytes_max),
+            (
+                "FANFARE_INGEST_BYTES",
+                self.ingest_bytes,
+                "FANFARE_EVENT_BYTES_MAX",
+                self.event_bytes_max,
+            ),
         ];
         for (whole, whole_bytes, part, part_bytes) in holds {
             if whole_bytes < part_bytes as u64 {
@@ -105,7 +117,11 @@ impl Default for Config {
     }
 }
 
-fn matches(flags: Vec<OsString>, args: &[OsString], source: Source) -> Result<clap::ArgMatches, ConfigError> {
+fn matches(
+    flags: Vec<OsString>,
+    args: &[OsString],
+    source: Source,
+) -> Result<clap::ArgMatches, ConfigError> {
     let line = std::iter::once("fanfare".into()).chain(flags).chain(args.iter().cloned());
     command().try_get_matches_from(line).map_err(|error| ConfigError::from_clap(error, source))
 }
@@ -116,9 +132,11 @@ fn command() -> Command {
     let ids: Vec<_> = settings_of(&command).map(|arg| arg.get_id().clone()).collect();
     ids.into_iter().fold(command, |command, id| {
         command.mut_arg(&id, |arg| {
-            let sources = format!("[env: {}] [default: {}]", variable(id.as_str()), default_text(&arg));
+            let sources =
+                format!("[env: {}] [default: {}]", variable(id.as_str()), default_text(&arg));
             let short = arg.get_help().expect("every setting is explained").to_string();
-            let long = arg.get_long_help().expect("every setting is explained at length").to_string();
+            let long =
+                arg.get_long_help().expect("every setting is explained at length").to_string();
             arg.help(format!("{short} {sources}"))
                 .long_help(format!("{long}\n\n{sources}"))
                 .hide_default_value(true)
@@ -155,7 +173,8 @@ mod tests {
 
     #[test]
     fn a_setting_comes_from_its_flag_or_its_variable_and_the_flag_wins() {
-        let heartbeat = |args: &[&str], env: &[(&str, &str)]| load(args, env).unwrap().heartbeat.as_secs();
+        let heartbeat =
+            |args: &[&str], env: &[(&str, &str)]| load(args, env).unwrap().heartbeat.as_secs();
         assert_eq!(heartbeat(&["--heartbeat=1s"], &[]), 1);
         assert_eq!(heartbeat(&["--heartbeat", "1s"], &[]), 1);
         assert_eq!(heartbeat(&[], &[("FANFARE_HEARTBEAT", "2s")]), 2);
@@ -166,11 +185,15 @@ mod tests {
 
     #[test]
     fn a_switch_is_on_as_a_flag_alone() {
-        let switch = |args: &[&str], env: &[(&str, &str)]| load(args, env).unwrap().allow_anonymous_publish;
+        let switch =
+            |args: &[&str], env: &[(&str, &str)]| load(args, env).unwrap().allow_anonymous_publish;
         assert!(switch(&["--allow-anonymous-publish"], &[]));
         assert!(switch(&["--allow-anonymous-publish=yes"], &[]));
         assert!(switch(&[], &[("FANFARE_ALLOW_ANONYMOUS_PUBLISH", "1")]));
-        assert!(!switch(&["--allow-anonymous-publish=false"], &[("FANFARE_ALLOW_ANONYMOUS_PUBLISH", "1")]));
+        assert!(!switch(
+            &["--allow-anonymous-publish=false"],
+            &[("FANFARE_ALLOW_ANONYMOUS_PUBLISH", "1")]
+        ));
         assert!(switch(&["--allow-anonymous-publish", "--window=7"], &[]));
         assert_eq!(
             refusal(&["--allow-anonymous-publish", "yes"], &[]),
@@ -181,14 +204,20 @@ mod tests {
     #[test]
     fn a_wrong_value_names_where_it_came_from() {
         let right = "not a duration; write numbers with units (ms, s, m, h, d), longest first, such as 250ms, 30s or 2m30s";
-        assert_eq!(refusal(&[], &[("FANFARE_HEARTBEAT", "abc")]), format!("FANFARE_HEARTBEAT=abc: {right}"));
+        assert_eq!(
+            refusal(&[], &[("FANFARE_HEARTBEAT", "abc")]),
+            format!("FANFARE_HEARTBEAT=abc: {right}")
+        );
         assert_eq!(refusal(&["--heartbeat=abc"], &[]), format!("--heartbeat=abc: {right}"));
         assert_eq!(
             refusal(&["--heartbeat", "abc"], &[("FANFARE_WINDOW", "x")]),
             format!("--heartbeat=abc: {right}")
         );
         let error = refusal(&[], &[("FANFARE_ALLOW_ANONYMOUS_PUBLISH", "on")]);
-        assert!(error.starts_with("FANFARE_ALLOW_ANONYMOUS_PUBLISH=on: neither on nor off"), "{error}");
+        assert!(
+            error.starts_with("FANFARE_ALLOW_ANONYMOUS_PUBLISH=on: neither on nor off"),
+            "{error}"
+        );
         let error = refusal(&["--allow-anonymous-publish=on"], &[]);
         assert!(error.starts_with("--allow-anonymous-publish=on: neither on nor off"), "{error}");
     }
@@ -199,7 +228,10 @@ mod tests {
             refusal(&[], &[("FANFARE_WINDOW", "1\n2")])
                 .starts_with("FANFARE_WINDOW=1\\n2: not a whole number")
         );
-        assert!(refusal(&["--cors-origins=a\u{1b}[0m\n"], &[]).contains("`a\\u{1b}[0m` isn't an origin"));
+        assert!(
+            refusal(&["--cors-origins=a\u{1b}[0m\n"], &[])
+                .contains("`a\\u{1b}[0m` isn't an origin")
+        );
         assert!(refusal(&["--a\nb"], &[]).starts_with("--a\\nb is not a flag"));
         refusal(&[], &[("FANFARE_\n", "")]);
     }
@@ -249,14 +281,20 @@ mod tests {
 
     #[test]
     fn without_a_key_only_loopback_is_listened_on() {
-        for addr in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1"] {
+        for addr in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1"]
+        {
             assert!(load(&["--addr", addr], &[]).is_ok(), "{addr}");
         }
         for addr in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:8080", "[::ffff:192.0.2.1]:8080"] {
             let error = refusal(&[], &[("FANFARE_ADDR", addr)]);
-            assert!(error.starts_with(&format!("FANFARE_ADDR={addr}: anyone who reaches")), "{error}");
             assert!(
-                error.ends_with("such as 127.0.0.1:8080, or set FANFARE_ALLOW_ANONYMOUS_PUBLISH=true"),
+                error.starts_with(&format!("FANFARE_ADDR={addr}: anyone who reaches")),
+                "{error}"
+            );
+            assert!(
+                error.ends_with(
+                    "such as 127.0.0.1:8080, or set FANFARE_ALLOW_ANONYMOUS_PUBLISH=true"
+                ),
                 "{error}"
             );
             assert!(load(&["--addr", addr, "--allow-anonymous-publish"], &[]).is_ok(), "{addr}");
@@ -292,7 +330,9 @@ mod tests {
     #[test]
     fn help_groups_the_settings_and_gives_variable_and_default() {
         let long = command().render_long_help().to_string();
-        for heading in ["Listening:", "Publishing:", "Streams:", "Delivery:", "History:", "Operation:"] {
+        for heading in
+            ["Listening:", "Publishing:", "Streams:", "Delivery:", "History:", "Operation:"]
+        {
             assert!(long.lines().any(|line| line == heading), "{heading}\n{long}");
         }
         let short = command().render_help().to_string();
@@ -300,8 +340,11 @@ mod tests {
         let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let (long, short) = (flat(&long), flat(&short));
         for arg in settings_of(&bare_command()) {
-            let sources =
-                format!("[env: {}] [default: {}]", variable(arg.get_id().as_str()), default_text(arg));
+            let sources = format!(
+                "[env: {}] [default: {}]",
+                variable(arg.get_id().as_str()),
+                default_text(arg)
+            );
             assert!(long.contains(&sources), "{sources}\n{long}");
             assert!(short.contains(&sources), "{sources}\n{short}");
             assert!(arg.get_help_heading().is_some(), "{arg}");

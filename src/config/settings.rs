@@ -1,7 +1,8 @@
 //! Every setting: what it is, its unit, its bounds, its default, and what happens at the limit.
 //!
-//! The doc comments are what `fanfare --help` prints, and their first paragraphs are the README's table, so that there is
-//! one text to keep true. Read on one thread at start; a plain value afterwards, handed down by reference or copied out.
+//! The doc comments are what `fanfare --help` prints, and their first paragraphs are the README's
+//! table, so that there is one text to keep true. Read on one thread at start; a plain value
+//! afterwards, handed down by reference or copied out.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,21 +23,24 @@ const OPERATION: &str = "Operation";
 
 /// The settings of a node.
 ///
-/// Made by [`Config::load`] in the program, and by [`Config::default`] or [`Config::from_sources`] in tests.
+/// Made by [`Config::load`] in the program, and by [`Config::default`] or [`Config::from_sources`]
+/// in tests.
 #[derive(clap::Args, Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Address and port to listen on.
     ///
-    /// An IP address with a port, or localhost with a port, which is 127.0.0.1. Port 0 takes a free port. An address that
-    /// others can reach is refused unless FANFARE_ALLOW_ANONYMOUS_PUBLISH is true.
+    /// An IP address with a port, or localhost with a port, which is 127.0.0.1. Port 0 takes a free
+    /// port. An address that others can reach is refused unless FANFARE_ALLOW_ANONYMOUS_PUBLISH is
+    /// true.
     #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080", value_parser = values::addr)]
     #[arg(help_heading = LISTENING)]
     pub addr: SocketAddr,
 
     /// Whether to listen on an address that others can reach although no key is needed to publish.
     ///
-    /// true or false; the flag alone is true. With no key configured, anyone who reaches the port may publish, so
-    /// without this FANFARE_ADDR must be a loopback address, and the node does not start on any other.
+    /// true or false; the flag alone is true. With no key configured, anyone who reaches the port
+    /// may publish, so without this FANFARE_ADDR must be a loopback address, and the node does not
+    /// start on any other.
     #[arg(long, value_name = "BOOL", default_value = "false", value_parser = values::switch)]
     #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
     #[arg(help_heading = LISTENING)]
@@ -44,49 +48,53 @@ pub struct Config {
 
     /// Shards, each one thread with a runtime and a listener of its own.
     ///
-    /// 1 to 1024, or auto: one for each core this process may run on. A connection stays on the shard that accepted it.
+    /// 1 to 1024, or auto: one for each core this process may run on. A connection stays on the
+    /// shard that accepted it.
     #[arg(long, value_name = "COUNT", default_value = "auto", value_parser = values::shards)]
     #[arg(help_heading = LISTENING)]
     pub shards: usize,
 
     /// Whether each shard has a table of descriptors of its own: auto, shared or own.
     ///
-    /// The descriptor limit (ulimit -n) counts for each table. own: each shard holds as many connections as the limit allows.
-    /// shared: all shards together do. auto: own if the limit is under what FANFARE_CONNECTIONS_MAX asks for and the system allows it, else shared.
+    /// The descriptor limit (ulimit -n) counts for each table. own: each shard holds as many
+    /// connections as the limit allows. shared: all shards together do. auto: own if the limit is
+    /// under what FANFARE_CONNECTIONS_MAX asks for and the system allows it, else shared.
     #[arg(long, value_name = "TABLES", default_value = "auto", value_parser = DescriptorTables::parse)]
     #[arg(help_heading = LISTENING)]
     pub descriptor_tables: DescriptorTables,
 
     /// Most connections that may wait in the kernel to be accepted, for each shard's listener.
     ///
-    /// 1 to 1_048_576. The kernel lowers it to net.core.somaxconn. Beyond it the kernel drops the attempt, and the peer
-    /// tries again after a second or more.
+    /// 1 to 1_048_576. The kernel lowers it to net.core.somaxconn. Beyond it the kernel drops the
+    /// attempt, and the peer tries again after a second or more.
     #[arg(long, value_name = "COUNT", default_value = "4096", value_parser = count::<u32>(1..=1_048_576))]
     #[arg(help_heading = LISTENING)]
     pub backlog: u32,
 
     /// Most open connections of any kind.
     ///
-    /// 1 to 1_000_000_000, or auto: FANFARE_STREAMS_MAX and 4096 more, which leaves room for publishers when every
-    /// stream is taken. A connection beyond it is accepted and closed at once. The descriptor limit of the process bounds
-    /// it as well.
-    // The path is written out because clap would make a bare `Option` an argument without a default.
+    /// 1 to 1_000_000_000, or auto: FANFARE_STREAMS_MAX and 4096 more, which leaves room for
+    /// publishers when every stream is taken. A connection beyond it is accepted and closed at
+    /// once. The descriptor limit of the process bounds it as well.
+    // The path is written out because clap would make a bare `Option` an argument without a
+    // default.
     #[arg(long, value_name = "COUNT", default_value = "auto", value_parser = values::connections_max)]
     #[arg(help_heading = LISTENING)]
     pub connections_max: std::option::Option<usize>,
 
     /// Time in which a connection must send a complete request head.
     ///
-    /// 100ms to 1d. It runs from the accepted connection, and again from the end of each answer, so it also bounds how
-    /// long an idle keep-alive connection stays. A connection that takes longer is closed.
+    /// 100ms to 1d. It runs from the accepted connection, and again from the end of each answer, so
+    /// it also bounds how long an idle keep-alive connection stays. A connection that takes longer
+    /// is closed.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration("100ms", "1d"))]
     #[arg(help_heading = LISTENING)]
     pub head_timeout: Duration,
 
     /// Time in which a publisher must send the whole body of a request.
     ///
-    /// 100ms to 1d, from the end of the request head. A publish that takes longer is refused and its connection closed;
-    /// nothing of it is delivered.
+    /// 100ms to 1d, from the end of the request head. A publish that takes longer is refused and
+    /// its connection closed; nothing of it is delivered.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration("100ms", "1d"))]
     #[arg(help_heading = LISTENING)]
     pub body_timeout: Duration,
@@ -121,8 +129,8 @@ pub struct Config {
 
     /// Most bytes of publish bodies being read or waiting for the sequencer, all together.
     ///
-    /// 1KiB to 1024TiB, and no less than FANFARE_EVENT_BYTES_MAX. A publish that finds no room is answered 503 with
-    /// Retry-After at once.
+    /// 1KiB to 1024TiB, and no less than FANFARE_EVENT_BYTES_MAX. A publish that finds no room is
+    /// answered 503 with Retry-After at once.
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes::<u64>("1KiB", "1024TiB"))]
     #[arg(help_heading = PUBLISHING)]
     pub ingest_bytes: u64,
@@ -143,8 +151,8 @@ pub struct Config {
 
     /// Most streams on this node.
     ///
-    /// 1 to 1_000_000_000. A stream beyond it is told to come back later, as FANFARE_BUSY_ANSWER says. The descriptor
-    /// limit of the process bounds it as well.
+    /// 1 to 1_000_000_000. A stream beyond it is told to come back later, as FANFARE_BUSY_ANSWER
+    /// says. The descriptor limit of the process bounds it as well.
     #[arg(long, value_name = "COUNT", default_value = "1_000_000", value_parser = count::<usize>(1..=COUNT_MAX))]
     #[arg(help_heading = STREAMS)]
     pub streams_max: usize,
@@ -158,32 +166,35 @@ pub struct Config {
 
     /// Most topics with history, and as many again that are being read.
     ///
-    /// 1 to 1_000_000_000. At the limit the topic with the oldest history loses it to make room for a new one, and a
-    /// stream that asks for a topic nobody reads yet is told to come back later, as FANFARE_BUSY_ANSWER says.
+    /// 1 to 1_000_000_000. At the limit the topic with the oldest history loses it to make room for
+    /// a new one, and a stream that asks for a topic nobody reads yet is told to come back later,
+    /// as FANFARE_BUSY_ANSWER says.
     #[arg(long, value_name = "COUNT", default_value = "1_000_000", value_parser = count::<usize>(1..=COUNT_MAX))]
     #[arg(help_heading = STREAMS)]
     pub topics_max: usize,
 
     /// How a stream that can't be served now is told to come back: stream or 503.
     ///
-    /// stream: to an EventSource, 200 with retry and `event: busy`, then the end of the stream, since a browser gives up
-    /// for good on anything but 200; other clients have 503. 503: every client has 503 with Retry-After.
+    /// stream: to an EventSource, 200 with retry and `event: busy`, then the end of the stream,
+    /// since a browser gives up for good on anything but 200; other clients have 503. 503: every
+    /// client has 503 with Retry-After.
     #[arg(long, value_name = "ANSWER", default_value = "stream", value_parser = BusyAnswer::parse)]
     #[arg(help_heading = STREAMS)]
     pub busy_answer: BusyAnswer,
 
     /// Other origins whose pages may use this node, separated by commas, or * for every origin.
     ///
-    /// Each is scheme://host or scheme://host:port, without a path. Empty: pages of the node's own origin only. The
-    /// browser keeps the answer from a page of any other origin.
+    /// Each is scheme://host or scheme://host:port, without a path. Empty: pages of the node's own
+    /// origin only. The browser keeps the answer from a page of any other origin.
     #[arg(long, value_name = "ORIGINS", default_value = "", value_parser = CorsOrigins::parse)]
     #[arg(help_heading = STREAMS)]
     pub cors_origins: CorsOrigins,
 
     /// Shortest reconnection time given to a stream.
     ///
-    /// 1ms to 1d, and no more than FANFARE_RETRY_MAX. Each stream is given a time of its own, evenly spread between the
-    /// two, so that streams that were cut off together do not return together.
+    /// 1ms to 1d, and no more than FANFARE_RETRY_MAX. Each stream is given a time of its own,
+    /// evenly spread between the two, so that streams that were cut off together do not return
+    /// together.
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration("1ms", "1d"))]
     #[arg(help_heading = STREAMS)]
     pub retry_min: Duration,
@@ -197,63 +208,69 @@ pub struct Config {
 
     /// Time after which an idle stream is sent a comment.
     ///
-    /// 100ms to 1h. Keep it below the idle timeout of every proxy on the way, which would cut the stream otherwise.
+    /// 100ms to 1h. Keep it below the idle timeout of every proxy on the way, which would cut the
+    /// stream otherwise.
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration("100ms", "1h"))]
     #[arg(help_heading = DELIVERY)]
     pub heartbeat: Duration,
 
     /// Time after which a stream whose socket takes nothing is closed.
     ///
-    /// 100ms to 1d, while there is something to send to it. The client reconnects and resumes from history.
+    /// 100ms to 1d, while there is something to send to it. The client reconnects and resumes from
+    /// history.
     #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration("100ms", "1d"))]
     #[arg(help_heading = DELIVERY)]
     pub write_timeout: Duration,
 
     /// Send buffer of each connection (SO_SNDBUF), in bytes.
     ///
-    /// 4KiB to 16MiB. The kernel doubles it, and lowers it to net.core.wmem_max. It is what a client that does not read
-    /// costs in kernel memory; a stream whose buffer is full waits, and falls behind in the window.
+    /// 4KiB to 16MiB. The kernel doubles it, and lowers it to net.core.wmem_max. It is what a
+    /// client that does not read costs in kernel memory; a stream whose buffer is full waits, and
+    /// falls behind in the window.
     #[arg(long, value_name = "BYTES", default_value = "32KiB", value_parser = bytes::<usize>("4KiB", "16MiB"))]
     #[arg(help_heading = DELIVERY)]
     pub send_buffer_bytes: usize,
 
     /// Most epochs a ring keeps for streams that are behind.
     ///
-    /// 2 to 1_048_576; an epoch is what one turn of the sequencer brought to the ring. A stream that falls further behind
-    /// is lagged out: it is told by `event: lagged` and closed, reconnects, and resumes from history.
+    /// 2 to 1_048_576; an epoch is what one turn of the sequencer brought to the ring. A stream
+    /// that falls further behind is lagged out: it is told by `event: lagged` and closed,
+    /// reconnects, and resumes from history.
     #[arg(long, value_name = "COUNT", default_value = "1024", value_parser = count::<usize>(2..=1_048_576))]
     #[arg(help_heading = DELIVERY)]
     pub window: usize,
 
     /// Most bytes of recent turns that all rings together keep alive.
     ///
-    /// 1MiB to 1024TiB, and no less than FANFARE_TURN_BYTES. Beyond it the oldest turn leaves every ring, and streams that
-    /// had yet to read it are lagged out.
+    /// 1MiB to 1024TiB, and no less than FANFARE_TURN_BYTES. Beyond it the oldest turn leaves every
+    /// ring, and streams that had yet to read it are lagged out.
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes::<u64>("1MiB", "1024TiB"))]
     #[arg(help_heading = DELIVERY)]
     pub window_bytes: u64,
 
     /// How events get to the sockets of streams: auto, uring, send or hyper.
     ///
-    /// uring: in io_uring batches; the node does not start where the kernel or a container profile forbids it. send: with a
-    /// send(2) each. auto: uring where it can be had, else send. hyper: streams stay with hyper, a task each, which costs
-    /// more of everything; for comparison.
+    /// uring: in io_uring batches; the node does not start where the kernel or a container profile
+    /// forbids it. send: with a send(2) each. auto: uring where it can be had, else send. hyper:
+    /// streams stay with hyper, a task each, which costs more of everything; for comparison.
     #[arg(long, value_name = "WAY", default_value = "auto", value_parser = Io::parse)]
     #[arg(help_heading = DELIVERY)]
     pub io: Io,
 
     /// Most streams a shard writes to, or wakes, before it looks at other work.
     ///
-    /// 1 to 65_536. The others follow after the shard has looked; a lower number keeps accepting and health checks
-    /// quick, a higher one spends less on looking. Just after an event was published on the shard it is a sixteenth, or
-    /// four for each event since the last look, up to the whole.
+    /// 1 to 65_536. The others follow after the shard has looked; a lower number keeps accepting
+    /// and health checks quick, a higher one spends less on looking. Just after an event was
+    /// published on the shard it is a sixteenth, or four for each event since the last look, up to
+    /// the whole.
     #[arg(long, value_name = "COUNT", default_value = "256", value_parser = count::<usize>(1..=65_536))]
     #[arg(help_heading = DELIVERY)]
     pub wake_batch: usize,
 
     /// Most events of one topic kept for replay.
     ///
-    /// 0 to 1_000_000_000. Beyond it the topic's oldest are dropped; a resume that misses one is told by `event: reset`.
+    /// 0 to 1_000_000_000. Beyond it the topic's oldest are dropped; a resume that misses one is
+    /// told by `event: reset`.
     #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = count::<usize>(0..=COUNT_MAX))]
     #[arg(help_heading = HISTORY)]
     pub history_events: usize,
@@ -267,24 +284,25 @@ pub struct Config {
 
     /// Most bytes kept for replay, all topics together.
     ///
-    /// 0B to 1024TiB. Beyond it the oldest are dropped, whatever their topic; a resume that misses one is told by
-    /// `event: reset`.
+    /// 0B to 1024TiB. Beyond it the oldest are dropped, whatever their topic; a resume that misses
+    /// one is told by `event: reset`.
     #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = bytes::<u64>("0B", "1024TiB"))]
     #[arg(help_heading = HISTORY)]
     pub history_bytes: u64,
 
     /// Time over which streams are sent away when the node stops.
     ///
-    /// 0s to 1h. No stream is taken from its start on; those that are open are ended evenly spread over it, each told by
-    /// `event: shutdown`, and what is still open at its end is closed. 0s sends all away at once.
+    /// 0s to 1h. No stream is taken from its start on; those that are open are ended evenly spread
+    /// over it, each told by `event: shutdown`, and what is still open at its end is closed. 0s
+    /// sends all away at once.
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration("0s", "1h"))]
     #[arg(help_heading = OPERATION)]
     pub drain: Duration,
 
     /// What to log: a level, or levels by target.
     ///
-    /// off, error, warn, info, debug or trace, or directives of tracing-subscriber's EnvFilter, such as
-    /// info,fanfare::shard=debug.
+    /// off, error, warn, info, debug or trace, or directives of tracing-subscriber's EnvFilter,
+    /// such as info,fanfare::shard=debug.
     #[arg(long, value_name = "DIRECTIVES", default_value = "info", value_parser = values::log)]
     #[arg(help_heading = OPERATION)]
     pub log: String,
@@ -347,8 +365,9 @@ mod tests {
         assert_eq!(Config { connections_max: Some(7), ..documented }.connections_limit(), 7);
     }
 
-    /// Ensures that each setting takes its bounds, takes nothing outside of them, and states them in its help. The bounds are
-    /// learned from the refusals, then compared with those that were agreed on.
+    /// Ensures that each setting takes its bounds, takes nothing outside of them, and states them
+    /// in its help. The bounds are learned from the refusals, then compared with those that were
+    /// agreed on.
     #[test]
     fn bounds_are_enforced_and_documented() {
         let command = bare_command();
@@ -358,11 +377,14 @@ mod tests {
             let is_duration = arg.get_value_names().is_some_and(|names| names[0] == "DURATION");
             let set = |value: &str| {
                 let flag = format!("--{}={value}", arg.get_long().unwrap());
-                matches(vec![flag.into()], &[], Source::CommandLine).map_err(|error| error.to_string())
+                matches(vec![flag.into()], &[], Source::CommandLine)
+                    .map_err(|error| error.to_string())
             };
             let highest = if is_duration { "9999d" } else { "18_446_744_073_709_551_615" };
             let Some((_, after)) = set(highest).err().and_then(|error| {
-                error.split_once("too high; ").map(|(before, after)| (before.to_owned(), after.to_owned()))
+                error
+                    .split_once("too high; ")
+                    .map(|(before, after)| (before.to_owned(), after.to_owned()))
             }) else {
                 continue;
             };

@@ -1,7 +1,7 @@
 //! Counts, durations and byte sizes as people write them, and back.
 //!
-//! What is printed here is accepted here and means the same. Each parser carries the bounds of its setting, so that a
-//! value that was read is a value that is allowed.
+//! What is printed here is accepted here and means the same. Each parser carries the bounds of its
+//! setting, so that a value that was read is a value that is allowed.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -39,7 +39,9 @@ pub(super) fn duration(
     highest: &str,
 ) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
     let bounds = bound(parse_duration_ms(lowest))..=bound(parse_duration_ms(highest));
-    move |text| narrow(parse_duration_ms(text)?, &bounds, duration_ms_text).map(Duration::from_millis)
+    move |text| {
+        narrow(parse_duration_ms(text)?, &bounds, duration_ms_text).map(Duration::from_millis)
+    }
 }
 
 /// A parser of byte sizes from `lowest` to `highest`, both written as a person would.
@@ -112,7 +114,9 @@ fn parse_duration_ms(text: &str) -> Result<u64, String> {
 fn parse_bytes(text: &str) -> Result<u64, String> {
     let (number, unit, tail) = split_term(text.trim());
     let wrong = |what: &str| {
-        format!("{what}; write a number of bytes, or one with a unit, such as 65536, 64KiB, 1.5GiB or 4MB")
+        format!(
+            "{what}; write a number of bytes, or one with a unit, such as 65536, 64KiB, 1.5GiB or 4MB"
+        )
     };
     let unit_bytes = match unit {
         "" => 1,
@@ -131,7 +135,9 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
             .ok_or_else(|| wrong("not a size"))?,
     };
     let whole = unit_bytes > 1 || !number.contains('.');
-    times(number, unit_bytes).filter(|_| tail.is_empty() && whole).ok_or_else(|| wrong("not a size"))
+    times(number, unit_bytes)
+        .filter(|_| tail.is_empty() && whole)
+        .ok_or_else(|| wrong("not a size"))
 }
 
 /// The leading number, the letters after it, and the rest. Blanks are allowed around the letters.
@@ -143,7 +149,8 @@ fn split_term(text: &str) -> (&str, &str, &str) {
     (number, unit.trim(), rest)
 }
 
-/// `number` times `unit`, rounded down; `None` if it isn't a plain decimal number or the result needs more than 64 bits.
+/// `number` times `unit`, rounded down; `None` if it isn't a plain decimal number or the result
+/// needs more than 64 bits.
 fn times(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) = match number.split_once('.') {
         // 18 digits of a fraction times a unit below 2^41 stay within 128 bits.
@@ -237,7 +244,8 @@ mod tests {
 
     #[test]
     fn a_wrong_duration_says_what_would_be_right() {
-        let right = "write numbers with units (ms, s, m, h, d), longest first, such as 250ms, 30s or 2m30s";
+        let right =
+            "write numbers with units (ms, s, m, h, d), longest first, such as 250ms, 30s or 2m30s";
         for (text, what) in [
             ("", "no duration given"),
             (" ", "no duration given"),
@@ -291,8 +299,11 @@ mod tests {
 
     #[test]
     fn a_wrong_size_says_what_would_be_right() {
-        let right = "write a number of bytes, or one with a unit, such as 65536, 64KiB, 1.5GiB or 4MB";
-        for text in ["", "KiB", "abc", "-1", "1.5", "1.5.5KiB", "64KiB1", "1 2", "64XiB", "99999999TiB"] {
+        let right =
+            "write a number of bytes, or one with a unit, such as 65536, 64KiB, 1.5GiB or 4MB";
+        for text in
+            ["", "KiB", "abc", "-1", "1.5", "1.5.5KiB", "64KiB1", "1 2", "64XiB", "99999999TiB"]
+        {
             assert_eq!(parse_bytes(text), Err(format!("not a size; {right}")), "{text}");
         }
     }
@@ -315,7 +326,9 @@ mod tests {
         for (text, value) in [("0", 0), ("1024", 1024), ("1_000_000", 1_000_000), (" 7 ", 7)] {
             assert_eq!(parse_count(text), Ok(value), "{text}");
         }
-        for text in ["", " ", "-1", "+1", "1.0", "1e6", "0x10", "1,000", "_1", "1_", "18446744073709551616"] {
+        for text in
+            ["", " ", "-1", "+1", "1.0", "1e6", "0x10", "1,000", "_1", "1_", "18446744073709551616"]
+        {
             let right = "not a whole number; write digits, such as 1024 or 1_000_000";
             assert_eq!(parse_count(text), Err(right.into()), "{text}");
         }
@@ -363,7 +376,9 @@ mod tests {
         ] {
             assert_eq!(bytes_text(bytes), text);
         }
-        for (count, text) in [(0, "0"), (8192, "8192"), (65_536, "65_536"), (1_000_000, "1_000_000")] {
+        for (count, text) in
+            [(0, "0"), (8192, "8192"), (65_536, "65_536"), (1_000_000, "1_000_000")]
+        {
             assert_eq!(count_text(count), text);
         }
     }

@@ -1,6 +1,8 @@
-//! Parsers of the settings that are neither counts nor units: the address, switches, words and the log filter.
+//! Parsers of the settings that are neither counts nor units: the address, switches, words and the
+//! log filter.
 //!
-//! All pure. A refusal says what would be right; who called adds the name of the setting and the value.
+//! All pure. A refusal says what would be right; who called adds the name of the setting and the
+//! value.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,8 +23,8 @@ fn word<T: Copy + fmt::Display>(text: &str, all: &[T], refusal: &str) -> Result<
 /// How an `EventSource` that can't be served now is told to come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BusyAnswer {
-    /// `200`, a jittered `retry:`, `event: busy`, and the end of the stream: a browser gives up for good on anything
-    /// but `200`.
+    /// `200`, a jittered `retry:`, `event: busy`, and the end of the stream: a browser gives up for
+    /// good on anything but `200`.
     Stream,
     /// `503` with `Retry-After`.
     Status503,
@@ -30,7 +32,11 @@ pub enum BusyAnswer {
 
 impl BusyAnswer {
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        word(text, &[Self::Stream, Self::Status503], "neither of the two answers; write stream or 503")
+        word(
+            text,
+            &[Self::Stream, Self::Status503],
+            "neither of the two answers; write stream or 503",
+        )
     }
 }
 
@@ -147,8 +153,8 @@ pub(super) fn connections_max(text: &str) -> Result<Option<usize>, String> {
 
 /// Filter directives of tracing-subscriber, kept as text without blanks around commas.
 ///
-/// A bare word that isn't a level is refused, although the filter would take it for a target: `FANFARE_LOG=inof` would
-/// otherwise silence everything.
+/// A bare word that isn't a level is refused, although the filter would take it for a target:
+/// `FANFARE_LOG=inof` would otherwise silence everything.
 pub(super) fn log(text: &str) -> Result<String, String> {
     let right = "write a level (off, error, warn, info, debug, trace), or levels by target such as \
                  info,fanfare::shard=debug";
@@ -157,8 +163,11 @@ pub(super) fn log(text: &str) -> Result<String, String> {
     if parts.is_empty() {
         return Err(format!("no log filter given; {right}"));
     }
-    let is_word = |part: &str| part.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | ':' | '-'));
-    if let Some(word) = parts.iter().find(|part| is_word(part) && part.parse::<LevelFilter>().is_err()) {
+    let is_word =
+        |part: &str| part.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | ':' | '-'));
+    if let Some(word) =
+        parts.iter().find(|part| is_word(part) && part.parse::<LevelFilter>().is_err())
+    {
         return Err(format!("`{word}` isn't a level; {right}"));
     }
     let text = parts.join(",");
@@ -183,10 +192,20 @@ mod tests {
         ] {
             assert_eq!(addr(text), Ok(expected.parse().unwrap()), "{text}");
         }
-        for text in
-            ["", "8080", ":8080", "127.0.0.1", "localhost", "localhost:", "localhost:99999", "a.example:80"]
-        {
-            assert!(addr(text).unwrap_err().starts_with("not an IP address with a port; write"), "{text}");
+        for text in [
+            "",
+            "8080",
+            ":8080",
+            "127.0.0.1",
+            "localhost",
+            "localhost:",
+            "localhost:99999",
+            "a.example:80",
+        ] {
+            assert!(
+                addr(text).unwrap_err().starts_with("not an IP address with a port; write"),
+                "{text}"
+            );
         }
     }
 
@@ -215,9 +234,14 @@ mod tests {
     fn automatic_shards_are_within_the_bound() {
         assert!((1..=SHARDS_MAX as usize).contains(&shards("auto").unwrap()));
         assert_eq!(shards("3"), Ok(3));
-        assert_eq!(shards("0"), Err("too low; 1 to 1024 is allowed, or auto for one on each core".into()));
+        assert_eq!(
+            shards("0"),
+            Err("too low; 1 to 1024 is allowed, or auto for one on each core".into())
+        );
         assert!(
-            shards("all").unwrap_err().ends_with("such as 1024 or 1_000_000, or auto for one on each core")
+            shards("all")
+                .unwrap_err()
+                .ends_with("such as 1024 or 1_000_000, or auto for one on each core")
         );
     }
 
@@ -225,7 +249,9 @@ mod tests {
     fn automatic_connections_have_no_number_of_their_own() {
         assert_eq!(connections_max("auto"), Ok(None));
         assert_eq!(connections_max("10"), Ok(Some(10)));
-        assert!(connections_max("0").unwrap_err().ends_with(", or auto to follow FANFARE_STREAMS_MAX"));
+        assert!(
+            connections_max("0").unwrap_err().ends_with(", or auto to follow FANFARE_STREAMS_MAX")
+        );
     }
 
     #[test]
@@ -234,15 +260,23 @@ mod tests {
             assert_eq!(BusyAnswer::parse(&answer.to_string()), Ok(answer));
         }
         for text in ["", "200", "Stream"] {
-            assert!(BusyAnswer::parse(text).unwrap_err().ends_with("write stream or 503"), "{text}");
+            assert!(
+                BusyAnswer::parse(text).unwrap_err().ends_with("write stream or 503"),
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn a_log_filter_is_levels_and_targets() {
-        for text in
-            ["info", "WARN", "off", "info,fanfare::shard=debug", "fanfare=trace", "fanfare[span{a=1}]=debug"]
-        {
+        for text in [
+            "info",
+            "WARN",
+            "off",
+            "info,fanfare::shard=debug",
+            "fanfare=trace",
+            "fanfare[span{a=1}]=debug",
+        ] {
             assert_eq!(log(text), Ok(text.into()), "{text}");
         }
         assert_eq!(log(" info, fanfare=debug,"), Ok("info,fanfare=debug".into()));

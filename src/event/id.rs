@@ -1,16 +1,17 @@
 //! Event ids: what `id:` carries on the wire and `Last-Event-ID` brings back.
 //!
-//! An id is either ours, `<incarnation>-<seq>`, or the publisher's own. Ours says where to resume without any table;
-//! a publisher's is looked up in the history.
+//! An id is either ours, `<incarnation>-<seq>`, or the publisher's own. Ours says where to resume
+//! without any table; a publisher's is looked up in the history.
 
 use super::Seq;
 use super::wire::{U64_DIGITS, decimal};
 
-/// Longest id taken from a publisher, bytes. `Last-Event-ID` comes back in a request head, which is bounded too.
+/// Longest id taken from a publisher, bytes. `Last-Event-ID` comes back in a request head, which is
+/// bounded too.
 pub const ID_BYTES_MAX: usize = 512;
 
-/// An id that is safe on the wire: printable ASCII without outer spaces. Anything else stops some clients from
-/// reconnecting (24 of them were tried).
+/// An id that is safe on the wire: printable ASCII without outer spaces. Anything else stops some
+/// clients from reconnecting (24 of them were tried).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EventId(Box<str>);
 
@@ -40,7 +41,10 @@ impl EventId {
         if text.len() > ID_BYTES_MAX {
             return Err(IdError::TooLong(text.len()));
         }
-        if !text.bytes().all(|b| (0x20..=0x7e).contains(&b)) || text.starts_with(' ') || text.ends_with(' ') {
+        if !text.bytes().all(|b| (0x20..=0x7e).contains(&b))
+            || text.starts_with(' ')
+            || text.ends_with(' ')
+        {
             return Err(IdError::NotPrintable);
         }
         if text == "earliest" || text.starts_with('#') {
@@ -55,8 +59,8 @@ impl EventId {
     }
 }
 
-/// A log's numbering, drawn anew whenever the numbering starts anew, so that an id from another one is recognised.
-/// Eight characters of base 32: 40 bits.
+/// A log's numbering, drawn anew whenever the numbering starts anew, so that an id from another one
+/// is recognised. Eight characters of base 32: 40 bits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Incarnation([u8; 8]);
 
@@ -81,14 +85,14 @@ impl Incarnation {
     /// The seq an id names, if it is an id of this numbering. Leading zeros and signs are not ours.
     pub fn seq_of(&self, id: &str) -> Option<Seq> {
         let digits = id.strip_prefix(self.as_str())?.strip_prefix('-')?;
-        let canonical =
-            digits == "0" || (!digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()));
+        let canonical = digits == "0"
+            || (!digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()));
         if canonical { digits.parse().ok().map(Seq) } else { None }
     }
 }
 
-/// Writes the ids of one numbering one after the other, each into the place of the one before: no allocation, and no
-/// formatting machinery, which was a tenth of a turn's instructions.
+/// Writes the ids of one numbering one after the other, each into the place of the one before: no
+/// allocation, and no formatting machinery, which was a tenth of a turn's instructions.
 pub struct OwnIds {
     text: String,
 }
@@ -148,7 +152,10 @@ mod tests {
             assert_eq!(EventId::new(id).unwrap().as_str(), id);
         }
         assert_eq!(EventId::new(""), Err(IdError::Empty));
-        assert_eq!(EventId::new(&"x".repeat(ID_BYTES_MAX + 1)), Err(IdError::TooLong(ID_BYTES_MAX + 1)));
+        assert_eq!(
+            EventId::new(&"x".repeat(ID_BYTES_MAX + 1)),
+            Err(IdError::TooLong(ID_BYTES_MAX + 1))
+        );
         for id in [" a", "a ", "a\n", "a\0", "é", "\u{7f}"] {
             assert_eq!(EventId::new(id), Err(IdError::NotPrintable), "{id:?}");
         }
@@ -173,9 +180,13 @@ mod tests {
             assert_eq!(incarnation.seq_of(&incarnation.id(Seq(seq))), Some(Seq(seq)));
         }
         let own = incarnation.as_str();
-        for text in
-            [format!("{own}-"), format!("{own}-01"), format!("{own}-+1"), format!("{own}1"), "x-1".into()]
-        {
+        for text in [
+            format!("{own}-"),
+            format!("{own}-01"),
+            format!("{own}-+1"),
+            format!("{own}1"),
+            "x-1".into(),
+        ] {
             assert_eq!(incarnation.seq_of(&text), None, "{text}");
         }
         assert_eq!(Incarnation::from_bits(7).seq_of(&incarnation.id(Seq(1))), None);

@@ -1,7 +1,7 @@
 //! What an event is: its names, its place, its parts. Pure: no I/O, no clock.
 //!
-//! [`Topic`], [`EventId`] and the rest can only be made from text that is safe on the wire, so that nothing below
-//! this module has to look for control characters again.
+//! [`Topic`], [`EventId`] and the rest can only be made from text that is safe on the wire, so that
+//! nothing below this module has to look for control characters again.
 
 mod id;
 mod topic;
@@ -10,11 +10,12 @@ pub mod wire;
 pub use id::{EventId, ID_BYTES_MAX, IdError, Incarnation, OwnIds, Position};
 pub use topic::{Selector, Topic, TopicError, TopicHasher, TopicMap};
 
-/// Event types the node speaks itself. A publisher can't use them: a subscriber takes them as the node's word.
+/// Event types the node speaks itself. A publisher can't use them: a subscriber takes them as the
+/// node's word.
 pub const CONTROL_TYPES: [&str; 4] = ["reset", "lagged", "shutdown", "busy"];
 
-/// Position of an event in the log: strictly increasing, assigned in one place (I2). The first event has seq 1; 0 is
-/// the position before it.
+/// Position of an event in the log: strictly increasing, assigned in one place (I2). The first
+/// event has seq 1; 0 is the position before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(pub u64);
 

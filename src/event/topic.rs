@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::{Arc, LazyLock};
 
-/// The name an event is published to: any non-empty UTF-8 string without control characters, except `*`.
+/// The name an event is published to: any non-empty UTF-8 string without control characters, except
+/// `*`.
 ///
-/// Carries its hash, keyed per process with SipHash, so that a publisher can't choose names that collide; every map
-/// in the path of an event reuses it ([`TopicMap`]). Cloning is a reference count.
+/// Carries its hash, keyed per process with SipHash, so that a publisher can't choose names that
+/// collide; every map in the path of an event reuses it ([`TopicMap`]). Cloning is a reference
+/// count.
 #[derive(Clone)]
 pub struct Topic {
     hash: u64,
@@ -123,7 +125,8 @@ mod tests {
         }
         assert_eq!(Topic::new(""), Err(TopicError::Empty));
         assert_eq!(Topic::new("*"), Err(TopicError::Wildcard));
-        for (name, control) in [("a\nb", 0x0A), ("\r", 0x0D), ("\0", 0), ("a\u{7f}", 0x7F), ("\u{85}", 0x85)]
+        for (name, control) in
+            [("a\nb", 0x0A), ("\r", 0x0D), ("\0", 0), ("a\u{7f}", 0x7F), ("\u{85}", 0x85)]
         {
             assert_eq!(Topic::new(name), Err(TopicError::Control(control)));
         }

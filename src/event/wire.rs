@@ -11,11 +11,13 @@
 //! CRLF
 //! ```
 //!
-//! A **run** is any number of such chunks in a row: a bare socket takes it as it stands, hyper takes the payloads
-//! ([`split_payload`]) and frames them itself. A run holds whole events, so a response never ends inside one.
+//! A **run** is any number of such chunks in a row: a bare socket takes it as it stands, hyper
+//! takes the payloads ([`split_payload`]) and frames them itself. A run holds whole events, so a
+//! response never ends inside one.
 //!
-//! Line breaks in `data` can't forge a field, because every line gets its own `data: `; `event` and `id` can't hold
-//! any, because [`EventId`](super::EventId) and the parsers of publications refuse control characters.
+//! Line breaks in `data` can't forge a field, because every line gets its own `data: `; `event` and
+//! `id` can't hold any, because [`EventId`](super::EventId) and the parsers of publications refuse
+//! control characters.
 
 use bytes::{Buf, Bytes};
 use memchr::{memchr_iter, memchr2};
@@ -33,8 +35,8 @@ pub struct Fields<'a> {
     pub id: Option<&'a str>,
 }
 
-/// What an idle stream is sent: a comment line without an empty line behind it, because several clients dispatch an
-/// empty event at every empty line.
+/// What an idle stream is sent: a comment line without an empty line behind it, because several
+/// clients dispatch an empty event at every empty line.
 pub const HEARTBEAT: &[u8] = b"2\r\n:\n\r\n";
 
 const EVENT: &[u8] = b"event: ";
@@ -85,8 +87,8 @@ impl Fields<'_> {
     }
 }
 
-/// Appends the first bytes of a stream as one chunk: the reconnection time and a comment, without an empty line (see
-/// [`HEARTBEAT`]).
+/// Appends the first bytes of a stream as one chunk: the reconnection time and a comment, without
+/// an empty line (see [`HEARTBEAT`]).
 pub fn encode_preamble(retry_millis: u64, out: &mut Vec<u8>) {
     let mut digits = [0; U64_DIGITS];
     let retry = decimal(retry_millis, &mut digits);
@@ -96,7 +98,8 @@ pub fn encode_preamble(retry_millis: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(CRLF);
 }
 
-/// Takes the first chunk off a run and returns its payload, a slice of the same buffer; `None` when the run is empty.
+/// Takes the first chunk off a run and returns its payload, a slice of the same buffer; `None` when
+/// the run is empty.
 ///
 /// Runs come from this module only, so a chunk that can't be read is a defect.
 pub fn split_payload(run: &mut Bytes) -> Option<Bytes> {
@@ -106,7 +109,8 @@ pub fn split_payload(run: &mut Bytes) -> Option<Bytes> {
     let mut size = 0;
     let mut at = 0;
     while run[at] != b'\r' {
-        size = size << 4 | (run[at] as char).to_digit(16).expect("a chunk opens with its size") as usize;
+        size = size << 4
+            | (run[at] as char).to_digit(16).expect("a chunk opens with its size") as usize;
         at += 1;
     }
     run.advance(at + CRLF.len());
@@ -124,8 +128,8 @@ struct Breaks {
 }
 
 impl Breaks {
-    /// Most data has none, and one search says so. Then one needle at a time, which costs the same however many lines
-    /// there are; a search for each would not.
+    /// Most data has none, and one search says so. Then one needle at a time, which costs the same
+    /// however many lines there are; a search for each would not.
     fn count(data: &[u8]) -> Self {
         let Some(first) = memchr2(b'\r', b'\n', data) else { return Self { ends: 0, bytes: 0 } };
         let data = &data[first..];
@@ -186,7 +190,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What a client makes of a stream, written from WHATWG HTML §9.2.6 and sharing nothing with the encoder.
+    /// What a client makes of a stream, written from WHATWG HTML §9.2.6 and sharing nothing with
+    /// the encoder.
     #[derive(Debug, Default, PartialEq, Eq)]
     struct Dispatched {
         event_type: String,
@@ -221,7 +226,9 @@ mod tests {
                     text.push('\n');
                 }
                 "id" if !value.contains('\0') => last_id = value.into(),
-                "retry" if value.bytes().all(|b| b.is_ascii_digit()) => now.retry = Some(value.into()),
+                "retry" if value.bytes().all(|b| b.is_ascii_digit()) => {
+                    now.retry = Some(value.into())
+                }
                 _ => {}
             }
         }
@@ -232,8 +239,10 @@ mod tests {
     fn dechunk(mut framed: &[u8]) -> Vec<Vec<u8>> {
         let mut chunks = Vec::new();
         while !framed.is_empty() {
-            let eol = framed.windows(2).position(|w| w == b"\r\n").expect("a chunk size ends with CRLF");
-            let size = usize::from_str_radix(std::str::from_utf8(&framed[..eol]).unwrap(), 16).unwrap();
+            let eol =
+                framed.windows(2).position(|w| w == b"\r\n").expect("a chunk size ends with CRLF");
+            let size =
+                usize::from_str_radix(std::str::from_utf8(&framed[..eol]).unwrap(), 16).unwrap();
             assert!(size > 0, "an empty chunk would end the response");
             chunks.push(framed[eol + 2..eol + 2 + size].to_vec());
             assert_eq!(&framed[eol + 2 + size..eol + 4 + size], b"\r\n");
@@ -244,8 +253,12 @@ mod tests {
 
     #[test]
     fn an_event_is_written_with_its_id_last() {
-        let fields =
-            Fields { event_type: Some("greeting"), retry: Some(3000), data: "hello\nworld", id: Some("x-1") };
+        let fields = Fields {
+            event_type: Some("greeting"),
+            retry: Some(3000),
+            data: "hello\nworld",
+            id: Some("x-1"),
+        };
         let expected = "event: greeting\nretry: 3000\ndata: hello\ndata: world\nid: x-1\n\n";
         assert_eq!(fields.to_run(), format!("{:x}\r\n{expected}\r\n", expected.len()));
     }

@@ -1,5 +1,6 @@
-//! Does this client take `text/event-stream`? `Accept` as in RFC 9110 §12.5.1, read so that no client is lost to a
-//! comma: what can't be read is passed over, and a header without anything readable counts as none.
+//! Does this client take `text/event-stream`? `Accept` as in RFC 9110 §12.5.1, read so that no
+//! client is lost to a comma: what can't be read is passed over, and a header without anything
+//! readable counts as none.
 
 use hyper::HeaderMap;
 use hyper::header::ACCEPT;
@@ -15,21 +16,23 @@ enum Range {
     EventStream,
 }
 
-/// Whether an event stream may be the answer: the most specific range that covers it has a weight above zero, or
-/// there is no `Accept` at all. Of several equally specific ones, one that takes it is enough.
+/// Whether an event stream may be the answer: the most specific range that covers it has a weight
+/// above zero, or there is no `Accept` at all. Of several equally specific ones, one that takes it
+/// is enough.
 pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
     ranges(headers).max().is_none_or(|(_, taken)| taken)
 }
 
-/// Whether the client names `text/event-stream` itself, as every `EventSource` does. Such a client gives up for good
-/// on a status other than 200.
+/// Whether the client names `text/event-stream` itself, as every `EventSource` does. Such a client
+/// gives up for good on a status other than 200.
 pub fn prefers_event_stream(headers: &HeaderMap) -> bool {
     ranges(headers).any(|range| range == (Range::EventStream, true))
 }
 
 /// Every readable range of every `Accept` line, and whether it is a match with a weight above zero.
 fn ranges(headers: &HeaderMap) -> impl Iterator<Item = (Range, bool)> {
-    let lines = headers.get_all(ACCEPT).iter().filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());
+    let lines =
+        headers.get_all(ACCEPT).iter().filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());
     lines.flat_map(|line| split_unquoted(line, ',')).filter_map(|element| {
         let mut parts = split_unquoted(element, ';');
         let range = match parts.next()?.to_ascii_lowercase().as_str() {
@@ -83,8 +86,12 @@ mod tests {
         ] {
             assert!(accepts(line), "{line}");
         }
-        for line in ["text/html", "application/json, text/html;q=0.9", "text/event-streams", "*/event-stream"]
-        {
+        for line in [
+            "text/html",
+            "application/json, text/html;q=0.9",
+            "text/event-streams",
+            "*/event-stream",
+        ] {
             assert!(!accepts(line), "{line}");
         }
     }
@@ -100,9 +107,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_passed_over() {
-        for line in
-            ["", ",,;;=", "garbage", ";q=0", "text/event-stream;q=high", "text/event-stream;q=", "\"*/*, x"]
-        {
+        for line in [
+            "",
+            ",,;;=",
+            "garbage",
+            ";q=0",
+            "text/event-stream;q=high",
+            "text/event-stream;q=",
+            "\"*/*, x",
+        ] {
             assert!(accepts(line), "{line}");
         }
         assert!(!accepts("garbage, text/html"));

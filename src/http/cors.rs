@@ -1,8 +1,8 @@
 //! Other origins: which web pages may read streams, and which may publish.
 //!
-//! A browser asks nobody before it sends a simple `POST`, so a page anywhere could publish to a node on the visitor's
-//! loopback or intranet; [`publish_allowed`] is what stops it. Reading is stopped by the browser itself, unless
-//! [`apply`] says otherwise.
+//! A browser asks nobody before it sends a simple `POST`, so a page anywhere could publish to a
+//! node on the visitor's loopback or intranet; [`publish_allowed`] is what stops it. Reading is
+//! stopped by the browser itself, unless [`apply`] says otherwise.
 
 use std::net::IpAddr;
 
@@ -19,8 +19,8 @@ use crate::config::CorsOrigins;
 /// What `/events` takes, and what a preflight allows.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 
-/// `last-event-id` is what `EventSource` replacements resume with; the others are what publishers send. A `*` would
-/// not cover `authorization`.
+/// `last-event-id` is what `EventSource` replacements resume with; the others are what publishers
+/// send. A `*` would not cover `authorization`.
 const REQUEST_HEADERS: HeaderValue =
     HeaderValue::from_static("last-event-id, content-type, cache-control, authorization");
 
@@ -33,7 +33,8 @@ fn lets_in(origins: &CorsOrigins, origin: &HeaderValue) -> bool {
     *origins == CorsOrigins::Any || origin.to_str().is_ok_and(listed)
 }
 
-/// Adds to a response what lets the page that asked read it. Refusals want it too: without, a page can't see why.
+/// Adds to a response what lets the page that asked read it. Refusals want it too: without, a page
+/// can't see why.
 pub fn apply(headers: &mut HeaderMap, origin: Option<&HeaderValue>, origins: &CorsOrigins) {
     if matches!(origins, CorsOrigins::List(_)) {
         // Also without an `Origin`: a cache must not hand this answer to a page of another one.
@@ -63,13 +64,14 @@ pub fn preflight(origin: Option<&HeaderValue>, origins: &CorsOrigins) -> Respons
     response
 }
 
-/// Whether a `POST` may publish as far as its origin goes: it has none (not a browser), it is the node's own, or it
-/// is let in. `host` is what the request was sent to ([`requested_host`]).
+/// Whether a `POST` may publish as far as its origin goes: it has none (not a browser), it is the
+/// node's own, or it is let in. `host` is what the request was sent to ([`requested_host`]).
 ///
 /// The scheme is not compared: behind a proxy that ends TLS the node doesn't know its own.
 ///
-/// A page can have the name it came from resolve to the loopback address (DNS rebinding); then its origin agrees with the
-/// host. So on a node that is not `open` to everyone by setting, only addresses and `localhost` can be the node's own.
+/// A page can have the name it came from resolve to the loopback address (DNS rebinding); then its
+/// origin agrees with the host. So on a node that is not `open` to everyone by setting, only
+/// addresses and `localhost` can be the node's own.
 pub fn publish_allowed(
     origin: Option<&HeaderValue>,
     host: Option<&str>,
@@ -84,7 +86,8 @@ pub fn publish_allowed(
     own || lets_in(origins, origin)
 }
 
-/// The authority a request was sent to: `:authority` or an absolute target, which override `Host` (RFC 9112 §3.2.2).
+/// The authority a request was sent to: `:authority` or an absolute target, which override `Host`
+/// (RFC 9112 §3.2.2).
 pub fn requested_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let authority = uri.authority().map(|authority| authority.as_str());
     authority.or_else(|| headers.get(HOST)?.to_str().ok())
@@ -102,7 +105,8 @@ fn is_origin_of(origin: &str, host: &str) -> bool {
     origin_name.eq_ignore_ascii_case(host_name) && origin_port == host_port
 }
 
-/// Whether nobody can make the name of a host resolve to another one: an address, or `localhost` (RFC 6761 §6.3).
+/// Whether nobody can make the name of a host resolve to another one: an address, or `localhost`
+/// (RFC 6761 §6.3).
 fn is_fixed(host: &str) -> bool {
     let (name, _) = split_port(host, "");
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
@@ -155,7 +159,9 @@ mod tests {
             ("access-control-allow-credentials", "true"),
         ];
         assert_eq!(applied(Some(PAGE), &listed()), pairs(&echoed));
-        for origin in [None, Some("https://evil.example"), Some("null"), Some("https://app.example.evil")] {
+        for origin in
+            [None, Some("https://evil.example"), Some("null"), Some("https://app.example.evil")]
+        {
             assert_eq!(applied(origin, &listed()), pairs(&echoed[..1]), "{origin:?}");
         }
         assert_eq!(applied(Some(PAGE), &CorsOrigins::None), []);
@@ -163,7 +169,8 @@ mod tests {
 
     #[test]
     fn an_earlier_vary_is_kept() {
-        let mut headers = HeaderMap::from_iter([(VARY, HeaderValue::from_static("Accept-Encoding"))]);
+        let mut headers =
+            HeaderMap::from_iter([(VARY, HeaderValue::from_static("Accept-Encoding"))]);
         apply(&mut headers, None, &listed());
         assert_eq!(headers.get_all(VARY).iter().collect::<Vec<_>>(), ["Accept-Encoding", "Origin"]);
     }
@@ -240,12 +247,18 @@ mod tests {
             let origin = HeaderValue::from_str(&format!("http://{host}")).unwrap();
             publish_allowed(Some(&origin), Some(host), &CorsOrigins::None, false)
         };
-        for host in ["localhost:8080", "LocalHost", "127.0.0.1:8080", "127.0.0.1", "[::1]:8080", "[::1]"] {
+        for host in
+            ["localhost:8080", "LocalHost", "127.0.0.1:8080", "127.0.0.1", "[::1]:8080", "[::1]"]
+        {
             assert!(own(host), "{host}");
         }
-        for host in
-            ["evil.example:8080", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example", ""]
-        {
+        for host in [
+            "evil.example:8080",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "",
+        ] {
             assert!(!own(host), "{host}");
         }
     }

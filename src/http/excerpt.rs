@@ -1,11 +1,11 @@
 //! A client's own text inside a refusal, short enough to send back and to log.
 
-/// Longest text repeated to a client, bytes. Names and values of real requests fit; a body of a megabyte sent by
-/// mistake is recognised by its start.
+/// Longest text repeated to a client, bytes. Names and values of real requests fit; a body of a
+/// megabyte sent by mistake is recognised by its start.
 const EXCERPT_BYTES_MAX: usize = 80;
 
-/// The start of what a client sent, for a message that has to name it. Control characters are shown escaped, so that
-/// a log line stays one line.
+/// The start of what a client sent, for a message that has to name it. Control characters are shown
+/// escaped, so that a log line stays one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt(Box<str>);
 

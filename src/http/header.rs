@@ -1,7 +1,8 @@
-//! What header values have in common: lists and parameters, where a quoted string may hold the separator
-//! (RFC 9110 §5.6).
+//! What header values have in common: lists and parameters, where a quoted string may hold the
+//! separator (RFC 9110 §5.6).
 
-/// The parts of `text` between separators that stand outside quoted strings, without outer whitespace.
+/// The parts of `text` between separators that stand outside quoted strings, without outer
+/// whitespace.
 pub(crate) fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = text.split(move |c| {
@@ -18,7 +19,10 @@ pub(crate) fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item 
 }
 
 /// The value of the first parameter called `name`, without its quotes. Names have no case.
-pub(crate) fn parameter<'a>(mut parameters: impl Iterator<Item = &'a str>, name: &str) -> Option<&'a str> {
+pub(crate) fn parameter<'a>(
+    mut parameters: impl Iterator<Item = &'a str>,
+    name: &str,
+) -> Option<&'a str> {
     parameters.find_map(|parameter| {
         let (key, value) = parameter.split_once('=')?;
         key.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('"'))

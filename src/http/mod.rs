@@ -1,7 +1,8 @@
 //! What is HTTP about a request and its answer: routes, negotiation, queries, origins, refusals.
 //!
-//! Called once per request, on the thread of its connection; nothing here runs per event. Every loop is bounded by
-//! the size of the request's head, except over a body, which is bounded by its own size.
+//! Called once per request, on the thread of its connection; nothing here runs per event. Every
+//! loop is bounded by the size of the request's head, except over a body, which is bounded by its
+//! own size.
 
 #![forbid(unsafe_code)]
 

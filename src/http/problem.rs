@@ -1,7 +1,8 @@
 //! Refusals as `application/problem+json` (RFC 9457). The one place where errors become statuses.
 //!
-//! `type` is `about:blank` where the status says it all. Where one status has several causes that a program may want
-//! to tell apart, it is one of these, which are part of the protocol and don't change:
+//! `type` is `about:blank` where the status says it all. Where one status has several causes that a
+//! program may want to tell apart, it is one of these, which are part of the protocol and don't
+//! change:
 //!
 //! | `type` | status | the request |
 //! |---|---|---|
@@ -47,7 +48,9 @@ impl Kind {
             Self::Blank => ("about:blank", None),
             Self::UnknownField => ("urn:fanfare:problem:unknown-field", Some("Unknown field")),
             Self::RepeatedField => ("urn:fanfare:problem:repeated-field", Some("Repeated field")),
-            Self::MisplacedFields => ("urn:fanfare:problem:misplaced-fields", Some("Misplaced fields")),
+            Self::MisplacedFields => {
+                ("urn:fanfare:problem:misplaced-fields", Some("Misplaced fields"))
+            }
             Self::BadEncoding => ("urn:fanfare:problem:bad-encoding", Some("Not UTF-8")),
             Self::BadJson => ("urn:fanfare:problem:bad-json", Some("Bad JSON")),
             Self::BadField => ("urn:fanfare:problem:bad-field", Some("Bad field")),
@@ -95,7 +98,10 @@ impl Problem {
     /// 404, with the routes that exist, such as `GET /events`.
     pub fn not_found(routes: &[&str]) -> Self {
         let routes = routes.join(", ");
-        Self::new(StatusCode::NOT_FOUND, format!("there is nothing at this path; there is {routes}"))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            format!("there is nothing at this path; there is {routes}"),
+        )
     }
 
     /// 405, with the methods that exist, such as `GET, HEAD`.
@@ -127,7 +133,8 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
-    /// 403: a web page of an origin that may not publish ([`cors::publish_allowed`](super::cors::publish_allowed)).
+    /// 403: a web page of an origin that may not publish
+    /// ([`cors::publish_allowed`](super::cors::publish_allowed)).
     pub fn forbidden_origin() -> Self {
         let detail = "a web page of this origin may not publish here; publish from a server, \
                       or let the origin in (FANFARE_CORS_ORIGINS)";
@@ -136,7 +143,10 @@ impl Problem {
 
     /// 503: worth trying again later.
     pub fn busy(detail: impl Into<String>, retry_after: Duration) -> Self {
-        Self { retry_after: Some(retry_after), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail) }
+        Self {
+            retry_after: Some(retry_after),
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+        }
     }
 
     /// The response. Never kept by a cache: what is refused now may be taken in a second.
@@ -232,7 +242,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_documented_cause_has_its_own_type_and_title() {
-        let problem = Problem::from(SubscribeError::UnknownParameter { name: Excerpt::of("\"topics\"") });
+        let problem =
+            Problem::from(SubscribeError::UnknownParameter { name: Excerpt::of("\"topics\"") });
         let document = document(problem.into_response()).await;
         assert_eq!(document["type"], "urn:fanfare:problem:unknown-field");
         assert_eq!(document["title"], "Unknown field");
@@ -259,18 +270,24 @@ mod tests {
 
     #[test]
     fn allow_and_retry_after_are_headers() {
-        assert_eq!(Problem::method_not_allowed("GET, HEAD").into_response().headers()[ALLOW], "GET, HEAD");
+        assert_eq!(
+            Problem::method_not_allowed("GET, HEAD").into_response().headers()[ALLOW],
+            "GET, HEAD"
+        );
         for (millis, seconds) in [(0, "1"), (999, "1"), (1000, "1"), (1001, "2")] {
             let busy = Problem::busy("x", Duration::from_millis(millis)).into_response();
             assert_eq!(busy.headers()[RETRY_AFTER], seconds);
         }
         let neither = Problem::not_acceptable().into_response();
-        assert!(!neither.headers().contains_key(ALLOW) && !neither.headers().contains_key(RETRY_AFTER));
+        assert!(
+            !neither.headers().contains_key(ALLOW) && !neither.headers().contains_key(RETRY_AFTER)
+        );
     }
 
     #[test]
     fn every_type_is_in_the_table() {
-        let table = include_str!("problem.rs").lines().filter(|line| line.starts_with("//! | `urn:"));
+        let table =
+            include_str!("problem.rs").lines().filter(|line| line.starts_with("//! | `urn:"));
         let documented: Vec<_> = table.filter_map(|line| line.split('`').nth(1)).collect();
         use Kind::*;
         let kinds = [

@@ -1,7 +1,8 @@
 //! `POST /events`: from a request to an event in the log, and the answer with its id.
 //!
-//! The body is read within `FANFARE_BODY_TIMEOUT`, `FANFARE_EVENT_BYTES_MAX` and the node's `FANFARE_INGEST_BYTES`. A
-//! refusal reads the rest of the body off, within bounds, so that the connection can be used again.
+//! The body is read within `FANFARE_BODY_TIMEOUT`, `FANFARE_EVENT_BYTES_MAX` and the node's
+//! `FANFARE_INGEST_BYTES`. A refusal reads the rest of the body off, within bounds, so that the
+//! connection can be used again.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -29,8 +30,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 ///
 /// # Cancel safety
 ///
-/// Dropped before the event is handed over, nothing is published; after that, the event is published and nobody is
-/// told its id.
+/// Dropped before the event is handed over, nothing is published; after that, the event is
+/// published and nobody is told its id.
 pub(super) async fn publish(shard: Rc<Shard>, request: Request<Incoming>) -> Response<Body> {
     let (head, mut body) = request.into_parts();
     match submit(&shard, &head, &mut body).await {
@@ -40,7 +41,11 @@ pub(super) async fn publish(shard: Rc<Shard>, request: Request<Incoming>) -> Res
 }
 
 /// Answers a request with a problem.
-pub(super) async fn refuse(shard: Rc<Shard>, request: Request<Incoming>, problem: Problem) -> Response<Body> {
+pub(super) async fn refuse(
+    shard: Rc<Shard>,
+    request: Request<Incoming>,
+    problem: Problem,
+) -> Response<Body> {
     let (head, body) = request.into_parts();
     answer_refused(&shard, &head, body, problem).await
 }
@@ -53,7 +58,8 @@ async fn submit(shard: &Shard, head: &Parts, body: &mut Incoming) -> Result<Stri
         return Err(Problem::forbidden_origin());
     }
     let wait = core.config.body_timeout;
-    let (bytes, permit) = timeout(wait, collect(shard, body)).await.map_err(|_| Problem::timeout(wait))??;
+    let (bytes, permit) =
+        timeout(wait, collect(shard, body)).await.map_err(|_| Problem::timeout(wait))??;
     let content_type = match head.headers.get(CONTENT_TYPE).map(HeaderValue::to_str) {
         Some(Ok(content_type)) => Some(content_type),
         Some(Err(_)) => {
@@ -61,10 +67,16 @@ async fn submit(shard: &Shard, head: &Parts, body: &mut Incoming) -> Result<Stri
         }
         None => None,
     };
-    let limits = Limits { topics: core.config.event_topics_max, topic_bytes: core.config.topic_bytes_max };
+    let limits =
+        Limits { topics: core.config.event_topics_max, topic_bytes: core.config.topic_bytes_max };
     let publication = ingest::parse(content_type, head.uri.query(), bytes, &limits)?;
-    if publication.id.as_ref().is_some_and(|id| core.log.incarnation().seq_of(id.as_str()).is_some()) {
-        let detail = "this id is of the form the node gives events itself; leave `id` out, or use another";
+    if publication
+        .id
+        .as_ref()
+        .is_some_and(|id| core.log.incarnation().seq_of(id.as_str()).is_some())
+    {
+        let detail =
+            "this id is of the form the node gives events itself; leave `id` out, or use another";
         return Err(Problem::bad_request(Kind::BadField, detail));
     }
     let id = publication.id.clone();
@@ -83,7 +95,8 @@ async fn collect(shard: &Shard, body: &mut Incoming) -> Result<(Bytes, Permit), 
     if announced > limit as u64 {
         return Err(too_large());
     }
-    // All that is announced, at once: bodies that take room as they arrive could fill it up with halves, and none end.
+    // All that is announced, at once: bodies that take room as they arrive could fill it up with
+    // halves, and none end.
     let mut permit = core.ingest.reserve(announced)?;
     let mut reserved = announced as usize;
     let mut first = Bytes::new();
@@ -119,13 +132,19 @@ fn accepted(id: String) -> Response<Body> {
     response
 }
 
-async fn answer_refused(shard: &Shard, head: &Parts, body: Incoming, problem: Problem) -> Response<Body> {
-    // A client that waits for 100 Continue has not sent its body; reading would ask for it. One that was too slow has
-    // had its time.
+async fn answer_refused(
+    shard: &Shard,
+    head: &Parts,
+    body: Incoming,
+    problem: Problem,
+) -> Response<Body> {
+    // A client that waits for 100 Continue has not sent its body; reading would ask for it. One
+    // that was too slow has had its time.
     let waits = head.headers.contains_key(EXPECT) && !body.is_end_stream();
     let late = problem.status == StatusCode::REQUEST_TIMEOUT;
-    let read_off =
-        !waits && !late && timeout(shard.core.config.body_timeout, discard(body)).await.unwrap_or(false);
+    let read_off = !waits
+        && !late
+        && timeout(shard.core.config.body_timeout, discard(body)).await.unwrap_or(false);
     let mut response = problem.into_response().map(Body::Full);
     if !read_off {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -73,10 +73,11 @@ impl From<NotUtf8> for SubscribeError {
 
 /// Reads the query of a subscribe request and its `Last-Event-ID`.
 ///
-/// `topic` is repeatable; without any, the stream has every public event. The position comes from the header, which
-/// a reconnecting client keeps up to date, or else from the query, whose last one counts: some clients add theirs to
-/// a URL that already has one. Other parameters are passed over (cache busters), unless their name starts like
-/// `topic` or `match`: a typo there would silently select everything.
+/// `topic` is repeatable; without any, the stream has every public event. The position comes from
+/// the header, which a reconnecting client keeps up to date, or else from the query, whose last one
+/// counts: some clients add theirs to a URL that already has one. Other parameters are passed over
+/// (cache busters), unless their name starts like `topic` or `match`: a typo there would silently
+/// select everything.
 ///
 /// A header that is not UTF-8 is an unknown id and never refused: a browser would give up for good.
 pub fn parse_subscribe(
@@ -106,12 +107,15 @@ pub fn parse_subscribe(
 
 /// `lastEventID`, `lastEventId`, `last_event_id`, and what else clients spell that way.
 fn is_last_event_id(name: &str) -> bool {
-    let letters = name.bytes().filter(|b| !matches!(b, b'_' | b'-')).map(|b| b.to_ascii_lowercase());
+    let letters =
+        name.bytes().filter(|b| !matches!(b, b'_' | b'-')).map(|b| b.to_ascii_lowercase());
     letters.eq(*b"lasteventid")
 }
 
 fn starts_with(name: &str, start: &str) -> bool {
-    name.as_bytes().get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
+    name.as_bytes()
+        .get(..start.len())
+        .is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
 }
 
 /// The selectors so far, in the order they were first named.
@@ -169,7 +173,10 @@ mod tests {
     #[test]
     fn topics_are_kept_in_order_and_once() {
         assert_eq!(subscribe("topic=b&topic=a&topic=b").unwrap().selectors, topics(&["b", "a"]));
-        assert_eq!(subscribe("topic=a+b&topic=%C3%A9%26").unwrap().selectors, topics(&["a b", "é&"]));
+        assert_eq!(
+            subscribe("topic=a+b&topic=%C3%A9%26").unwrap().selectors,
+            topics(&["a b", "é&"])
+        );
     }
 
     #[test]
@@ -182,7 +189,9 @@ mod tests {
 
     #[test]
     fn a_name_that_looks_like_a_selector_is_refused_and_others_are_passed_over() {
-        for name in ["topics", "Topic", "TOPIC", "topic[]", "topic_", "match", "Matches", "matchURLPattern"] {
+        for name in
+            ["topics", "Topic", "TOPIC", "topic[]", "topic_", "match", "Matches", "matchURLPattern"]
+        {
             let refused = subscribe(&format!("{name}=a")).unwrap_err();
             assert_eq!(refused, SubscribeError::UnknownParameter { name: Excerpt::of(name) });
         }
@@ -194,8 +203,14 @@ mod tests {
     #[test]
     fn topics_are_checked_and_bounded() {
         assert_eq!(subscribe("topic="), Err(SubscribeError::Topic { reason: TopicError::Empty }));
-        assert_eq!(subscribe("topic=a%0Ab"), Err(SubscribeError::Topic { reason: TopicError::Control(10) }));
-        assert_eq!(subscribe("topic=%FF"), Err(SubscribeError::NotUtf8 { name: Excerpt::of("topic") }));
+        assert_eq!(
+            subscribe("topic=a%0Ab"),
+            Err(SubscribeError::Topic { reason: TopicError::Control(10) })
+        );
+        assert_eq!(
+            subscribe("topic=%FF"),
+            Err(SubscribeError::NotUtf8 { name: Excerpt::of("topic") })
+        );
         assert!(subscribe("topic=12345678").is_ok());
         assert_eq!(
             subscribe("topic=123456789"),

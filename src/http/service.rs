@@ -52,7 +52,8 @@ impl Service {
             ("/events", &Method::POST) => {
                 return Answer::Later(Box::pin(publish::publish(Rc::clone(&self.shard), request)));
             }
-            ("/events", _) if read => match subscribe::subscribe(&self.shard, &self.conn, &request) {
+            ("/events", _) if read => match subscribe::subscribe(&self.shard, &self.conn, &request)
+            {
                 Ok(response) => return Answer::now(response),
                 Err(problem) => problem,
             },
@@ -66,7 +67,8 @@ impl Service {
                 return Answer::now(document_of(status, "application/json", document));
             }
             ("/", _) if read => {
-                let mut page = document_of(StatusCode::OK, "text/html; charset=utf-8", page::page());
+                let mut page =
+                    document_of(StatusCode::OK, "text/html; charset=utf-8", page::page());
                 let policy = HeaderValue::from_static(page::POLICY);
                 page.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
                 return Answer::now(page);
@@ -98,8 +100,8 @@ fn document_of(status: StatusCode, content_type: &'static str, document: Bytes) 
     response
 }
 
-/// The answer to a request, at once or when its event is in the log. Boxed: hyper keeps room for it as long as the
-/// connection lasts.
+/// The answer to a request, at once or when its event is in the log. Boxed: hyper keeps room for it
+/// as long as the connection lasts.
 pub enum Answer {
     /// At once.
     Now(Option<Box<Response<Body>>>),
@@ -118,7 +120,9 @@ impl Future for Answer {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
-            Self::Now(response) => Poll::Ready(Ok(*response.take().expect("an answer is polled once"))),
+            Self::Now(response) => {
+                Poll::Ready(Ok(*response.take().expect("an answer is polled once")))
+            }
             Self::Later(response) => response.as_mut().poll(cx).map(Ok),
         }
     }

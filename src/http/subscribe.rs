@@ -1,9 +1,10 @@
-//! `GET /events`: from a request to a stream, or to an answer that tells the client what to do instead.
+//! `GET /events`: from a request to a stream, or to an answer that tells the client what to do
+//! instead.
 //!
-//! A browser's `EventSource` gives up for good on anything but 200. So a subscriber that should come back later is
-//! answered 200 with an event that says why, and the end; what should not come back (a bad request) is refused. Clients
-//! that do not ask for an event stream by name, and those of a node with `FANFARE_BUSY_ANSWER=503`, get 503 with
-//! `Retry-After`.
+//! A browser's `EventSource` gives up for good on anything but 200. So a subscriber that should
+//! come back later is answered 200 with an event that says why, and the end; what should not come
+//! back (a bad request) is refused. Clients that do not ask for an event stream by name, and those
+//! of a node with `FANFARE_BUSY_ANSWER=503`, get 503 with `Retry-After`.
 
 use std::rc::Rc;
 
@@ -13,7 +14,9 @@ use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN
 use hyper::{Method, Request, Response, Version};
 
 use super::service::Body;
-use super::{Problem, SelectLimits, accepts_event_stream, cors, parse_subscribe, prefers_event_stream};
+use super::{
+    Problem, SelectLimits, accepts_event_stream, cors, parse_subscribe, prefers_event_stream,
+};
 use crate::config::{BusyAnswer, Io};
 use crate::session::{self, Busy, Session};
 use crate::shard::{Conn, Shard};
@@ -31,7 +34,8 @@ pub(super) fn subscribe(
     if !accepts_event_stream(request.headers()) {
         return Err(Problem::not_acceptable());
     }
-    let limits = SelectLimits { selectors: config.selectors_max, topic_bytes: config.topic_bytes_max };
+    let limits =
+        SelectLimits { selectors: config.selectors_max, topic_bytes: config.topic_bytes_max };
     let last_event_id = request.headers().get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
     let wanted = parse_subscribe(request.uri().query(), last_event_id, &limits)?;
     let body = if request.method() == Method::HEAD {
@@ -39,7 +43,9 @@ pub(super) fn subscribe(
     } else {
         match Session::open(shard, conn, &wanted.selectors, &wanted.position) {
             Ok(session) => {
-                conn.set_may_detach(shard.core.io != Io::Hyper && request.version() == Version::HTTP_11);
+                conn.set_may_detach(
+                    shard.core.io != Io::Hyper && request.version() == Version::HTTP_11,
+                );
                 conn.open_stream(session);
                 Body::Stream(session::Body::new(Rc::clone(conn)))
             }
@@ -50,7 +56,11 @@ pub(super) fn subscribe(
 }
 
 /// The answer to a subscriber that can't be served now.
-fn come_back(shard: &Shard, request: &Request<Incoming>, busy: Busy) -> Result<Response<Body>, Problem> {
+fn come_back(
+    shard: &Shard,
+    request: &Request<Incoming>,
+    busy: Busy,
+) -> Result<Response<Body>, Problem> {
     let config = &shard.core.config;
     let retry = session::jittered(config.retry_min, config.retry_max);
     if config.busy_answer == BusyAnswer::Status503 || !prefers_event_stream(request.headers()) {

@@ -1,7 +1,8 @@
 //! `application/x-www-form-urlencoded` read strictly: forms and queries.
 //!
-//! The rules of the WHATWG URL standard (§5.1), as in `form_urlencoded`, except that bytes which are not UTF-8 after
-//! decoding are an error: the standard's U+FFFD in their place would publish, or subscribe to, something nobody named.
+//! The rules of the WHATWG URL standard (§5.1), as in `form_urlencoded`, except that bytes which
+//! are not UTF-8 after decoding are an error: the standard's U+FFFD in their place would publish,
+//! or subscribe to, something nobody named.
 
 use std::borrow::Cow;
 
@@ -54,7 +55,8 @@ mod tests {
     fn a_replacement_character_passes_only_when_it_was_sent() {
         let first = |input: &'static str| pairs(input.as_bytes()).next().unwrap();
         assert_eq!(first("a=%EF%BF%BD").unwrap().1, "\u{fffd}");
-        for (input, name) in [("a=%FF", "a"), ("a=+%ff", "a"), ("b%C3=1", "b\u{fffd}"), ("a=%ed%a0%80", "a")]
+        for (input, name) in
+            [("a=%FF", "a"), ("a=+%ff", "a"), ("b%C3=1", "b\u{fffd}"), ("a=%ed%a0%80", "a")]
         {
             assert_eq!(first(input), Err(NotUtf8 { name: Excerpt::of(name) }), "{input}");
         }

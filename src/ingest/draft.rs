@@ -18,7 +18,9 @@ pub(super) enum Field {
 
 impl Field {
     fn named(name: &str) -> Option<Self> {
-        [Self::Topic, Self::Data, Self::Id, Self::Type, Self::Retry].into_iter().find(|f| f.name() == name)
+        [Self::Topic, Self::Data, Self::Id, Self::Type, Self::Retry]
+            .into_iter()
+            .find(|f| f.name() == name)
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -57,7 +59,8 @@ impl<'a> Draft<'a> {
     /// The field a name stands for, if it may come (again).
     pub(super) fn claim(&mut self, name: &str) -> Result<Field, PublishError> {
         let place = self.place;
-        let field = Field::named(name).filter(|field| place != Place::Query || *field != Field::Data);
+        let field =
+            Field::named(name).filter(|field| place != Place::Query || *field != Field::Data);
         let Some(field) = field else {
             return Err(PublishError::UnknownField { name: Excerpt::of(name), place });
         };

@@ -1,4 +1,5 @@
-//! Why a publish request is refused. Becomes a status in [`http::Problem`](crate::http::Problem), nowhere else.
+//! Why a publish request is refused. Becomes a status in [`http::Problem`](crate::http::Problem),
+//! nowhere else.
 
 use crate::event::{IdError, TopicError};
 use crate::http::Excerpt;
@@ -48,7 +49,9 @@ impl std::fmt::Display for Place {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// Found by whoever reads the body, before there is anything to parse.
-    #[error("the body has more than {limit} bytes, the most this node takes (FANFARE_EVENT_BYTES_MAX)")]
+    #[error(
+        "the body has more than {limit} bytes, the most this node takes (FANFARE_EVENT_BYTES_MAX)"
+    )]
     TooLarge {
         /// The largest body taken, bytes.
         limit: usize,
@@ -66,13 +69,17 @@ pub enum PublishError {
         charset: Excerpt,
     },
     /// A query that would otherwise be lost.
-    #[error("the URL has a query, but the fields of this request are read from {place}; move them there")]
+    #[error(
+        "the URL has a query, but the fields of this request are read from {place}; move them there"
+    )]
     QueryBesideBody {
         /// Where the fields belong.
         place: Place,
     },
     /// A body of JSON or of plain data with other bytes in it.
-    #[error("the body is not UTF-8: byte {offset} does not belong there; send binary data as base64")]
+    #[error(
+        "the body is not UTF-8: byte {offset} does not belong there; send binary data as base64"
+    )]
     BodyNotUtf8 {
         /// The first byte that is wrong, counted from 0.
         offset: usize,
@@ -96,7 +103,9 @@ pub enum PublishError {
         column: usize,
     },
     /// What `curl -d '{…}'` sends.
-    #[error("the body looks like JSON but was sent as a form; send it with `Content-Type: application/json`")]
+    #[error(
+        "the body looks like JSON but was sent as a form; send it with `Content-Type: application/json`"
+    )]
     JsonAsForm,
     /// A field that would otherwise be lost.
     #[error("unknown field `{name}` in {place}; the fields are {}", .place.fields())]
@@ -124,7 +133,9 @@ pub enum PublishError {
         expected: &'static str,
     },
     /// JSON can spell what Unicode can't.
-    #[error("`{field}` has a `\\u` escape that is half of a surrogate pair; both halves make one character")]
+    #[error(
+        "`{field}` has a `\\u` escape that is half of a surrogate pair; both halves make one character"
+    )]
     LoneSurrogate {
         /// Its name.
         field: &'static str,
@@ -150,7 +161,9 @@ pub enum PublishError {
         limit: usize,
     },
     /// More different topics than one event may have.
-    #[error("an event has at most {limit} topics (FANFARE_EVENT_TOPICS_MAX); publish it several times")]
+    #[error(
+        "an event has at most {limit} topics (FANFARE_EVENT_TOPICS_MAX); publish it several times"
+    )]
     TooManyTopics {
         /// The largest number taken.
         limit: usize,
@@ -173,8 +186,12 @@ pub enum PublishError {
         /// The type.
         reserved: &'static str,
     },
-    /// Anything but ASCII digits, which is all that clients read (WHATWG HTML §9.2.6), or more than 64 bits.
-    #[error("`retry` is a whole number of milliseconds up to {}, in digits; this is `{value}`", u64::MAX)]
+    /// Anything but ASCII digits, which is all that clients read (WHATWG HTML §9.2.6), or more than
+    /// 64 bits.
+    #[error(
+        "`retry` is a whole number of milliseconds up to {}, in digits; this is `{value}`",
+        u64::MAX
+    )]
     Retry {
         /// What was sent.
         value: Excerpt,

@@ -1,4 +1,5 @@
-//! Fields in `application/x-www-form-urlencoded`: a form body, or the query beside a body that is the data.
+//! Fields in `application/x-www-form-urlencoded`: a form body, or the query beside a body that is
+//! the data.
 
 use super::draft::Draft;
 use super::{Place, PublishError};
@@ -8,7 +9,8 @@ use crate::http::{NotUtf8, pairs};
 pub(super) fn read(input: &[u8], draft: &mut Draft<'_>) -> Result<(), PublishError> {
     let place = draft.place();
     for pair in pairs(input) {
-        let (name, text) = pair.map_err(|NotUtf8 { name }| PublishError::FieldNotUtf8 { name, place })?;
+        let (name, text) =
+            pair.map_err(|NotUtf8 { name }| PublishError::FieldNotUtf8 { name, place })?;
         let field = draft.claim(&name).map_err(|error| explain(error, input))?;
         draft.set(field, text)?;
     }
@@ -43,7 +45,8 @@ mod tests {
 
     #[test]
     fn every_field_of_a_form_is_read() {
-        let event = form("topic=a+b&topic=%C3%A9&data=1%0A2%0D%0A%00&id=x%2Dy&type=news&retry=007").unwrap();
+        let event = form("topic=a+b&topic=%C3%A9&data=1%0A2%0D%0A%00&id=x%2Dy&type=news&retry=007")
+            .unwrap();
         let expected = Publication {
             topics: ["a b", "é"].map(|name| Topic::new(name).unwrap()).into(),
             data: "1\n2\r\n\0".into(),
@@ -64,9 +67,11 @@ mod tests {
     #[test]
     fn an_unknown_field_is_named_with_the_known_ones() {
         let refused = form("topic=a&Data=1").unwrap_err();
-        assert_eq!(refused, PublishError::UnknownField { name: Excerpt::of("Data"), place: Place::Form });
-        let message =
-            "unknown field `Data` in the form; the fields are `topic`, `data`, `id`, `type`, `retry`";
+        assert_eq!(
+            refused,
+            PublishError::UnknownField { name: Excerpt::of("Data"), place: Place::Form }
+        );
+        let message = "unknown field `Data` in the form; the fields are `topic`, `data`, `id`, `type`, `retry`";
         assert_eq!(refused.to_string(), message);
     }
 
@@ -85,8 +90,11 @@ mod tests {
 
     #[test]
     fn bytes_that_are_not_utf_8_are_refused_and_never_replaced() {
-        for (body, name) in [("topic=a&data=%FF", "data"), ("topic=%C3%28", "topic"), ("%80=1", "\u{fffd}")] {
-            let refused = PublishError::FieldNotUtf8 { name: Excerpt::of(name), place: Place::Form };
+        for (body, name) in
+            [("topic=a&data=%FF", "data"), ("topic=%C3%28", "topic"), ("%80=1", "\u{fffd}")]
+        {
+            let refused =
+                PublishError::FieldNotUtf8 { name: Excerpt::of(name), place: Place::Form };
             assert_eq!(form(body), Err(refused), "{body}");
         }
         assert_eq!(form("topic=a&data=%EF%BF%BD").unwrap().data, "\u{fffd}");

@@ -1,7 +1,8 @@
-//! Fields in a JSON object. `data` that is not a string is sent as it was written, without the whitespace.
+//! Fields in a JSON object. `data` that is not a string is sent as it was written, without the
+//! whitespace.
 //!
-//! No value is built of `data`, so numbers keep their digits and objects their order, and nothing here recurses:
-//! depth costs a byte per level, which the size of the body bounds.
+//! No value is built of `data`, so numbers keep their digits and objects their order, and nothing
+//! here recurses: depth costs a byte per level, which the size of the body bounds.
 
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Deserializer;
@@ -47,7 +48,8 @@ impl<'de> Visitor<'de> for Object<'_, '_> {
     }
 }
 
-/// `null` leaves `id`, `type` and `retry` out, which is how many serialisers write an option that is not set.
+/// `null` leaves `id`, `type` and `retry` out, which is how many serialisers write an option that
+/// is not set.
 fn set(field: Field, value: &RawValue, draft: &mut Draft<'_>) -> Result<(), PublishError> {
     let json = value.get();
     match (field, json.as_bytes()[0]) {
@@ -59,7 +61,8 @@ fn set(field: Field, value: &RawValue, draft: &mut Draft<'_>) -> Result<(), Publ
         (Field::Id | Field::Type | Field::Retry, b'n') => Ok(()),
         (Field::Retry, b'-' | b'0'..=b'9') => draft.set(field, json.into()),
         _ => {
-            let text: String = serde_json::from_str(json).map_err(|error| misshapen(field, &error))?;
+            let text: String =
+                serde_json::from_str(json).map_err(|error| misshapen(field, &error))?;
             draft.set(field, text.into())
         }
     }
@@ -87,8 +90,8 @@ impl<'de> Visitor<'de> for Topics<'_, '_> {
     }
 }
 
-/// `json`, which is valid, without the whitespace between its tokens. Has no line breaks then: in a string they are
-/// always escaped.
+/// `json`, which is valid, without the whitespace between its tokens. Has no line breaks then: in a
+/// string they are always escaped.
 fn compact(json: &str) -> String {
     let mut text = json.to_owned();
     let (mut quoted, mut escaped) = (false, false);
@@ -107,7 +110,8 @@ fn compact(json: &str) -> String {
 fn unreadable(error: &serde_json::Error) -> PublishError {
     let (line, column) = (error.line(), error.column());
     let message = error.to_string();
-    let reason = message.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&message);
+    let reason =
+        message.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&message);
     PublishError::Json { reason: Excerpt::of(reason), line, column }
 }
 
@@ -148,8 +152,7 @@ mod tests {
 
     #[test]
     fn every_field_of_an_object_is_read() {
-        let body =
-            r#" {"retry": 5, "type": "n\u00e9", "id": "x", "data": "1\n2", "to\u0070ic": ["b", "a"]} "#;
+        let body = r#" {"retry": 5, "type": "n\u00e9", "id": "x", "data": "1\n2", "to\u0070ic": ["b", "a"]} "#;
         let expected = Publication {
             topics: ["b", "a"].map(|name| Topic::new(name).unwrap()).into(),
             data: "1\n2".into(),
@@ -165,9 +168,16 @@ mod tests {
         assert_eq!(topics(r#""a""#).unwrap(), ["a"]);
         assert_eq!(topics(r#"["b", "a", "b"]"#).unwrap(), ["b", "a"]);
         assert_eq!(topics("[]"), Err(PublishError::NoTopic { place: Place::Json }));
-        assert_eq!(topics(r#"["a","b","c","d","e"]"#), Err(PublishError::TooManyTopics { limit: 3 }));
-        assert_eq!(topics(r#"["a","*",1]"#), Err(PublishError::Topic { reason: TopicError::Wildcard }));
-        for value in ["1", "null", "{}", "true", "[1]", r#"[["a"]]"#, r#"["a",null]"#, r#"["a",1]"#] {
+        assert_eq!(
+            topics(r#"["a","b","c","d","e"]"#),
+            Err(PublishError::TooManyTopics { limit: 3 })
+        );
+        assert_eq!(
+            topics(r#"["a","*",1]"#),
+            Err(PublishError::Topic { reason: TopicError::Wildcard })
+        );
+        for value in ["1", "null", "{}", "true", "[1]", r#"[["a"]]"#, r#"["a",null]"#, r#"["a",1]"#]
+        {
             assert_eq!(topics(value), Err(wrong_topic()), "{value}");
         }
     }
@@ -182,7 +192,10 @@ mod tests {
             ("null", "null"),
             ("true", "true"),
             ("-0.0e+5", "-0.0e+5"),
-            ("123456789012345678901234567890.1234567890", "123456789012345678901234567890.1234567890"),
+            (
+                "123456789012345678901234567890.1234567890",
+                "123456789012345678901234567890.1234567890",
+            ),
             ("1e999999", "1e999999"),
             ("{ \"b\" : 1 ,\n\t\"a\"\r\n: [ ] , \"b\": { } }", "{\"b\":1,\"a\":[],\"b\":{}}"),
             (r#"[ " \" \\", " a " ]"#, r#"[" \" \\"," a "]"#),
@@ -197,11 +210,16 @@ mod tests {
 
     #[test]
     fn retry_is_an_integer_or_a_string_of_digits() {
-        let retry = |value: &str| json(format!("{{\"topic\":\"a\",\"retry\":{value}}}")).map(|e| e.retry);
+        let retry =
+            |value: &str| json(format!("{{\"topic\":\"a\",\"retry\":{value}}}")).map(|e| e.retry);
         assert_eq!(retry("18446744073709551615"), Ok(Some(u64::MAX)));
         assert_eq!(retry("\"050\""), Ok(Some(50)));
         for value in ["18446744073709551616", "-1", "1.0", "1e3", "-0"] {
-            assert_eq!(retry(value), Err(PublishError::Retry { value: Excerpt::of(value) }), "{value}");
+            assert_eq!(
+                retry(value),
+                Err(PublishError::Retry { value: Excerpt::of(value) }),
+                "{value}"
+            );
         }
         for value in ["", "+1", " 1", "1s", "١"] {
             let refused = PublishError::Retry { value: Excerpt::of(value) };
@@ -209,7 +227,10 @@ mod tests {
         }
         for value in ["true", "[]", "{}"] {
             let refused = retry(value).unwrap_err();
-            assert!(matches!(refused, PublishError::FieldShape { field: "retry", .. }), "{refused}");
+            assert!(
+                matches!(refused, PublishError::FieldShape { field: "retry", .. }),
+                "{refused}"
+            );
         }
     }
 
@@ -258,7 +279,10 @@ mod tests {
             place(body);
         }
         let refused = json("[1]").unwrap_err().to_string();
-        assert!(refused.contains("expected an object with a `topic` at line 1 column"), "{refused}");
+        assert!(
+            refused.contains("expected an object with a `topic` at line 1 column"),
+            "{refused}"
+        );
         let echoed = json(format!("\"{}\"", "x".repeat(100_000))).unwrap_err().to_string();
         assert!(echoed.len() < 200, "{echoed}");
     }
@@ -279,8 +303,9 @@ mod tests {
         assert_eq!(topics(r#"["\udc00"]"#), Err(PublishError::LoneSurrogate { field: "topic" }));
     }
 
-    /// Ensures: no body can overflow the stack. Scenario: 100,000 arrays or objects inside each other, in `data`, in
-    /// an unknown field, in `topic`, closed or not, on a thread with a stack that a frame per level would not fit in.
+    /// Ensures: no body can overflow the stack. Scenario: 100,000 arrays or objects inside each
+    /// other, in `data`, in an unknown field, in `topic`, closed or not, on a thread with a stack
+    /// that a frame per level would not fit in.
     #[test]
     fn depth_does_not_cost_stack() {
         let deep = || {

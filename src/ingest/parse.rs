@@ -22,11 +22,12 @@ pub struct Limits {
     pub topic_bytes: usize,
 }
 
-/// Reads a publish request. What it can't read in full it refuses: a field passed over would be an event that is not
-/// what its publisher meant.
+/// Reads a publish request. What it can't read in full it refuses: a field passed over would be an
+/// event that is not what its publisher meant.
 ///
-/// `topic` is repeatable (in JSON: an array), folded, and its first is the canonical one; `data` left out is empty;
-/// an empty `type` is none. Parameters of the content type are passed over, except a charset other than UTF-8.
+/// `topic` is repeatable (in JSON: an array), folded, and its first is the canonical one; `data`
+/// left out is empty; an empty `type` is none. Parameters of the content type are passed over,
+/// except a charset other than UTF-8.
 pub fn parse(
     content_type: Option<&str>,
     query: Option<&str>,
@@ -45,7 +46,8 @@ pub fn parse(
         Place::Query => {
             form::read(query, &mut draft)?;
             // Copies only if something else still holds the body's buffer.
-            let data = String::from_utf8(body.into()).map_err(|error| not_utf8(error.utf8_error()))?;
+            let data =
+                String::from_utf8(body.into()).map_err(|error| not_utf8(error.utf8_error()))?;
             draft.set(Field::Data, data.into())?;
         }
     }
@@ -62,7 +64,9 @@ fn place(content_type: Option<&str>) -> Result<Place, PublishError> {
         _ => Place::Query,
     };
     match parameter(parts, "charset") {
-        Some(charset) if !["utf-8", "utf8"].iter().any(|utf8| charset.eq_ignore_ascii_case(utf8)) => {
+        Some(charset)
+            if !["utf-8", "utf8"].iter().any(|utf8| charset.eq_ignore_ascii_case(utf8)) =>
+        {
             Err(PublishError::Charset { charset: Excerpt::of(charset) })
         }
         _ => Ok(place),
@@ -93,7 +97,8 @@ mod tests {
 
     #[test]
     fn any_other_body_is_the_data_and_the_query_has_the_fields() {
-        let event = raw("topic=a&topic=b+c&id=1&type=t%20u&retry=9&", b"{\"not\": \"read\"}\r\n\n").unwrap();
+        let event = raw("topic=a&topic=b+c&id=1&type=t%20u&retry=9&", b"{\"not\": \"read\"}\r\n\n")
+            .unwrap();
         let expected = Publication {
             topics: ["a", "b c"].map(|name| Topic::new(name).unwrap()).into(),
             data: "{\"not\": \"read\"}\r\n\n".into(),
@@ -108,13 +113,17 @@ mod tests {
 
     #[test]
     fn a_query_is_read_as_strictly_as_a_form() {
-        let unknown = |name| PublishError::UnknownField { name: Excerpt::of(name), place: Place::Query };
+        let unknown =
+            |name| PublishError::UnknownField { name: Excerpt::of(name), place: Place::Query };
         assert_eq!(raw("topic=a&x", b""), Err(unknown("x")));
         assert_eq!(raw("topic=a&data=1", b""), Err(unknown("data")));
         assert!(
-            unknown("data").to_string().ends_with("`topic`, `id`, `type`, `retry`; the body is the data")
+            unknown("data")
+                .to_string()
+                .ends_with("`topic`, `id`, `type`, `retry`; the body is the data")
         );
-        let not_utf8 = PublishError::FieldNotUtf8 { name: Excerpt::of("topic"), place: Place::Query };
+        let not_utf8 =
+            PublishError::FieldNotUtf8 { name: Excerpt::of("topic"), place: Place::Query };
         assert_eq!(raw("topic=%FF", b""), Err(not_utf8));
         let repeated = PublishError::RepeatedField { field: "id", place: Place::Query };
         assert_eq!(raw("topic=a&id=1&id=1", b""), Err(repeated));
@@ -122,7 +131,9 @@ mod tests {
 
     #[test]
     fn a_query_beside_a_form_or_json_is_refused() {
-        for (content_type, place) in [("application/json", Place::Json), (FORM.unwrap(), Place::Form)] {
+        for (content_type, place) in
+            [("application/json", Place::Json), (FORM.unwrap(), Place::Form)]
+        {
             let refused = parse(Some(content_type), Some("topic=a"), Bytes::new(), &LIMITS);
             assert_eq!(refused, Err(PublishError::QueryBesideBody { place }));
         }
@@ -162,7 +173,10 @@ mod tests {
     fn topics_are_required_checked_and_bounded() {
         assert_eq!(raw("", b"x"), Err(PublishError::NoTopic { place: Place::Query }));
         assert_eq!(raw("topic=", b""), Err(PublishError::Topic { reason: TopicError::Empty }));
-        assert_eq!(raw("topic=%7F", b""), Err(PublishError::Topic { reason: TopicError::Control(0x7f) }));
+        assert_eq!(
+            raw("topic=%7F", b""),
+            Err(PublishError::Topic { reason: TopicError::Control(0x7f) })
+        );
         assert!(raw("topic=a&topic=b&topic=a", b"").is_ok());
         let many = raw("topic=a&topic=b&topic=c", b"").unwrap_err();
         assert_eq!(many, PublishError::TooManyTopics { limit: 2 });

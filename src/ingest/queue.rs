@@ -1,7 +1,8 @@
-//! The way from a publisher's request to the sequencer: a bounded queue and a bounded number of bytes.
+//! The way from a publisher's request to the sequencer: a bounded queue and a bounded number of
+//! bytes.
 //!
-//! Shards push, whoever is at the sequencer takes. A full queue or a full budget is told at once ([`IngestFull`]); nobody
-//! waits for room.
+//! Shards push, whoever is at the sequencer takes. A full queue or a full budget is told at once
+//! ([`IngestFull`]); nobody waits for room.
 //!
 //! # Ordering
 //!
@@ -10,8 +11,8 @@
 //! | `bytes` | shards and sequencer, Relaxed read-modify-write | each other | nothing but the number: it is a budget | none |
 //! | `closed` | drain, SeqCst | shards, sequencer | see [`Ingest::close`] | none: see there |
 //!
-//! The queue orders what is pushed before what is taken. The wake is `Thread::unpark`, whose token is kept if the
-//! sequencer's thread is not parked yet.
+//! The queue orders what is pushed before what is taken. The wake is `Thread::unpark`, whose token
+//! is kept if the sequencer's thread is not parked yet.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -31,8 +32,8 @@ pub struct Submission {
     permit: Permit,
 }
 
-/// There is no room: `FANFARE_INGEST_EVENTS` are waiting, `FANFARE_INGEST_BYTES` are being read or waiting, or the
-/// node is leaving service.
+/// There is no room: `FANFARE_INGEST_EVENTS` are waiting, `FANFARE_INGEST_BYTES` are being read or
+/// waiting, or the node is leaving service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IngestFull {
     /// The queue is full.
@@ -86,8 +87,8 @@ impl Ingest {
         }
     }
 
-    /// Puts an event into the queue; [`Combiner::submit`](crate::sequencer::Combiner::submit) also sees to it that it is
-    /// taken. The receiver yields the event's seq once the log has it.
+    /// Puts an event into the queue; [`Combiner::submit`](crate::sequencer::Combiner::submit) also
+    /// sees to it that it is taken. The receiver yields the event's seq once the log has it.
     pub fn submit(
         &self,
         publication: Publication,
@@ -128,9 +129,10 @@ impl Ingest {
 
     /// Takes no more events. What was taken before is still in the queue for the sequencer.
     ///
-    /// A push counts itself in `pushing`, then looks at `closed`; [`Self::is_finished`] reads them the other way
-    /// round. In the one order of SeqCst, a push that did not see `closed` had counted itself before `closed` was
-    /// set, so whoever sees `closed` and then `pushing` at zero sees its event in the queue.
+    /// A push counts itself in `pushing`, then looks at `closed`; [`Self::is_finished`] reads them
+    /// the other way round. In the one order of SeqCst, a push that did not see `closed` had
+    /// counted itself before `closed` was set, so whoever sees `closed` and then `pushing` at zero
+    /// sees its event in the queue.
     pub fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.wake();
@@ -216,7 +218,10 @@ mod tests {
         let ingest = Arc::new(Ingest::new(2, 100));
         let _place = ingest.submit(publication(), ingest.reserve(1).unwrap()).unwrap();
         ingest.close();
-        assert_eq!(ingest.submit(publication(), ingest.reserve(1).unwrap()).err(), Some(IngestFull::Closed));
+        assert_eq!(
+            ingest.submit(publication(), ingest.reserve(1).unwrap()).err(),
+            Some(IngestFull::Closed)
+        );
         assert!(!ingest.is_finished());
         ingest.take().unwrap();
         assert!(ingest.is_finished());

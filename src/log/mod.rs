@@ -1,7 +1,8 @@
 //! The log: where an event gets its place, and where streams that were away find what they missed.
 //!
-//! In memory, for now the only one. The sequencer is its one writer, once per turn; shards read it in bounded slices
-//! when streams are opened. The lock is for those two; no live event passes through it (I4).
+//! In memory, for now the only one. The sequencer is its one writer, once per turn; shards read it
+//! in bounded slices when streams are opened. The lock is for those two; no live event passes
+//! through it (I4).
 
 pub mod history;
 
@@ -21,7 +22,8 @@ pub struct Log {
 }
 
 impl Log {
-    /// An empty log with a numbering of its own: what was in memory before is gone, and old ids are unknown.
+    /// An empty log with a numbering of its own: what was in memory before is gone, and old ids are
+    /// unknown.
     pub fn in_memory(retention: Retention) -> Self {
         let incarnation = Incarnation::from_bits(fastrand::u64(..));
         Self { history: RwLock::new(History::new(retention, incarnation)), incarnation }
@@ -43,11 +45,20 @@ impl Log {
     }
 
     /// Keeps a turn's events, which from here on have their place. Sequencer only.
-    pub fn append<'a>(&self, turn: &Turn, events: impl Iterator<Item = &'a mut Publication>, now: Duration) {
+    pub fn append<'a>(
+        &self,
+        turn: &Turn,
+        events: impl Iterator<Item = &'a mut Publication>,
+        now: Duration,
+    ) {
         let mut history = self.history.write().unwrap_or_else(PoisonError::into_inner);
         for ((event, index), seq) in events.zip(0..).zip(turn.first().0..) {
             let wire = turn.detach(index);
-            history.append(Seq(seq), Encoded { topics: &event.topics, id: event.id.take(), wire }, now);
+            history.append(
+                Seq(seq),
+                Encoded { topics: &event.topics, id: event.id.take(), wire },
+                now,
+            );
         }
     }
 
@@ -56,8 +67,8 @@ impl Log {
         self.history.write().unwrap_or_else(PoisonError::into_inner).expire(now, budget)
     }
 
-    /// Where a stream starts that asks for `position`, and the first slice of what it missed. Both at once, so that the
-    /// oldest event a reset names does follow.
+    /// Where a stream starts that asks for `position`, and the first slice of what it missed. Both
+    /// at once, so that the oldest event a reset names does follow.
     pub fn resume(
         &self,
         position: &Position,
@@ -70,7 +81,8 @@ impl Log {
         let slice = if *position == Position::Live {
             Slice { next: resume.replay, more: false }
         } else {
-            // A gap would have to open between two looks at the same history. If one did, the next read would tell it.
+            // A gap would have to open between two looks at the same history. If one did, the next
+            // read would tell it.
             history
                 .read(selectors, resume.replay, most, &mut events)
                 .unwrap_or(Slice { next: resume.replay, more: true })
@@ -102,7 +114,8 @@ impl Log {
         something();
     }
 
-    /// A panic of the sequencer ends publishing, not the streams: what was kept before is still in order.
+    /// A panic of the sequencer ends publishing, not the streams: what was kept before is still in
+    /// order.
     fn read_lock(&self) -> RwLockReadGuard<'_, History> {
         self.history.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,8 @@
-//! The one thing the ring asks of `arc-swap`: a place that holds an `Arc`, with an Acquire load and a Release store.
+//! The one thing the ring asks of `arc-swap`: a place that holds an `Arc`, with an Acquire load and
+//! a Release store.
 //!
-//! loom can't see inside `arc-swap`, so the ring is generic over this and the models put in a cell that promises the
-//! same and no more.
+//! loom can't see inside `arc-swap`, so the ring is generic over this and the models put in a cell
+//! that promises the same and no more.
 
 use std::sync::Arc;
 
@@ -9,8 +10,8 @@ use arc_swap::ArcSwapOption;
 
 /// A place for one `Arc<T>`, or none.
 pub trait Cell<T>: Default {
-    /// Shows the value stored last, without touching its reference count, which readers on every shard would contend
-    /// for. Acquire: what was written before the store that is read is visible.
+    /// Shows the value stored last, without touching its reference count, which readers on every
+    /// shard would contend for. Acquire: what was written before the store that is read is visible.
     fn with<R>(&self, look: impl FnOnce(Option<&Arc<T>>) -> R) -> R;
     /// Replaces the value. Release.
     fn store(&self, value: Option<Arc<T>>);

@@ -48,7 +48,8 @@ impl Turn {
         self.buffer.slice(self.place(events))
     }
 
-    /// A copy of one event's chunk that does not keep the turn alive. A lone event owns its buffer as it is.
+    /// A copy of one event's chunk that does not keep the turn alive. A lone event owns its buffer
+    /// as it is.
     pub fn detach(&self, event: u32) -> Bytes {
         match self.len() {
             1 => self.buffer.clone(),
@@ -114,7 +115,8 @@ impl Picks {
             Self::List(list) => {
                 let list = &list[list.partition_point(|&index| index < from)..];
                 let start = *list.first()?;
-                let same = list.iter().zip(start..).take_while(|(index, next)| *index == next).count();
+                let same =
+                    list.iter().zip(start..).take_while(|(index, next)| *index == next).count();
                 Some(start..start + same as u32)
             }
         }
@@ -139,8 +141,8 @@ pub struct Epoch {
     picks: Picks,
 }
 
-/// Neighbouring events of an epoch: their seqs follow one another without a gap, so whoever merges rings never has to
-/// look inside a run.
+/// Neighbouring events of an epoch: their seqs follow one another without a gap, so whoever merges
+/// rings never has to look inside a run.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Run {
     /// Their chunks.
@@ -194,8 +196,9 @@ mod tests {
     #[test]
     fn neighbours_come_out_as_one_run() {
         let epoch = Epoch::new(0, 0, letters(10, 4), Picks::of(&[1, 2, 3]));
-        let run =
-            |bytes: &'static str, ends_epoch| Some(Run { bytes: bytes.into(), last: Seq(13), ends_epoch });
+        let run = |bytes: &'static str, ends_epoch| {
+            Some(Run { bytes: bytes.into(), last: Seq(13), ends_epoch })
+        };
         assert_eq!(epoch.run_after(Seq(0)), run("bcd", true));
         assert_eq!(epoch.run_after(Seq(11)), run("cd", true));
         assert_eq!(epoch.run_after(Seq(13)), None);

@@ -1,12 +1,15 @@
-//! One selector's window of recent epochs: written by the sequencer, read by sessions without a lock.
+//! One selector's window of recent epochs: written by the sequencer, read by sessions without a
+//! lock.
 //!
-//! The sequencer is the only writer ([`Ring::publish`], [`Ring::expel`]), one thread at a time, under its lock; any number
-//! of sessions on any shard read ([`Ring::read`]), each with a cursor of its own: the number of the next epoch it wants. A
-//! reader has it, has to wait, or has lagged; it never holds the writer up, and the writer never looks at a reader (I3).
+//! The sequencer is the only writer ([`Ring::publish`], [`Ring::expel`]), one thread at a time,
+//! under its lock; any number of sessions on any shard read ([`Ring::read`]), each with a cursor of
+//! its own: the number of the next epoch it wants. A reader has it, has to wait, or has lagged; it
+//! never holds the writer up, and the writer never looks at a reader (I3).
 //!
-//! Epoch `n` lives in slot `n % slots`. A ring starts without slots, doubles up to the window when it is full of
-//! live epochs, and lets go of its slots when they are all expelled, so that a million quiet topics cost little.
-//! Growth puts a new array in place: a reader that holds the old one finds its epoch there, or finds it gone.
+//! Epoch `n` lives in slot `n % slots`. A ring starts without slots, doubles up to the window when
+//! it is full of live epochs, and lets go of its slots when they are all expelled, so that a
+//! million quiet topics cost little. Growth puts a new array in place: a reader that holds the old
+//! one finds its epoch there, or finds it gone.
 //!
 //! # Ordering
 //!
@@ -16,9 +19,10 @@
 //! | `slots`, slot | sequencer, Release (in [`Cell`]) | sessions, Acquire | the epoch | the same, `growing_loses_nothing` |
 //! | `head`, `counted` | sequencer, Relaxed | sequencer; sessions for `counted` | nothing: `counted` rides on `tail`; the sequencer's lock hands both to the next at it | the same |
 //!
-//! Why *tail, then array, then slot* is enough: `tail > n` was read, so the array and the slot as they were when epoch
-//! `n` was published, or later ones, are what the reader loads. In every later state slot `n % slots` holds epoch `n`
-//! unless it has been overwritten or expelled. So a slot that does not hold `n` means lagged, never "not yet".
+//! Why *tail, then array, then slot* is enough: `tail > n` was read, so the array and the slot as
+//! they were when epoch `n` was published, or later ones, are what the reader loads. In every later
+//! state slot `n % slots` holds epoch `n` unless it has been overwritten or expelled. So a slot
+//! that does not hold `n` means lagged, never "not yet".
 
 mod cell;
 mod epoch;
@@ -81,15 +85,16 @@ impl<C: Cells> Ring<C> {
 
     /// The cursor that reads what is published from now on.
     pub fn tail(&self) -> u64 {
-        // Ordering: Acquire, so that who takes a cursor here also sees what was published before it, by way of the
-        // slots and of the history. Pairs with Release in `publish`. Model: a_reader_sees_every_epoch_or_knows_it_lagged.
+        // Ordering: Acquire, so that who takes a cursor here also sees what was published before
+        // it, by way of the slots and of the history. Pairs with Release in `publish`. Model:
+        // a_reader_sees_every_epoch_or_knows_it_lagged.
         self.tail.load(Ordering::Acquire)
     }
 
     /// Events published so far; at least those of every epoch below a tail that was read before.
     pub fn counted(&self) -> u64 {
-        // Ordering: Relaxed: it rides on `tail`, and only feeds the count of missed events. Pairs with the store in
-        // `publish`. Model: a_reader_sees_every_epoch_or_knows_it_lagged.
+        // Ordering: Relaxed: it rides on `tail`, and only feeds the count of missed events. Pairs
+        // with the store in `publish`. Model: a_reader_sees_every_epoch_or_knows_it_lagged.
         self.counted.load(Ordering::Relaxed)
     }
 
@@ -109,7 +114,8 @@ impl<C: Cells> Ring<C> {
 
     /// Publishes a turn's events to this ring as one epoch and returns its number. Sequencer only.
     pub fn publish(&self, turn: &Arc<Turn>, picks: Picks) -> u64 {
-        // Ordering: Relaxed: written under the sequencer's lock only. Model: a_reader_sees_every_epoch_or_knows_it_lagged.
+        // Ordering: Relaxed: written under the sequencer's lock only. Model:
+        // a_reader_sees_every_epoch_or_knows_it_lagged.
         let number = self.tail.load(Ordering::Relaxed);
         let counted = self.counted.load(Ordering::Relaxed);
         let slots = self.room_for(number);
@@ -117,15 +123,16 @@ impl<C: Cells> Ring<C> {
         // Ordering: Relaxed: published by the Release store of `tail` below. Model: the same.
         self.counted.store(epoch.counted, Ordering::Relaxed);
         slots[slot(number, slots.len())].store(Some(Arc::new(epoch)));
-        // Ordering: Release: who reads the new tail finds the slot and its array. Pairs with Acquire in `tail`.
-        // Model: a_reader_sees_every_epoch_or_knows_it_lagged.
+        // Ordering: Release: who reads the new tail finds the slot and its array. Pairs with
+        // Acquire in `tail`. Model: a_reader_sees_every_epoch_or_knows_it_lagged.
         self.tail.store(number + 1, Ordering::Release);
         number
     }
 
     /// Lets go of every epoch up to and with `number`. Sequencer only.
     pub fn expel(&self, number: u64) {
-        // Ordering: Relaxed: head and tail are written under the sequencer's lock only. Model: expelling_is_seen_as_lag.
+        // Ordering: Relaxed: head and tail are written under the sequencer's lock only. Model:
+        // expelling_is_seen_as_lag.
         let head = self.head.load(Ordering::Relaxed);
         let tail = self.tail.load(Ordering::Relaxed);
         let end = (number + 1).min(tail);
@@ -226,7 +233,10 @@ mod tests {
             let oldest = 1000 - window as u64;
             assert!(ring.read(oldest - 1, |_| ()) == Read::Lagged);
             for cursor in oldest..1000 {
-                assert!(ring.read(cursor, |_| ()) == Read::Epoch(()), "window {window} cursor {cursor}");
+                assert!(
+                    ring.read(cursor, |_| ()) == Read::Epoch(()),
+                    "window {window} cursor {cursor}"
+                );
             }
         }
     }
@@ -246,6 +256,9 @@ mod tests {
         assert!(ring.read(10, |_| ()) == Read::Epoch(()));
         assert_eq!(ring.slots(), SLOTS_MIN);
         ring.expel(3);
-        assert!(ring.read(10, |_| ()) == Read::Epoch(()), "what has left before is not expelled twice");
+        assert!(
+            ring.read(10, |_| ()) == Read::Epoch(()),
+            "what has left before is not expelled twice"
+        );
     }
 }

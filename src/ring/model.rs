@@ -1,7 +1,7 @@
 //! loom models of the ring and the wake. Run with `make model`.
 //!
-//! The models run the real [`Ring`] and [`Latch`]; only the cell is put in, and it promises what `arc-swap` promises:
-//! Acquire loads, Release stores.
+//! The models run the real [`Ring`] and [`Latch`]; only the cell is put in, and it promises what
+//! `arc-swap` promises: Acquire loads, Release stores.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,8 @@ impl Cells for Model {
     type Of<T> = ModelCell<T>;
 }
 
-/// A pointer loom sees, and the owners of everything it ever pointed to, so that no load can dangle.
+/// A pointer loom sees, and the owners of everything it ever pointed to, so that no load can
+/// dangle.
 struct ModelCell<T> {
     now: AtomicPtr<Arc<T>>,
     #[expect(clippy::vec_box, reason = "the pointer needs an address that stays")]
@@ -34,12 +35,15 @@ impl<T> Default for ModelCell<T> {
 impl<T> Cell<T> for ModelCell<T> {
     fn with<R>(&self, look: impl FnOnce(Option<&Arc<T>>) -> R) -> R {
         let now = self.now.load(Ordering::Acquire);
-        // SAFETY: every pointer stored is null or into a box in `owned`, which lives as long as the cell.
+        // SAFETY: every pointer stored is null or into a box in `owned`, which lives as long as the
+        // cell.
         look(unsafe { now.as_ref() })
     }
 
     fn store(&self, value: Option<Arc<T>>) {
-        let Some(value) = value else { return self.now.store(std::ptr::null_mut(), Ordering::Release) };
+        let Some(value) = value else {
+            return self.now.store(std::ptr::null_mut(), Ordering::Release);
+        };
         let mut owned = self.owned.lock().expect("no model panics while it holds this");
         let mut boxed = Box::new(value);
         let pointer: *mut Arc<T> = &mut *boxed;
@@ -61,7 +65,8 @@ fn publish(ring: &Ring<Model>, seq: u64) {
 /// Reads until it has to wait; true if it lagged. What it read must be epoch `cursor` each time.
 fn follow(ring: &Ring<Model>, cursor: &mut u64) -> bool {
     loop {
-        match ring.read(*cursor, |epoch| (epoch.number, epoch.counted(), epoch.next_after(Seq(0)))) {
+        match ring.read(*cursor, |epoch| (epoch.number, epoch.counted(), epoch.next_after(Seq(0))))
+        {
             Read::Epoch((number, counted, seq)) => {
                 assert_eq!((number, counted, seq), (*cursor, *cursor + 1, Some(Seq(*cursor + 1))));
                 *cursor += 1;
@@ -72,7 +77,8 @@ fn follow(ring: &Ring<Model>, cursor: &mut u64) -> bool {
     }
 }
 
-/// Overwrite against a slow reader: each epoch is had in order, or lag is seen and nothing after it.
+/// Overwrite against a slow reader: each epoch is had in order, or lag is seen and nothing after
+/// it.
 #[test]
 fn a_reader_sees_every_epoch_or_knows_it_lagged() {
     loom::model(|| {
@@ -144,7 +150,10 @@ fn two_rings_are_read_in_one_order() {
                 let reached = watermark.reached().0;
                 for (ring, seq) in rings.iter().zip(1..) {
                     let seen = ring.read(0, |epoch| epoch.next_after(Seq(0)));
-                    assert!(seq > reached || seen == Read::Epoch(Some(Seq(seq))), "{reached} {seen:?}");
+                    assert!(
+                        seq > reached || seen == Read::Epoch(Some(Seq(seq))),
+                        "{reached} {seen:?}"
+                    );
                 }
             })
         };
@@ -156,8 +165,8 @@ fn two_rings_are_read_in_one_order() {
     });
 }
 
-/// Whatever the interleaving, the last look a shard takes sees everything published: either the sequencer's mark is
-/// still in the mailbox, or the shard that took it saw the tail.
+/// Whatever the interleaving, the last look a shard takes sees everything published: either the
+/// sequencer's mark is still in the mailbox, or the shard that took it saw the tail.
 #[test]
 fn no_wake_is_lost() {
     loom::model(|| {

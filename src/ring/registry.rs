@@ -1,11 +1,13 @@
 //! Which selectors are being read, and by which shards.
 //!
-//! Shards attach and detach; the sequencer publishes. Each selector's entry is under the lock of its stripe, and the
-//! sequencer publishes to the ring and gathers the marks while it holds it, so that an attach comes either wholly before
-//! (the mark will be posted) or wholly after (the shard reads a tail that includes the epoch). The lock is held for a
-//! lookup and one mark per shard; it stands before the ring, never between ring and socket (I4).
+//! Shards attach and detach; the sequencer publishes. Each selector's entry is under the lock of
+//! its stripe, and the sequencer publishes to the ring and gathers the marks while it holds it, so
+//! that an attach comes either wholly before (the mark will be posted) or wholly after (the shard
+//! reads a tail that includes the epoch). The lock is held for a lookup and one mark per shard; it
+//! stands before the ring, never between ring and socket (I4).
 //!
-//! A ring exists while a shard reads it. A topic that nobody reads has none, and publishing to it costs a lookup.
+//! A ring exists while a shard reads it. A topic that nobody reads has none, and publishing to it
+//! costs a lookup.
 
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -65,9 +67,14 @@ impl Registry {
         self.len() == 0
     }
 
-    /// Notes that the shard at `desk` reads `selector`, under its own `key`. A shard attaches to a selector once and
-    /// keeps the mark until its last session there has gone.
-    pub fn attach(&self, selector: &Selector, desk: &Arc<Desk>, key: usize) -> Result<Arc<Mark>, RingsFull> {
+    /// Notes that the shard at `desk` reads `selector`, under its own `key`. A shard attaches to a
+    /// selector once and keeps the mark until its last session there has gone.
+    pub fn attach(
+        &self,
+        selector: &Selector,
+        desk: &Arc<Desk>,
+        key: usize,
+    ) -> Result<Arc<Mark>, RingsFull> {
         let mark = |ring: &Arc<Ring>| {
             let (ring, desk) = (Arc::clone(ring), Arc::clone(desk));
             Arc::new(Mark { ring, selector: selector.clone(), key, latch: Latch::new(), desk })
@@ -116,8 +123,8 @@ impl Registry {
         }
     }
 
-    /// Publishes the events at `picks` to a topic's ring, if it has one, and marks it for the shards that read it.
-    /// Sequencer only.
+    /// Publishes the events at `picks` to a topic's ring, if it has one, and marks it for the
+    /// shards that read it. Sequencer only.
     pub fn publish(
         &self,
         topic: &Topic,
@@ -132,7 +139,9 @@ impl Registry {
     /// Publishes a whole turn to the ring of `*`. Sequencer only.
     pub fn publish_all(&self, turn: &Arc<Turn>, rounds: &mut Rounds) -> Option<(Arc<Ring>, u64)> {
         let all = lock(&self.all);
-        let picks = Picks::Run(0..u32::try_from(turn.len()).expect("a turn has at most FANFARE_TURN_EVENTS"));
+        let picks = Picks::Run(
+            0..u32::try_from(turn.len()).expect("a turn has at most FANFARE_TURN_EVENTS"),
+        );
         Some(all.as_ref()?.publish(turn, picks, rounds))
     }
 
@@ -150,7 +159,8 @@ impl Registry {
     }
 
     fn stripe(&self, topic: &Topic) -> MutexGuard<'_, TopicMap<Entry>> {
-        // Bits in the middle: the map inside uses the lowest for its buckets and the highest for its tags.
+        // Bits in the middle: the map inside uses the lowest for its buckets and the highest for
+        // its tags.
         lock(&self.stripes[(topic.hash_key() >> 32) as usize % STRIPES])
     }
 }
@@ -215,9 +225,10 @@ mod tests {
 
     /// Ensures a mark can't be taken before its turn is in all rings.
     ///
-    /// Scenario: a shard is awake while the sequencer publishes a turn to rings A and B. Cause: the mark of A was posted
-    /// with A's epoch; the shard took it, and its session on A and B found the turn beyond the watermark and waited; no
-    /// further mark came. Fix: marks are kept back until the watermark is raised.
+    /// Scenario: a shard is awake while the sequencer publishes a turn to rings A and B. Cause: the
+    /// mark of A was posted with A's epoch; the shard took it, and its session on A and B found the
+    /// turn beyond the watermark and waited; no further mark came. Fix: marks are kept back until
+    /// the watermark is raised.
     #[test]
     fn a_mark_is_posted_only_when_its_whole_turn_can_be_read() {
         let (registry, desk, mut rounds) = (registry(9), Arc::new(Desk::new(0)), Rounds::default());

@@ -1,4 +1,5 @@
-//! How a shard learns that a ring has something for its sessions: at most one mark per ring, one wake per turn.
+//! How a shard learns that a ring has something for its sessions: at most one mark per ring, one
+//! wake per turn.
 //!
 //! # Ordering
 //!
@@ -6,13 +7,14 @@
 //! |---|---|---|---|---|
 //! | `Latch` | sequencer sets, shard clears; both AcqRel swaps | each other | to the shard: the ring's tail as it was when the sequencer set or found the latch set | `no_wake_is_lost` |
 //!
-//! Publish, then set the latch; clear the latch, then read the ring. All swaps of one latch stand in one order. Either
-//! the sequencer's swap comes before the shard's clear: then the clear reads from it and the shard sees the new tail.
-//! Or it comes after: then it finds the latch clear and puts the mark in the mailbox again.
+//! Publish, then set the latch; clear the latch, then read the ring. All swaps of one latch stand
+//! in one order. Either the sequencer's swap comes before the shard's clear: then the clear reads
+//! from it and the shard sees the new tail. Or it comes after: then it finds the latch clear and
+//! puts the mark in the mailbox again.
 //!
-//! The sequencer keeps a turn's marks back ([`Rounds`]) until the [`Watermark`](super::Watermark) is raised. A shard
-//! that is awake takes a mark the moment it is posted; a session with several selectors would find the turn beyond the
-//! watermark, wait, and not be woken for it again.
+//! The sequencer keeps a turn's marks back ([`Rounds`]) until the [`Watermark`](super::Watermark)
+//! is raised. A shard that is awake takes a mark the moment it is posted; a session with several
+//! selectors would find the turn beyond the watermark, wait, and not be woken for it again.
 
 use std::sync::Arc;
 
@@ -33,17 +35,18 @@ impl Latch {
         Self(AtomicBool::new(false))
     }
 
-    /// Sets it after publishing; true if it was clear, so that the caller has to put the mark in the mailbox.
+    /// Sets it after publishing; true if it was clear, so that the caller has to put the mark in
+    /// the mailbox.
     pub fn set(&self) -> bool {
-        // Ordering: AcqRel: Release hands the tail just published to the shard, whether or not the latch was set
-        // already. Pairs with `clear`. Model: no_wake_is_lost.
+        // Ordering: AcqRel: Release hands the tail just published to the shard, whether or not the
+        // latch was set already. Pairs with `clear`. Model: no_wake_is_lost.
         !self.0.swap(true, Ordering::AcqRel)
     }
 
     /// Clears it before reading the ring.
     pub fn clear(&self) {
-        // Ordering: AcqRel: Acquire takes the tail from the `set` that came before; as a swap, not a store, so that it
-        // reads from it. Pairs with `set`. Model: no_wake_is_lost.
+        // Ordering: AcqRel: Acquire takes the tail from the `set` that came before; as a swap, not
+        // a store, so that it reads from it. Pairs with `set`. Model: no_wake_is_lost.
         self.0.swap(false, Ordering::AcqRel);
     }
 }
@@ -60,15 +63,16 @@ pub struct Mark {
     pub ring: Arc<Ring>,
     /// What the ring is for.
     pub selector: Selector,
-    /// The shard's key for its sessions on this ring. Keys are reused: who takes a mark from the mailbox checks that
-    /// it is still the one at that key.
+    /// The shard's key for its sessions on this ring. Keys are reused: who takes a mark from the
+    /// mailbox checks that it is still the one at that key.
     pub key: usize,
     pub(super) latch: Latch,
     pub(super) desk: Arc<Desk>,
 }
 
 impl Mark {
-    /// Clears the latch; the shard calls it when it takes the mark from the mailbox, before it wakes a session.
+    /// Clears the latch; the shard calls it when it takes the mark from the mailbox, before it
+    /// wakes a session.
     pub fn clear(&self) {
         self.latch.clear();
     }
@@ -76,8 +80,9 @@ impl Mark {
 
 /// Where a shard takes its marks from.
 ///
-/// The mailbox needs no limit of its own: a mark is in it at most once, so it holds at most the marks of the rings the shard
-/// reads (`FANFARE_TOPICS_MAX` and one) and of those it has left since the pump last looked.
+/// The mailbox needs no limit of its own: a mark is in it at most once, so it holds at most the
+/// marks of the rings the shard reads (`FANFARE_TOPICS_MAX` and one) and of those it has left since
+/// the pump last looked.
 #[derive(Default)]
 pub struct Desk {
     /// The shard's number.
@@ -122,8 +127,8 @@ impl Rounds {
         self.marks.push(Arc::clone(mark));
     }
 
-    /// Puts the marks in their mailboxes, unless they are there already, and rings the bell of each desk that got one.
-    /// Sequencer only, after the watermark is raised.
+    /// Puts the marks in their mailboxes, unless they are there already, and rings the bell of each
+    /// desk that got one. Sequencer only, after the watermark is raised.
     pub fn deliver(&mut self) {
         for mark in self.marks.drain(..) {
             if mark.latch.set() {

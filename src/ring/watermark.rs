@@ -1,4 +1,5 @@
-//! How far every ring has got: what a session with several selectors needs to read them in one order.
+//! How far every ring has got: what a session with several selectors needs to read them in one
+//! order.
 //!
 //! # Ordering
 //!
@@ -6,9 +7,9 @@
 //! |---|---|---|---|---|
 //! | `Watermark` | sequencer, Release | sessions, Acquire | every ring's epochs of the turns up to it | `two_rings_are_read_in_one_order` |
 //!
-//! A turn goes to its rings one after the other. A session that read them meanwhile could see the later event of one
-//! ring and not yet the earlier one of another. So it reads the watermark first and takes nothing over it; everything
-//! up to it is in every ring already.
+//! A turn goes to its rings one after the other. A session that read them meanwhile could see the
+//! later event of one ring and not yet the earlier one of another. So it reads the watermark first
+//! and takes nothing over it; everything up to it is in every ring already.
 
 use crate::event::Seq;
 use crate::sync::{AtomicU64, Ordering};
@@ -23,10 +24,11 @@ impl Watermark {
         Self(AtomicU64::new(0))
     }
 
-    /// Says that every ring has its events up to `seq`. Sequencer only, after the last ring of a turn.
+    /// Says that every ring has its events up to `seq`. Sequencer only, after the last ring of a
+    /// turn.
     pub fn raise(&self, seq: Seq) {
-        // Ordering: Release: the tails of this turn's rings before it. Pairs with Acquire in `reached`.
-        // Model: two_rings_are_read_in_one_order.
+        // Ordering: Release: the tails of this turn's rings before it. Pairs with Acquire in
+        // `reached`. Model: two_rings_are_read_in_one_order.
         self.0.store(seq.0, Ordering::Release);
     }
 

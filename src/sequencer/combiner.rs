@@ -1,24 +1,28 @@
-//! Who is at the sequencer: its own thread, or the shard that has an event for it and finds nobody there.
+//! Who is at the sequencer: its own thread, or the shard that has an event for it and finds nobody
+//! there.
 //!
-//! A publish that wakes a thread, waits for it and is woken by it costs two switches, and on busy cores each of them waits
-//! for its turn there: fifty events one after the other on one connection took 25 to 60 ms while their streams were being
-//! written to, and each stream was sent to as often as events came to it in that time. So whoever has an event and finds
-//! the sequencer free takes the turn there and then, with what else is waiting (flat combining: Hendler, Incze, Shavit and
-//! Tzafrir, SPAA 2010). The thread is for the rest: events that came while another was at it, many of them at once, and
-//! tidying.
+//! A publish that wakes a thread, waits for it and is woken by it costs two switches, and on busy
+//! cores each of them waits for its turn there: fifty events one after the other on one connection
+//! took 25 to 60 ms while their streams were being written to, and each stream was sent to as often
+//! as events came to it in that time. So whoever has an event and finds the sequencer free takes
+//! the turn there and then, with what else is waiting (flat combining: Hendler, Incze, Shavit and
+//! Tzafrir, SPAA 2010). The thread is for the rest: events that came while another was at it, many
+//! of them at once, and tidying.
 //!
 //! # Nothing is left lying
 //!
-//! An event is in the queue before its shard looks at the lock. Whoever does not take a turn wakes the thread, and
-//! whoever has taken one does if there is more; so each event is taken by a turn, or the thread is woken after it was
-//! pushed. The thread sleeps only after a turn that found nothing, and a wake since then is kept for it.
+//! An event is in the queue before its shard looks at the lock. Whoever does not take a turn wakes
+//! the thread, and whoever has taken one does if there is more; so each event is taken by a turn,
+//! or the thread is woken after it was pushed. The thread sleeps only after a turn that found
+//! nothing, and a wake since then is kept for it.
 //!
 //! # What a shard lends
 //!
-//! Its streams wait for the turn. A shard takes it only if few events wait ([`COMBINED_MAX`]), nobody holds the lock and
-//! nobody reads the log: waiting for a thread that holds one and has lost its processor could be long. What is left to wait
-//! for is short and rare: who begins to read the log in that instant, who attaches to or detaches from the same stripe of the
-//! registry, who is between two steps of putting an event into the queue. The turn itself has its usual bounds
+//! Its streams wait for the turn. A shard takes it only if few events wait ([`COMBINED_MAX`]),
+//! nobody holds the lock and nobody reads the log: waiting for a thread that holds one and has lost
+//! its processor could be long. What is left to wait for is short and rare: who begins to read the
+//! log in that instant, who attaches to or detaches from the same stripe of the registry, who is
+//! between two steps of putting an event into the queue. The turn itself has its usual bounds
 //! (`FANFARE_TURN_EVENTS`, `FANFARE_TURN_BYTES`).
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,12 +34,12 @@ use super::{Limits, Parts, Sequencer};
 use crate::event::{Publication, Seq};
 use crate::ingest::{Ingest, IngestFull, Permit};
 
-/// The sequencer's thread looks at least this often, so that what is too old leaves history and rings on a quiet node. In
-/// unit tests it does not, so that an event left lying stays there.
+/// The sequencer's thread looks at least this often, so that what is too old leaves history and
+/// rings on a quiet node. In unit tests it does not, so that an event left lying stays there.
 const TIDY_INTERVAL: Duration = if cfg!(test) { Duration::MAX } else { Duration::from_secs(1) };
 
-/// A shard takes a turn if no more events than this wait when it looks. With more, publishing is busy: a thread of its own
-/// makes larger turns of them.
+/// A shard takes a turn if no more events than this wait when it looks. With more, publishing is
+/// busy: a thread of its own makes larger turns of them.
 const COMBINED_MAX: usize = 8;
 
 /// The sequencer, for one at a time; see the module.
@@ -51,8 +55,8 @@ impl Combiner {
         Self { ingest, sequencer: Mutex::new(Sequencer::new(parts, limits)) }
     }
 
-    /// Hands an event over, and sees to it that it is taken: here and now, or by the thread. The receiver yields the
-    /// event's seq once the log has it.
+    /// Hands an event over, and sees to it that it is taken: here and now, or by the thread. The
+    /// receiver yields the event's seq once the log has it.
     pub fn submit(
         &self,
         publication: Publication,
@@ -118,8 +122,8 @@ impl Drop for Alarm<'_> {
     }
 }
 
-/// Closes the ingest when the sequencer ends, however it ends: after a panic publishers are refused at once, those that
-/// wait are let go, and the health check says so.
+/// Closes the ingest when the sequencer ends, however it ends: after a panic publishers are refused
+/// at once, those that wait are let go, and the health check says so.
 struct Closer<'a>(&'a Combiner);
 
 impl Drop for Closer<'_> {
@@ -153,7 +157,8 @@ mod tests {
 
     fn combiner(turn_events: usize) -> Combiner {
         let config = Config::default();
-        let retention = Retention { events_per_topic: 4, age: Duration::MAX, bytes: 1 << 20, topics_max: 4 };
+        let retention =
+            Retention { events_per_topic: 4, age: Duration::MAX, bytes: 1 << 20, topics_max: 4 };
         let parts = Parts {
             ingest: Arc::new(Ingest::new(config.ingest_events, config.ingest_bytes)),
             log: Arc::new(Log::in_memory(retention)),
@@ -250,18 +255,21 @@ mod tests {
         let combiner = combiner(1024);
         let first = log(&combiner).next_seq().0;
         let publish = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
             for _ in 0..EVENTS {
                 let (publication, permit) = event(&combiner);
                 let place = combiner.submit(publication, permit).unwrap();
-                let place = runtime.block_on(async { timeout(Duration::from_secs(30), place).await });
+                let place =
+                    runtime.block_on(async { timeout(Duration::from_secs(30), place).await });
                 place.expect("not left lying").expect("it has its place");
             }
         };
         std::thread::scope(|scope| {
             let thread = scope.spawn(|| combiner.run());
             let publishers: Vec<_> = (0..PUBLISHERS).map(|_| scope.spawn(publish)).collect();
-            let published = publishers.into_iter().map(|publisher| publisher.join()).collect::<Vec<_>>();
+            let published =
+                publishers.into_iter().map(|publisher| publisher.join()).collect::<Vec<_>>();
             combiner.ingest.close();
             thread.join().unwrap();
             published.into_iter().for_each(|published| published.unwrap());

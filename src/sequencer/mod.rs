@@ -1,7 +1,9 @@
-//! Takes all that is waiting, in one turn: encode once, give it to the log, route to rings, mark shards.
+//! Takes all that is waiting, in one turn: encode once, give it to the log, route to rings, mark
+//! shards.
 //!
-//! One at a time, the only writer of the log and of every ring: [`Combiner`] says who. It never waits for a subscriber (I3)
-//! and never touches a socket. Each turn is bounded by `FANFARE_TURN_EVENTS` and `FANFARE_TURN_BYTES`.
+//! One at a time, the only writer of the log and of every ring: [`Combiner`] says who. It never
+//! waits for a subscriber (I3) and never touches a socket. Each turn is bounded by
+//! `FANFARE_TURN_EVENTS` and `FANFARE_TURN_BYTES`.
 //!
 //! The order inside a turn carries the promises:
 //!
@@ -98,7 +100,11 @@ impl Sequencer {
         }
         let now = self.started.elapsed();
         let turn = self.seal(first);
-        self.parts.log.append(&turn, self.batch.iter_mut().map(|waiting| &mut waiting.publication), now);
+        self.parts.log.append(
+            &turn,
+            self.batch.iter_mut().map(|waiting| &mut waiting.publication),
+            now,
+        );
         self.publish(&turn, now);
         self.parts.watermark.raise(Seq(first.0 + turn.len() as u64 - 1));
         self.rounds.deliver();
@@ -111,7 +117,9 @@ impl Sequencer {
     /// Encodes what is waiting, in the order it came, up to the limits of a turn.
     fn gather(&mut self, first: Seq) {
         let mut seq = first;
-        while self.batch.len() < self.limits.turn_events && self.buffer.len() < self.limits.turn_bytes {
+        while self.batch.len() < self.limits.turn_events
+            && self.buffer.len() < self.limits.turn_bytes
+        {
             let Some(submission) = self.parts.ingest.take() else { return };
             let event = &submission.publication;
             let id = match &event.id {
@@ -133,7 +141,8 @@ impl Sequencer {
 
     /// Makes the scratch buffer a turn: one exact allocation, and the scratch stays for the next.
     fn seal(&mut self, first: Seq) -> Arc<Turn> {
-        let turn = Turn::new(Bytes::copy_from_slice(&self.buffer), self.ends.as_slice().into(), first);
+        let turn =
+            Turn::new(Bytes::copy_from_slice(&self.buffer), self.ends.as_slice().into(), first);
         self.buffer.clear();
         self.buffer.shrink_to(2 * self.limits.turn_bytes);
         self.ends.clear();
@@ -162,7 +171,8 @@ impl Sequencer {
         self.live.trim(now);
     }
 
-    /// Drops what has become too old while nothing came; true if there is more to drop. A turn trims for itself.
+    /// Drops what has become too old while nothing came; true if there is more to drop. A turn
+    /// trims for itself.
     fn tidy(&mut self) -> bool {
         let now = self.started.elapsed();
         self.live.trim(now);

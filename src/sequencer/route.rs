@@ -23,7 +23,8 @@ impl Router {
     /// Adds event `event` of the turn; events come in order.
     pub(super) fn add(&mut self, topics: &[Topic], event: u32) {
         for topic in topics {
-            // Not `entry`: it would take a reference to the name for every event, not once per topic.
+            // Not `entry`: it would take a reference to the name for every event, not once per
+            // topic.
             match self.index.get(topic) {
                 Some(&at) => self.groups[at].events.push(event),
                 None => self.open(topic, event),
@@ -74,11 +75,13 @@ mod tests {
         router.add(&[topic("a"), topic("b")], 0);
         router.add(&[topic("b")], 1);
         router.add(&[topic("a")], 2);
-        let seen: Vec<_> = router.groups().map(|(t, e)| (t.as_str().to_owned(), e.to_vec())).collect();
+        let seen: Vec<_> =
+            router.groups().map(|(t, e)| (t.as_str().to_owned(), e.to_vec())).collect();
         assert_eq!(seen, [("a".to_owned(), vec![0, 2]), ("b".to_owned(), vec![0, 1])]);
         router.clear();
         router.add(&[topic("b")], 0);
-        let seen: Vec<_> = router.groups().map(|(t, e)| (t.as_str().to_owned(), e.to_vec())).collect();
+        let seen: Vec<_> =
+            router.groups().map(|(t, e)| (t.as_str().to_owned(), e.to_vec())).collect();
         assert_eq!(seen, [("b".to_owned(), vec![0])]);
     }
 }

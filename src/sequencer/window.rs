@@ -1,8 +1,8 @@
 //! The live window: which turns the rings still hold, and when they let go.
 //!
-//! A slot of a ring keeps its whole turn's buffer alive. A quiet ring would keep the turn of its last epoch for ever,
-//! so a turn leaves all of its rings when it is older than any stream that is still there can be behind, or when all
-//! turns together are over `FANFARE_WINDOW_BYTES`.
+//! A slot of a ring keeps its whole turn's buffer alive. A quiet ring would keep the turn of its
+//! last epoch for ever, so a turn leaves all of its rings when it is older than any stream that is
+//! still there can be behind, or when all turns together are over `FANFARE_WINDOW_BYTES`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -45,8 +45,8 @@ impl LiveWindow {
         self.turns.push_back(LiveTurn { at, bytes, epochs });
     }
 
-    /// Takes what is over age or over budget out of the rings. The newest two turns stay whatever their size: two large
-    /// events back to back must not make a stream lag that keeps up.
+    /// Takes what is over age or over budget out of the rings. The newest two turns stay whatever
+    /// their size: two large events back to back must not make a stream lag that keeps up.
     pub(super) fn trim(&mut self, now: Duration) {
         while let Some(oldest) = self.turns.front() {
             let aged = now.saturating_sub(oldest.at) > self.age_max;
@@ -82,13 +82,15 @@ mod tests {
     #[test]
     fn turns_leave_by_bytes_and_by_age() {
         let ring = Arc::new(Ring::new(NonZeroUsize::new(64).unwrap()));
-        let mut window = LiveWindow::new(3 * (100 + TURN_BYTES + EPOCH_BYTES), Duration::from_secs(20));
+        let mut window =
+            LiveWindow::new(3 * (100 + TURN_BYTES + EPOCH_BYTES), Duration::from_secs(20));
         for at in 0..5 {
             publish(&mut window, &ring, at);
             window.trim(Duration::from_secs(at));
         }
-        let live =
-            |ring: &Ring| (0..5).filter(|&n| ring.read(n, |_| ()) == crate::ring::Read::Epoch(())).count();
+        let live = |ring: &Ring| {
+            (0..5).filter(|&n| ring.read(n, |_| ()) == crate::ring::Read::Epoch(())).count()
+        };
         assert_eq!(live(&ring), 3);
         window.trim(Duration::from_secs(23));
         assert_eq!(live(&ring), 2);

@@ -1,6 +1,8 @@
-//! A stream as the body of a hyper response: each chunk's payload is a frame, and hyper frames it for the wire.
+//! A stream as the body of a hyper response: each chunk's payload is a frame, and hyper frames it
+//! for the wire.
 //!
-//! Over HTTP/1.1 only for the first bytes, until the connection is detached; otherwise as long as the stream lasts.
+//! Over HTTP/1.1 only for the first bytes, until the connection is detached; otherwise as long as
+//! the stream lasts.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -50,7 +52,8 @@ impl hyper::body::Body for Body {
                 return Poll::Ready(Some(Ok(Frame::data(payload))));
             }
             if self.begun && self.conn.may_detach() {
-                // hyper has the first bytes; the rest goes past it. It asks again after it has flushed.
+                // hyper has the first bytes; the rest goes past it. It asks again after it has
+                // flushed.
                 if self.conn.stage() == Stage::Http {
                     self.conn.set_stage(Stage::Opened);
                 }

@@ -7,8 +7,8 @@
 //! | `shutdown` | `{"reason":"draining"}` | the stream ends; reconnecting finds another node |
 //! | `busy` | `{"reason":…}` | the stream ends; reconnecting tries again |
 //!
-//! `lagged` and `shutdown` carry the stream's position as their `id:`, so that a client that has had no event yet can
-//! resume as well.
+//! `lagged` and `shutdown` carry the stream's position as their `id:`, so that a client that has
+//! had no event yet can resume as well.
 
 use std::time::Duration;
 
@@ -17,7 +17,8 @@ use serde_json::json;
 
 use crate::event::wire::{self, Fields};
 
-/// The first bytes of a stream: its own reconnection time and a comment, so that the client knows it is open.
+/// The first bytes of a stream: its own reconnection time and a comment, so that the client knows
+/// it is open.
 pub(super) fn preamble(retry: Duration) -> Bytes {
     let mut out = Vec::with_capacity(32);
     wire::encode_preamble(millis(retry), &mut out);
@@ -39,18 +40,21 @@ pub(super) fn lagged(missed: u64, id: &str) -> Bytes {
 /// The node is leaving service.
 pub(super) fn shutdown(retry: Duration, id: &str) -> Bytes {
     let data = json!({ "reason": "draining" }).to_string();
-    Fields { event_type: Some("shutdown"), data: &data, id: Some(id), retry: Some(millis(retry)) }.to_run()
+    Fields { event_type: Some("shutdown"), data: &data, id: Some(id), retry: Some(millis(retry)) }
+        .to_run()
 }
 
 /// The whole body of an answer to a subscriber that should come back later, not framed.
 pub fn busy(retry: Duration, reason: &str) -> Bytes {
     let data = json!({ "reason": reason }).to_string();
     let mut run =
-        Fields { event_type: Some("busy"), data: &data, id: None, retry: Some(millis(retry)) }.to_run();
+        Fields { event_type: Some("busy"), data: &data, id: None, retry: Some(millis(retry)) }
+            .to_run();
     wire::split_payload(&mut run).expect("one event is one chunk")
 }
 
-/// A reconnection time drawn evenly between the bounds, so that clients that were dropped together come back apart.
+/// A reconnection time drawn evenly between the bounds, so that clients that were dropped together
+/// come back apart.
 pub fn jittered(min: Duration, max: Duration) -> Duration {
     Duration::from_millis(fastrand::u64(millis(min)..=millis(max).max(millis(min))))
 }
@@ -80,7 +84,8 @@ mod tests {
     #[test]
     fn the_reconnection_time_stays_within_its_bounds() {
         let (min, max) = (Duration::from_millis(10), Duration::from_millis(12));
-        let seen: std::collections::BTreeSet<_> = (0..500).map(|_| jittered(min, max).as_millis()).collect();
+        let seen: std::collections::BTreeSet<_> =
+            (0..500).map(|_| jittered(min, max).as_millis()).collect();
         assert_eq!(seen.into_iter().collect::<Vec<_>>(), [10, 11, 12]);
         assert_eq!(jittered(max, max), max);
     }

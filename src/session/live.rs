@@ -1,8 +1,9 @@
 //! Reads the rings of one session in one order: the live half of a session.
 //!
-//! With one ring that is the ring's own order. With several, the next event is the one with the lowest seq among the
-//! rings' next ones, up to the [`Watermark`]; an event in two of them comes once, because everything up to the last
-//! seq delivered is passed over. A run is neighbours by seq, so nothing of another ring can belong inside it.
+//! With one ring that is the ring's own order. With several, the next event is the one with the
+//! lowest seq among the rings' next ones, up to the [`Watermark`]; an event in two of them comes
+//! once, because everything up to the last seq delivered is passed over. A run is neighbours by
+//! seq, so nothing of another ring can belong inside it.
 
 use bytes::Bytes;
 
@@ -45,8 +46,8 @@ impl Cursor {
         cursor
     }
 
-    /// Goes to the ring's end: what is published from here on will be read. What was published before is in the log
-    /// for whoever reads it after this.
+    /// Goes to the ring's end: what is published from here on will be read. What was published
+    /// before is in the log for whoever reads it after this.
     pub(super) fn anchor(&mut self) {
         self.next = self.seat.mark.ring.tail();
         self.counted = self.seat.mark.ring.counted();
@@ -64,7 +65,12 @@ impl Cursor {
     /// The next run over `last`, whatever other rings have.
     fn step(&mut self, last: Seq) -> Step {
         loop {
-            match self.seat.mark.ring.read(self.next, |epoch| (epoch.run_after(last), epoch.counted())) {
+            match self
+                .seat
+                .mark
+                .ring
+                .read(self.next, |epoch| (epoch.run_after(last), epoch.counted()))
+            {
                 Read::Epoch((Some(run), counted)) => {
                     if run.ends_epoch {
                         self.advance(counted);
@@ -105,7 +111,9 @@ pub(super) fn step(cursors: &mut [Cursor], last: Seq, watermark: &Watermark) -> 
     let mut lowest: Option<(Seq, usize)> = None;
     for at in 0..cursors.len() {
         match cursors[at].peek(last, reached) {
-            Ok(Some(seq)) if lowest.is_none_or(|(other, _)| seq < other) => lowest = Some((seq, at)),
+            Ok(Some(seq)) if lowest.is_none_or(|(other, _)| seq < other) => {
+                lowest = Some((seq, at))
+            }
             Ok(_) => {}
             Err(()) => return Step::Lagged(cursors.iter().map(Cursor::missed).sum()),
         }
@@ -149,7 +157,8 @@ mod tests {
             topics.iter().map(|topic| Cursor::new(seat(topic))).collect()
         }
 
-        /// Publishes a turn whose event `i` has the topics in `events[i]`; its chunk is its seq and a space.
+        /// Publishes a turn whose event `i` has the topics in `events[i]`; its chunk is its seq and
+        /// a space.
         fn publish(&mut self, events: &[Vec<usize>]) {
             let (mut buffer, mut ends) = (Vec::new(), Vec::new());
             for i in 0..events.len() as u64 {

@@ -1,17 +1,19 @@
 //! One subscriber's stream: what is kept and was missed, then what comes, then why it ends.
 //!
-//! [`Session::next_run`] is the one source both ways of writing read from: hyper's body (`body`), and whatever writes to
-//! a bare socket. It yields runs of whole chunks and never waits; who calls it is woken through its [`Conn`].
+//! [`Session::next_run`] is the one source both ways of writing read from: hyper's body (`body`),
+//! and whatever writes to a bare socket. It yields runs of whole chunks and never waits; who calls
+//! it is woken through its [`Conn`].
 //!
 //! # From replay to live
 //!
-//! The session takes its seats first, its cursors anchored at the rings' ends, so from then on the rings keep what is
-//! published for it. Then, slice by slice:
-//! anchor the cursors at the rings' ends, *then* read the log after the last event had. The sequencer gives an event to
-//! the log before it gives it to a ring, so what is below the anchors was in the log when it was read. If the slice was
-//! not full, the log had nothing more, and reading the rings from the anchors on misses nothing; what is in both is
-//! passed over by its seq. While the replay lasts the anchors move along, so a long replay can't lag out of the ring;
-//! only what the retention drops meanwhile can be missed, and then the stream says `lagged` and ends (I6).
+//! The session takes its seats first, its cursors anchored at the rings' ends, so from then on the
+//! rings keep what is published for it. Then, slice by slice: anchor the cursors at the rings'
+//! ends, *then* read the log after the last event had. The sequencer gives an event to the log
+//! before it gives it to a ring, so what is below the anchors was in the log when it was read. If
+//! the slice was not full, the log had nothing more, and reading the rings from the anchors on
+//! misses nothing; what is in both is passed over by its seq. While the replay lasts the anchors
+//! move along, so a long replay can't lag out of the ring; only what the retention drops meanwhile
+//! can be missed, and then the stream says `lagged` and ends (I6).
 
 mod body;
 mod control;
@@ -56,7 +58,8 @@ struct Replay {
     selectors: Box<[Selector]>,
     next: history::Replay,
     slice: std::vec::IntoIter<(Seq, Bytes)>,
-    /// Whether the log may have more after the slice; if not, what follows is in the rings, from the anchors on.
+    /// Whether the log may have more after the slice; if not, what follows is in the rings, from
+    /// the anchors on.
     more: bool,
 }
 
@@ -156,8 +159,8 @@ impl Session {
 
     /// What to send now. After [`Next::End`] there is nothing more.
     pub fn next_run(&mut self, conn: &Conn) -> Next {
-        // The first bytes go out whatever happens: a `shutdown` before the `reset` would carry a position that says
-        // nothing was missed.
+        // The first bytes go out whatever happens: a `shutdown` before the `reset` would carry a
+        // position that says nothing was missed.
         if conn.is_leaving() && !matches!(self.phase, Phase::Opening(..)) {
             return self.end_with(|session, id| {
                 let config = &session.shard.core.config;
@@ -194,7 +197,8 @@ impl Session {
                 Next::Run(wire)
             }
             None => {
-                // Everything up to here is passed over in the rings, whether or not it was for this stream.
+                // Everything up to here is passed over in the rings, whether or not it was for this
+                // stream.
                 self.last = replay.next.seq();
                 self.phase = Phase::Live;
                 self.next_live(conn)
@@ -248,7 +252,8 @@ mod tests {
     }
 
     fn open(shard: &Rc<Shard>, topics: &[&str]) -> Result<Session, Busy> {
-        let selectors: Vec<_> = topics.iter().map(|topic| Selector::parse(topic).unwrap()).collect();
+        let selectors: Vec<_> =
+            topics.iter().map(|topic| Selector::parse(topic).unwrap()).collect();
         Session::open(shard, &Rc::new(Conn::for_test()), &selectors, &Position::Live)
     }
 
@@ -270,9 +275,10 @@ mod tests {
 
     /// Ensures a client is told of its reset before it is given a new position.
     ///
-    /// Scenario: a stream asks to resume after an unknown id, and the node is told to drain before its first bytes are
-    /// taken. Cause: `shutdown` came first, with the position after the reset as its id; the client would resume from
-    /// there and never learn that it had missed events. Fix: the first bytes always go first.
+    /// Scenario: a stream asks to resume after an unknown id, and the node is told to drain before
+    /// its first bytes are taken. Cause: `shutdown` came first, with the position after the reset
+    /// as its id; the client would resume from there and never learn that it had missed events.
+    /// Fix: the first bytes always go first.
     #[test]
     fn a_stream_told_to_leave_at_once_still_hears_of_its_reset() {
         let shard = shard(Config::default());

@@ -19,19 +19,22 @@ use super::serve::Serve;
 /// Connections taken before everything else has its turn.
 const ACCEPT_BATCH: usize = 64;
 
-/// How long to leave the listener alone when the system has no descriptor or memory for another connection.
+/// How long to leave the listener alone when the system has no descriptor or memory for another
+/// connection.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Least time between two lines about the same trouble.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Accepts for ever. One connection too many is closed at once: with no permit there is no memory for a word.
+/// Accepts for ever. One connection too many is closed at once: with no permit there is no memory
+/// for a word.
 ///
 /// # Cancel safety
 ///
 /// Dropping it loses no connection that was accepted.
 pub async fn accept(listener: std::net::TcpListener, shard: &Rc<Shard>) -> io::Result<()> {
-    // SAFETY: the listener owns its descriptor, always the same one, and lives as long as what it is given to.
+    // SAFETY: the listener owns its descriptor, always the same one, and lives as long as what it
+    // is given to.
     let listener = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) }?;
     let mut said = None;
     loop {
@@ -60,7 +63,9 @@ fn admit(fd: OwnedFd, shard: &Rc<Shard>, said: &mut Option<Instant>) {
     let room = shard.table.connections() < shard.core.shard_connections_max;
     let Some(permit) = shard.core.connections.take().filter(|_| room) else {
         let max = shard.core.connections.max();
-        say(said, || tracing::warn!(max, "as many connections are open as there may be; closing new ones"));
+        say(said, || {
+            tracing::warn!(max, "as many connections are open as there may be; closing new ones")
+        });
         return;
     };
     let conn = Rc::new(Conn::new(fd, permit, shard.now()));

@@ -1,11 +1,12 @@
-//! One connection as its shard sees it: its descriptor, what the kernel said of it, whom to wake, its stream.
+//! One connection as its shard sees it: its descriptor, what the kernel said of it, whom to wake,
+//! its stream.
 //!
-//! A connection begins with hyper, in a task of its own. Once the head of a stream's response is on the wire it is
-//! **detached**: the task ends, and the shard's [`pump`](super::pump) writes to the descriptor itself. What is left per
-//! stream is this and its session.
+//! A connection begins with hyper, in a task of its own. Once the head of a stream's response is on
+//! the wire it is **detached**: the task ends, and the shard's [`pump`](super::pump) writes to the
+//! descriptor itself. What is left per stream is this and its session.
 //!
-//! Shared by the connection's task, its socket and the shard's reactor, pump and timer; all on the shard's thread, so
-//! plain cells are enough.
+//! Shared by the connection's task, its socket and the shard's reactor, pump and timer; all on the
+//! shard's thread, so plain cells are enough.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,7 +17,8 @@ use bytes::Bytes;
 use crate::quota::Permit;
 use crate::session::Session;
 
-/// Milliseconds since the shard started; wraps after 49 days, which intervals of minutes don't notice.
+/// Milliseconds since the shard started; wraps after 49 days, which intervals of minutes don't
+/// notice.
 pub type Millis = u32;
 
 /// How far a connection is on its way from hyper to the pump.
@@ -25,7 +27,8 @@ pub enum Stage {
     /// hyper reads and writes.
     #[default]
     Http,
-    /// hyper has taken the stream's first bytes and been told to wait; the next flush puts them on the wire.
+    /// hyper has taken the stream's first bytes and been told to wait; the next flush puts them on
+    /// the wire.
     Opened,
     /// They are on the wire.
     OnTheWire,
@@ -120,7 +123,8 @@ impl Conn {
         self.stage() == Stage::Detached
     }
 
-    /// Says whether the response now begun can be taken from hyper: HTTP/1.1, whose chunks the encoder made.
+    /// Says whether the response now begun can be taken from hyper: HTTP/1.1, whose chunks the
+    /// encoder made.
     pub fn set_may_detach(&self, may: bool) {
         self.may_detach.set(may);
     }
@@ -137,7 +141,8 @@ impl Conn {
 
     /// Gives it a stream.
     pub fn open_stream(&self, session: Session) {
-        *self.stream.borrow_mut() = Some(Box::new(Stream { session, unsent: Vec::new(), ended: false }));
+        *self.stream.borrow_mut() =
+            Some(Box::new(Stream { session, unsent: Vec::new(), ended: false }));
     }
 
     /// Takes the stream away; dropping it gives its seats up.

@@ -1,4 +1,5 @@
-//! Leaving service: no new connections, requests under way finished, streams sent away one after the other.
+//! Leaving service: no new connections, requests under way finished, streams sent away one after
+//! the other.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,9 +14,10 @@ const STEP: Duration = Duration::from_millis(20);
 /// Time there is at least, for the last word of streams that are sent away all at once.
 const GRACE: Duration = Duration::from_millis(100);
 
-/// Sends every connection of the shard away, streams spread evenly over four fifths of `time`, so that their clients
-/// don't all come to the next node at once; the last fifth is for sockets that take their last event slowly. Returns
-/// when all have gone or the time is up; what is left then is cut off by the caller.
+/// Sends every connection of the shard away, streams spread evenly over four fifths of `time`, so
+/// that their clients don't all come to the next node at once; the last fifth is for sockets that
+/// take their last event slowly. Returns when all have gone or the time is up; what is left then is
+/// cut off by the caller.
 pub async fn drain(shard: Rc<Shard>, time: Duration) {
     let time = time.max(GRACE);
     let (start, spread) = (Instant::now(), time.mul_f64(0.8));

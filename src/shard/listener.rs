@@ -1,4 +1,5 @@
-//! One listening socket per shard on one address, so that the kernel spreads connections over the shards.
+//! One listening socket per shard on one address, so that the kernel spreads connections over the
+//! shards.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,7 +7,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
-/// What every connection of a listener inherits from it on Linux, so that accepting costs no further system calls.
+/// What every connection of a listener inherits from it on Linux, so that accepting costs no
+/// further system calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// `SO_SNDBUF`, bytes; the kernel doubles it.
@@ -17,20 +19,22 @@ pub struct Options {
     pub backlog: u32,
 }
 
-/// Time without traffic after which the kernel asks whether the peer is still there. Heartbeats keep live streams
-/// under it; it is for idle publishers.
+/// Time without traffic after which the kernel asks whether the peer is still there. Heartbeats
+/// keep live streams under it; it is for idle publishers.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// Finds out that nobody else listens on an address, and holds it until the shards do. Port 0 takes a free one.
+/// Finds out that nobody else listens on an address, and holds it until the shards do. Port 0 takes
+/// a free one.
 ///
-/// The address is tried without `SO_REUSEPORT` first: with it the kernel would let two nodes of one user share a port,
-/// each with half of the connections, and nobody would be told.
+/// The address is tried without `SO_REUSEPORT` first: with it the kernel would let two nodes of one
+/// user share a port, each with half of the connections, and nobody would be told.
 pub fn reserve(addr: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     let socket = socket(addr)?;
     socket.bind(&addr.into())?;
     let addr = socket.local_addr()?.as_socket().expect("an inet socket has an inet address");
-    // Set late, it lets the shards' listeners in beside this. Two nodes that start in the same instant can both get this
-    // far, since neither listens yet; there is no call that would tell them apart.
+    // Set late, it lets the shards' listeners in beside this. Two nodes that start in the same
+    // instant can both get this far, since neither listens yet; there is no call that would tell
+    // them apart.
     socket.set_reuse_port(true)?;
     Ok((socket, addr))
 }

@@ -1,7 +1,8 @@
 //! One thread, one current_thread runtime, one listener: a shard owns its sessions for life.
 //!
-//! Nothing on a shard is shared with another one but the [`Core`]. Its tasks: one per connection (`serve`), the
-//! accept loop, the `pump` that wakes sessions, the `timer`. Only this module starts threads for sessions (I8).
+//! Nothing on a shard is shared with another one but the [`Core`]. Its tasks: one per connection
+//! (`serve`), the accept loop, the `pump` that wakes sessions, the `timer`. Only this module starts
+//! threads for sessions (I8).
 
 mod accept;
 mod conn;
@@ -69,14 +70,15 @@ pub struct Shard {
     short_slices: Cell<usize>,
 }
 
-/// While events are being published here, slices of the pump are of this part of `FANFARE_WAKE_BATCH`.
+/// While events are being published here, slices of the pump are of this part of
+/// `FANFARE_WAKE_BATCH`.
 const SLICE_PARTS: usize = 16;
 
 /// As many slices are short after the last event published here.
 const SHORT_SLICES: usize = 4;
 
-/// Streams that a slice takes at least for each event published here since the last: sending to them takes longer than
-/// publishing the event.
+/// Streams that a slice takes at least for each event published here since the last: sending to
+/// them takes longer than publishing the event.
 const STREAMS_PER_PUBLISH: usize = 4;
 
 impl Shard {
@@ -86,7 +88,18 @@ impl Shard {
         let (reactor, due) = (Reactor::new()?, RefCell::default());
         let (clock, started) = (Cell::new(0), Instant::now());
         let (published, short_slices) = (Cell::new(0), Cell::new(0));
-        Ok(Self { core, desk, table, reactor, sender, due, clock, started, published, short_slices })
+        Ok(Self {
+            core,
+            desk,
+            table,
+            reactor,
+            sender,
+            due,
+            clock,
+            started,
+            published,
+            short_slices,
+        })
     }
 
     /// Says that an event is published here: its publisher's next one may be on its way.
@@ -100,7 +113,9 @@ impl Shard {
         let most = self.core.config.wake_batch;
         match self.short_slices.get() {
             0 => most,
-            _ => (most / SLICE_PARTS).max(STREAMS_PER_PUBLISH * self.published.get()).clamp(1, most),
+            _ => {
+                (most / SLICE_PARTS).max(STREAMS_PER_PUBLISH * self.published.get()).clamp(1, most)
+            }
         }
     }
 
@@ -120,7 +135,8 @@ impl Shard {
         }
     }
 
-    /// Takes some of the connections that were poked, the longest waiting first; true if there are more.
+    /// Takes some of the connections that were poked, the longest waiting first; true if there are
+    /// more.
     fn take_due(&self, most: usize, out: &mut Vec<Rc<Conn>>) -> bool {
         let mut due = self.due.borrow_mut();
         let taken = most.min(due.len());
@@ -139,14 +155,16 @@ impl Shard {
         conn.set_stage(Stage::Closed);
         drop(conn.take_stream());
         if conn.is_killed() {
-            // A reset instead of an orderly end: the kernel lets go of the unsent bytes now, not when the peer
-            // that does not read has been given up. If it can't be set, they go when TCP_USER_TIMEOUT ends.
+            // A reset instead of an orderly end: the kernel lets go of the unsent bytes now, not
+            // when the peer that does not read has been given up. If it can't be set, they go when
+            // TCP_USER_TIMEOUT ends.
             let _ = SockRef::from(&conn.fd()).set_linger(Some(Duration::ZERO));
         }
         self.table.dismiss(conn);
     }
 
-    /// Closes what is left. A detached stream holds on to the shard as the shard does to it, so none goes by itself.
+    /// Closes what is left. A detached stream holds on to the shard as the shard does to it, so
+    /// none goes by itself.
     fn cut_off(&self) {
         let mut left = Vec::new();
         self.table.each(|_, conn| left.push(Rc::clone(conn)));
@@ -190,7 +208,8 @@ async fn run(
     ended.map(drop)
 }
 
-/// Waits for the order to drain, or to end at once (`None`), as when the node that gave orders is gone.
+/// Waits for the order to drain, or to end at once (`None`), as when the node that gave orders is
+/// gone.
 async fn drain_order(orders: &mut watch::Receiver<Order>) -> Option<Duration> {
     match orders.wait_for(|order| *order != Order::Serve).await.as_deref() {
         Ok(Order::Drain(time)) => Some(*time),

@@ -1,13 +1,15 @@
 //! The shard's own loop over its streams: takes what each has to send and sends it, batch by batch.
 //!
-//! Three things put a stream before the pump: its ring is marked, something is due for it (a heartbeat, the end), or
-//! its socket takes bytes again. Live fan-out polls no task: a detached stream has none.
+//! Three things put a stream before the pump: its ring is marked, something is due for it (a
+//! heartbeat, the end), or its socket takes bytes again. Live fan-out polls no task: a detached
+//! stream has none.
 //!
-//! After a slice of `FANFARE_WAKE_BATCH` streams everything else on the shard has its turn, so that accepting and health
-//! checks stay quick while 100,000 streams are being written to. While events are published on the shard, slices are
-//! shorter: a publisher that sends its next event when it has the answer would otherwise give each event a slice of its
-//! own, and every stream a send for each, where one send can take all of them. A slice grows with the events published
-//! since the last, so that publishing never takes the shard's time from its streams.
+//! After a slice of `FANFARE_WAKE_BATCH` streams everything else on the shard has its turn, so that
+//! accepting and health checks stay quick while 100,000 streams are being written to. While events
+//! are published on the shard, slices are shorter: a publisher that sends its next event when it
+//! has the answer would otherwise give each event a slice of its own, and every stream a send for
+//! each, where one send can take all of them. A slice grows with the events published since the
+//! last, so that publishing never takes the shard's time from its streams.
 
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -23,7 +25,8 @@ use super::conn::{Conn, Stream};
 use super::sender::{BATCH, Outcome, Parcel, RUNS_MAX, Runs};
 use crate::session::Next;
 
-/// A parcel takes no further run from this many bytes on. About what a socket's buffer holds: what is over stays here.
+/// A parcel takes no further run from this many bytes on. About what a socket's buffer holds: what
+/// is over stays here.
 const PARCEL_BYTES: usize = 64 * 1024;
 
 /// Sends to one stream in a row, so that a long replay does not hold up the others.
@@ -85,9 +88,11 @@ async fn pump_slice(shard: &Rc<Shard>, batch: &mut Batch, slice: &mut Vec<Rc<Con
     if woken {
         queue_up().await;
     }
-    // Not after every stream: with few on a topic, the look at the driver would be most of what an event costs.
+    // Not after every stream: with few on a topic, the look at the driver would be most of what an
+    // event costs.
     if batch.spent >= shard.slice_max() {
-        // Behind that look and what other threads have woken, for which a full local queue would wait long.
+        // Behind that look and what other threads have woken, for which a full local queue would
+        // wait long.
         batch.spent = 0;
         shard.note_slice();
         yield_now().await;
@@ -123,9 +128,10 @@ impl Batch {
         shard.slice_max().saturating_sub(self.spent + slice).max(1)
     }
 
-    /// A stream can come up twice, once for each of its rings. Its first parcel goes before the second is packed: were
-    /// both in one call and the first taken in part, the second would follow in the middle of an event. And it is packed,
-    /// not passed over, because its second ring may have been published to since.
+    /// A stream can come up twice, once for each of its rings. Its first parcel goes before the
+    /// second is packed: were both in one call and the first taken in part, the second would follow
+    /// in the middle of an event. And it is packed, not passed over, because its second ring may
+    /// have been published to since.
     fn add(&mut self, shard: &Rc<Shard>, conn: Rc<Conn>) {
         if conn.packed().get() {
             self.flush(shard);
@@ -140,7 +146,8 @@ impl Batch {
         }
     }
 
-    /// Sends, and again for those that have more, some rounds; those that have more still are poked.
+    /// Sends, and again for those that have more, some rounds; those that have more still are
+    /// poked.
     fn flush(&mut self, shard: &Rc<Shard>) {
         for round in 1..=ROUNDS {
             if self.parcels.is_empty() {
@@ -215,25 +222,29 @@ fn settle(shard: &Rc<Shard>, parcel: &Parcel, outcome: Outcome) -> bool {
     !parcel.ends
 }
 
-/// Closes a connection whose stream has ended. With unread bytes the kernel would send a reset, which may overtake the last
-/// event; so they are read off first, within bounds.
+/// Closes a connection whose stream has ended. With unread bytes the kernel would send a reset,
+/// which may overtake the last event; so they are read off first, within bounds.
 fn end(shard: &Rc<Shard>, conn: &Rc<Conn>) {
     let mut scratch = [0; 4096];
     for _ in 0..16 {
-        if !matches!(recv(conn.fd(), &mut scratch, RecvFlags::DONTWAIT), Ok((_, read)) if read > 0) {
+        if !matches!(recv(conn.fd(), &mut scratch, RecvFlags::DONTWAIT), Ok((_, read)) if read > 0)
+        {
             break;
         }
     }
     shard.close(conn);
 }
 
-/// Keeps what the socket did not take. A slice keeps its whole turn alive, so small ones are copied out: a stalled stream
-/// of a quiet topic must not pin the turns its events came in.
+/// Keeps what the socket did not take. A slice keeps its whole turn alive, so small ones are copied
+/// out: a stalled stream of a quiet topic must not pin the turns its events came in.
 fn keep(stream: &mut Stream, parcel: &Parcel, sent: usize) {
     debug_assert!(stream.unsent.is_empty(), "a parcel takes all that is unsent");
     let rest = parcel.runs.rest(sent);
-    stream.unsent =
-        if parcel.bytes - sent < rest.len() * COPIED_RUN_BYTES { vec![rest.concat().into()] } else { rest };
+    stream.unsent = if parcel.bytes - sent < rest.len() * COPIED_RUN_BYTES {
+        vec![rest.concat().into()]
+    } else {
+        rest
+    };
 }
 
 /// Runs for one connection, gathered without an allocation while there is one.
@@ -293,8 +304,9 @@ impl Gathered {
 
 /// Goes to the end of the shard's queue, behind the tasks just woken.
 ///
-/// `yield_now` alone would come back after the next look at the driver, however many of them are still waiting; then all
-/// tasks of a large ring would be in the queue before anything else had a turn.
+/// `yield_now` alone would come back after the next look at the driver, however many of them are
+/// still waiting; then all tasks of a large ring would be in the queue before anything else had a
+/// turn.
 async fn queue_up() {
     let mut queued = false;
     poll_fn(|cx| {
@@ -346,11 +358,13 @@ mod tests {
         matches!(recv(peer, &mut [0; 1], RecvFlags::PEEK), Ok((_, read)) if read > 0)
     }
 
-    /// An event goes to all streams. As soon as one has it, another thread wakes a task of the shard, as the sequencer
-    /// does that of a publisher. How many streams have the event when that task runs.
+    /// An event goes to all streams. As soon as one has it, another thread wakes a task of the
+    /// shard, as the sequencer does that of a publisher. How many streams have the event when that
+    /// task runs.
     fn reached_before_the_answer(wake_batch: usize, published_here: bool) -> usize {
         let config = Config { wake_batch, ..Config::default() };
-        let shard = Rc::new(Shard::new(Arc::new(Core::new(config, Io::Send)), Arc::default()).unwrap());
+        let shard =
+            Rc::new(Shard::new(Arc::new(Core::new(config, Io::Send)), Arc::default()).unwrap());
         let quota = Quota::new(STREAMS);
         let peers: Rc<[UnixStream]> = (0..STREAMS).map(|_| stream(&shard, &quota)).collect();
         let count = |peers: &[UnixStream]| peers.iter().filter(|peer| has_bytes(peer)).count();
@@ -384,9 +398,10 @@ mod tests {
 
     /// Ensures publishers are answered while their event is on its way to the streams.
     ///
-    /// Scenario: an event goes to many streams of the shard that its publisher is connected to. Cause: the pump queued up
-    /// among the shard's own tasks after each slice; tokio looks at what other threads have woken only after 31 of those, so
-    /// the answer waited for as many slices (79 ms, p99, at 15,000 streams). Fix: the pump yields to the driver.
+    /// Scenario: an event goes to many streams of the shard that its publisher is connected to.
+    /// Cause: the pump queued up among the shard's own tasks after each slice; tokio looks at what
+    /// other threads have woken only after 31 of those, so the answer waited for as many slices (79
+    /// ms, p99, at 15,000 streams). Fix: the pump yields to the driver.
     #[test]
     fn what_another_thread_wakes_has_its_turn_after_the_next_slice() {
         let reached = reached_before_the_answer(4, false);

@@ -1,4 +1,5 @@
-//! The task of a connection while hyper has it: until it ends, leaves or is killed, or its stream is detached.
+//! The task of a connection while hyper has it: until it ends, leaves or is killed, or its stream
+//! is detached.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -23,14 +24,16 @@ type Http = http1::Connection<Socket, Service>;
 ///
 /// # Detaching
 ///
-/// A stream's body gives hyper the first bytes, and on the next poll says `Pending` and notes it ([`Stage::Opened`]).
-/// hyper then writes what it has and flushes; the flush finds the note ([`Stage::OnTheWire`]). From here on hyper has
-/// nothing of the response in its hands, so it is taken apart, its buffers are freed, and this task ends. Bytes a
-/// client sent after its request are dropped with the buffers: on this connection nothing will be answered any more.
+/// A stream's body gives hyper the first bytes, and on the next poll says `Pending` and notes it
+/// ([`Stage::Opened`]). hyper then writes what it has and flushes; the flush finds the note
+/// ([`Stage::OnTheWire`]). From here on hyper has nothing of the response in its hands, so it is
+/// taken apart, its buffers are freed, and this task ends. Bytes a client sent after its request
+/// are dropped with the buffers: on this connection nothing will be answered any more.
 ///
 /// # Cancel safety
 ///
-/// Dropping it before that closes the connection and gives everything back: seats, permits, the table's entry.
+/// Dropping it before that closes the connection and gives everything back: seats, permits, the
+/// table's entry.
 pub struct Serve {
     http: Option<Box<Http>>,
     conn: Rc<Conn>,

@@ -1,5 +1,5 @@
-//! A connection's socket as hyper uses it. The descriptor stays with the [`Conn`], so that it is there when hyper is
-//! not any more.
+//! A connection's socket as hyper uses it. The descriptor stays with the [`Conn`], so that it is
+//! there when hyper is not any more.
 
 use std::io;
 use std::pin::Pin;
@@ -60,8 +60,8 @@ impl Read for Socket {
             let room = space.len();
             match recv(self.conn.fd(), space, RecvFlags::empty()) {
                 Ok((_, read)) => {
-                    // A short read emptied the socket: the next byte, or the end, is told by an edge. Unless the end
-                    // has been told already: then it is still to be read.
+                    // A short read emptied the socket: the next byte, or the end, is told by an
+                    // edge. Unless the end has been told already: then it is still to be read.
                     self.conn.readable().set(read == room || self.conn.is_hung_up());
                     // SAFETY: `recv` has filled so many bytes.
                     unsafe { buf.advance(read) };
@@ -79,7 +79,11 @@ impl Read for Socket {
 }
 
 impl Write for Socket {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.write(|| send(self.conn.fd(), buf, SendFlags::NOSIGNAL))
     }
 

@@ -1,11 +1,13 @@
-//! How a shard starts: in steps, so that everything that can fail does so before the node says it listens.
+//! How a shard starts: in steps, so that everything that can fail does so before the node says it
+//! listens.
 //!
-//! 1. All runtimes are built on the caller's thread: tokio's wake-up descriptors must be in the table that shards copy,
-//!    since other threads wake them by number.
+//! 1. All runtimes are built on the caller's thread: tokio's wake-up descriptors must be in the
+//!    table that shards copy, since other threads wake them by number.
 //! 2. Each shard's thread starts and, where the plan says so, takes a descriptor table of its own
-//!    (`unshare(CLONE_FILES)`, no privilege needed). `RLIMIT_NOFILE` is per table, so each shard then has all of it; and
-//!    no system call counts references on a table that others use.
-//! 3. When all have, the address is reserved. Before, the tables would have copied the reservation and held the port.
+//!    (`unshare(CLONE_FILES)`, no privilege needed). `RLIMIT_NOFILE` is per table, so each shard
+//!    then has all of it; and no system call counts references on a table that others use.
+//! 3. When all have, the address is reserved. Before, the tables would have copied the reservation
+//!    and held the port.
 //! 4. Each shard opens its listener, its epoll and its sender, in its own table, and serves.
 
 use std::io;
@@ -55,12 +57,14 @@ impl Prepared {
         Builder::new_current_thread().enable_all().build().map(Self)
     }
 
-    /// Starts the shard's thread, which waits for the address, and ends after it was ordered to drain.
+    /// Starts the shard's thread, which waits for the address, and ends after it was ordered to
+    /// drain.
     pub fn start(self, plan: Plan) -> io::Result<Starting> {
         let (addr, given) = sync_channel(1);
         let (step, steps) = sync_channel(2);
         let name = format!("shard-{}", plan.desk.index);
-        let thread = std::thread::Builder::new().name(name).spawn(move || self.live(plan, &given, &step))?;
+        let thread =
+            std::thread::Builder::new().name(name).spawn(move || self.live(plan, &given, &step))?;
         Ok(Starting { thread, addr, steps })
     }
 
@@ -76,8 +80,11 @@ impl Prepared {
             Ok((listener, shard)) => {
                 let _ = step.send(Ok(()));
                 let (tasks, core) = (LocalSet::new(), Arc::clone(&shard.core));
-                if let Err(error) = self.0.block_on(tasks.run_until(run(shard, listener, plan.orders))) {
-                    // The node is not whole any more: it takes no events, and the health check says so.
+                if let Err(error) =
+                    self.0.block_on(tasks.run_until(run(shard, listener, plan.orders)))
+                {
+                    // The node is not whole any more: it takes no events, and the health check says
+                    // so.
                     tracing::error!(%error, "a shard has ended");
                     core.ingest.close();
                 }
@@ -106,14 +113,15 @@ impl Starting {
     }
 }
 
-/// Whether a thread can have a descriptor table of its own here. Some container profiles forbid `unshare`.
+/// Whether a thread can have a descriptor table of its own here. Some container profiles forbid
+/// `unshare`.
 pub fn can_own_descriptors() -> bool {
     std::thread::spawn(take_descriptor_table).join().is_ok_and(|taken| taken.is_ok())
 }
 
 fn take_descriptor_table() -> io::Result<()> {
-    // SAFETY: the table is copied, so every descriptor this thread was given stays valid here; and what it opens from
-    // here on stays on this thread, as everything of a shard does.
+    // SAFETY: the table is copied, so every descriptor this thread was given stays valid here; and
+    // what it opens from here on stays on this thread, as everything of a shard does.
     unsafe { unshare_unsafe(UnshareFlags::FILES) }?;
     Ok(())
 }

@@ -1,7 +1,8 @@
-//! What lives on a shard: its connections, and for each ring it reads, the connections whose sessions read it.
+//! What lives on a shard: its connections, and for each ring it reads, the connections whose
+//! sessions read it.
 //!
-//! On the shard's thread only. The rings here mirror the shard's marks in the [`Registry`]: the first session on a
-//! selector attaches, the last one detaches.
+//! On the shard's thread only. The rings here mirror the shard's marks in the [`Registry`]: the
+//! first session on a selector attaches, the last one detaches.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -28,7 +29,8 @@ struct Rings {
     slots: Slab<Readers>,
 }
 
-/// The readers of a ring, without gaps: going through them costs what there are, not what there once were.
+/// The readers of a ring, without gaps: going through them costs what there are, not what there
+/// once were.
 struct Readers {
     mark: Arc<Mark>,
     seated: Vec<Reader>,
@@ -53,7 +55,8 @@ impl Table {
         Self { registry, desk, rings: RefCell::default(), conns: RefCell::default() }
     }
 
-    /// Seats a session: from here on its connection is woken when the selector's ring has something new.
+    /// Seats a session: from here on its connection is woken when the selector's ring has something
+    /// new.
     pub fn subscribe(&self, selector: &Selector, conn: &Rc<Conn>) -> Result<Seat, RingsFull> {
         let rings = &mut *self.rings.borrow_mut();
         let slot = match rings.by_selector.get(selector) {
@@ -68,7 +71,8 @@ impl Table {
             }
         };
         let readers = &mut rings.slots[slot];
-        let place = u32::try_from(readers.seated.len()).expect("a shard has under 2^32 connections");
+        let place =
+            u32::try_from(readers.seated.len()).expect("a shard has under 2^32 connections");
         let place = Rc::new(Cell::new(place));
         readers.seated.push(Reader { conn: Rc::clone(conn), place: Rc::clone(&place) });
         Ok(Seat { mark: Arc::clone(&readers.mark), place })
@@ -99,11 +103,12 @@ impl Table {
         }
     }
 
-    /// Adds readers behind a mark to `out`, `most` of them at most, from the one below place `below` down. Returns the
-    /// place to go on below, if there are more.
+    /// Adds readers behind a mark to `out`, `most` of them at most, from the one below place
+    /// `below` down. Returns the place to go on below, if there are more.
     ///
-    /// Downwards, because between two calls readers may leave: the last one, which has been looked at, then moves down
-    /// and is looked at twice. Upwards it would be missed. One that joins needs no look: it has read its ring's end.
+    /// Downwards, because between two calls readers may leave: the last one, which has been looked
+    /// at, then moves down and is looked at twice. Upwards it would be missed. One that joins needs
+    /// no look: it has read its ring's end.
     pub fn readers(
         &self,
         mark: &Arc<Mark>,
@@ -113,7 +118,8 @@ impl Table {
     ) -> Option<usize> {
         let rings = self.rings.borrow();
         // The key may have been given to another ring since the mark was posted.
-        let readers = rings.slots.get(mark.key).filter(|readers| Arc::ptr_eq(&readers.mark, mark))?;
+        let readers =
+            rings.slots.get(mark.key).filter(|readers| Arc::ptr_eq(&readers.mark, mark))?;
         let end = below.min(readers.seated.len());
         let start = end.saturating_sub(most);
         out.extend(readers.seated[start..end].iter().rev().map(|reader| Rc::clone(&reader.conn)));
@@ -140,8 +146,14 @@ impl Table {
         }
     }
 
-    /// Shows connections to `look`, `count` places from place `from` on; returns the place to go on at, 0 at the end.
-    pub fn sweep(&self, from: usize, count: usize, mut look: impl FnMut(usize, &Rc<Conn>)) -> usize {
+    /// Shows connections to `look`, `count` places from place `from` on; returns the place to go on
+    /// at, 0 at the end.
+    pub fn sweep(
+        &self,
+        from: usize,
+        count: usize,
+        mut look: impl FnMut(usize, &Rc<Conn>),
+    ) -> usize {
         let conns = self.conns.borrow();
         let end = from.saturating_add(count).min(conns.capacity());
         for at in from..end {
@@ -182,8 +194,10 @@ mod tests {
     fn readers_come_in_slices_and_none_is_missed_when_others_leave_meanwhile() {
         let table = table();
         let conns: Vec<_> = (0..5).map(|_| Rc::new(Conn::for_test())).collect();
-        let seats: Vec<_> = conns.iter().map(|conn| table.subscribe(&Selector::All, conn).unwrap()).collect();
-        let place = |conn: &Rc<Conn>| conns.iter().position(|other| Rc::ptr_eq(other, conn)).unwrap();
+        let seats: Vec<_> =
+            conns.iter().map(|conn| table.subscribe(&Selector::All, conn).unwrap()).collect();
+        let place =
+            |conn: &Rc<Conn>| conns.iter().position(|other| Rc::ptr_eq(other, conn)).unwrap();
         let mut seen = Vec::new();
         let next = table.readers(&seats[0].mark, usize::MAX, 2, &mut seen);
         assert_eq!((seen.iter().map(place).collect::<Vec<_>>(), next), (vec![4, 3], Some(3)));

@@ -1,8 +1,9 @@
 //! The one timer of a shard: heartbeats for idle streams, an end for blocked ones.
 //!
-//! Each tick looks at a share of the shard's connections, so that a tick's work is bounded and the whole shard has been
-//! looked at after [`TICKS_PER_SWEEP`] ticks. Heartbeats are due a little before the setting, spread by connection:
-//! sessions that had the same event would otherwise all be due at once.
+//! Each tick looks at a share of the shard's connections, so that a tick's work is bounded and the
+//! whole shard has been looked at after [`TICKS_PER_SWEEP`] ticks. Heartbeats are due a little
+//! before the setting, spread by connection: sessions that had the same event would otherwise all
+//! be due at once.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -48,7 +49,8 @@ impl Deadlines {
     fn new(heartbeat: Duration, write_timeout: Duration) -> Self {
         let shortest = heartbeat.min(write_timeout);
         let tick = (shortest / 16).clamp(Duration::from_millis(5), Duration::from_millis(500));
-        // A sweep's length early on average, so that looking every sweep still keeps to the setting.
+        // A sweep's length early on average, so that looking every sweep still keeps to the
+        // setting.
         let heartbeat = heartbeat.saturating_sub(tick * TICKS_PER_SWEEP as u32);
         Self {
             tick,
@@ -62,7 +64,9 @@ impl Deadlines {
     fn check(&self, key: usize, conn: &Conn, now: Millis) -> bool {
         match conn.blocked_for(now) {
             Some(blocked) if blocked >= self.write_timeout => conn.kill(),
-            None if conn.is_streaming() && conn.idle_for(now) >= self.heartbeat - self.early(key) => {
+            None if conn.is_streaming()
+                && conn.idle_for(now) >= self.heartbeat - self.early(key) =>
+            {
                 conn.ask_heartbeat();
             }
             _ => return false,

@@ -12,9 +12,12 @@ fn topic(round: usize, number: usize) -> String {
     if number.is_multiple_of(2) { "shared".into() } else { format!("private-{round}-{number}") }
 }
 
-/// Streams come, events go to their topics meanwhile, some are read, and all leave, half of them with a reset.
+/// Streams come, events go to their topics meanwhile, some are read, and all leave, half of them
+/// with a reset.
 async fn come_and_go(node: &Process, round: usize) {
-    let events = |data: &'static str| (0..STREAMS).map(move |number| (topic(round, number), data.to_owned()));
+    let events = |data: &'static str| {
+        (0..STREAMS).map(move |number| (topic(round, number), data.to_owned()))
+    };
     let coming = async {
         let mut streams: Vec<Stream> = Vec::new();
         for number in 0..STREAMS {

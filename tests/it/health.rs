@@ -21,14 +21,19 @@ async fn health_counts_streams_events_and_topics() {
     assert_eq!(health["history"]["events"], 3);
     assert!(health["history"]["bytes"].as_u64().unwrap() > 12);
     assert!(health["memory"]["resident_bytes"].as_u64().unwrap() > 1024 * 1024);
-    assert_eq!((&health["shards"], &health["version"]), (&2.into(), &env!("CARGO_PKG_VERSION").into()));
+    assert_eq!(
+        (&health["shards"], &health["version"]),
+        (&2.into(), &env!("CARGO_PKG_VERSION").into())
+    );
     assert!(health["uptime_seconds"].is_u64());
 }
 
 #[tokio::test]
 async fn the_documents_are_not_kept_by_caches_and_head_is_answered_like_get() {
     let node = TestNode::start();
-    for (path, content_type) in [("/healthz", "application/json"), ("/", "text/html; charset=utf-8")] {
+    for (path, content_type) in
+        [("/healthz", "application/json"), ("/", "text/html; charset=utf-8")]
+    {
         for method in ["GET", "HEAD"] {
             let response = node.request(Request::new(method, path)).await;
             assert_eq!(response.status, 200);
@@ -44,7 +49,8 @@ async fn the_documents_are_not_kept_by_caches_and_head_is_answered_like_get() {
 async fn the_page_loads_nothing_from_elsewhere() {
     let response = TestNode::start().request(Request::get("/")).await;
     // A namespace is a name; nothing is loaded from there.
-    let page = response.text().to_ascii_lowercase().replace("xmlns='http://www.w3.org/2000/svg'", "");
+    let page =
+        response.text().to_ascii_lowercase().replace("xmlns='http://www.w3.org/2000/svg'", "");
     assert!(page.starts_with("<!doctype html>"), "{page}");
     for loads in ["src=", "<link", "url(", "@import", "import ", "import(", "<base", "<iframe"] {
         for (at, _) in page.match_indices(loads) {

@@ -59,7 +59,11 @@ async fn a_drain_tells_every_stream_and_spreads_them_over_its_time() {
     times.sort();
     let spread = times[300] - times[100];
     assert!(spread > drain / 10, "the middle half of the streams went within {spread:?}");
-    assert!(times[399] < drain + Duration::from_secs(1), "the last stream went after {:?}", times[399]);
+    assert!(
+        times[399] < drain + Duration::from_secs(1),
+        "the last stream went after {:?}",
+        times[399]
+    );
     assert_eq!(node.end().await.code, Some(0));
 }
 
@@ -128,7 +132,8 @@ async fn a_second_signal_ends_a_drain_that_waits_for_a_stream_that_is_not_read()
     let _stalled = Ask::topic(node.addr(), "news").narrow().open().await;
     let mut read = node.subscribe("news").await;
     let mut publisher = node.connect().await;
-    // Far more than its buffers take; with each event the stalled stream has had its turn at the latest by the next.
+    // Far more than its buffers take; with each event the stalled stream has had its turn at the
+    // latest by the next.
     for _ in 0..64 {
         publisher.publish("news", &"x".repeat(16 * 1024)).await;
         read.event().await;
@@ -176,7 +181,8 @@ async fn curl_publishes_and_sees_what_was_published() {
     let publish = ["-sf", "--max-time", "15", "-d", "topic=news", "-d", "data=hello", &url];
     let id = Command::new("curl").args(publish).output().unwrap();
     let id = format!("id: {}", String::from_utf8(id.stdout).unwrap());
-    let event: Vec<_> = lines.by_ref().skip_while(|line| !line.starts_with("data")).take(2).collect();
+    let event: Vec<_> =
+        lines.by_ref().skip_while(|line| !line.starts_with("data")).take(2).collect();
     assert_eq!(event, ["data: hello", &id]);
     curl.kill().unwrap();
     curl.wait().unwrap();
@@ -189,7 +195,8 @@ async fn the_soft_limit_of_descriptors_is_raised() {
     assert_eq!(node.number("/streams").await, 400);
 }
 
-/// Scenario: a hard limit of 200 descriptors, with two shards: 120 connections, 60 of them for streams.
+/// Scenario: a hard limit of 200 descriptors, with two shards: 120 connections, 60 of them for
+/// streams.
 #[tokio::test]
 async fn with_few_descriptors_what_is_too_much_is_refused_until_streams_leave() {
     let node = Fanfare::after("ulimit -n 200").set("FANFARE_SHARDS", "2");
@@ -232,8 +239,9 @@ async fn with_a_table_for_each_shard_a_node_holds_more_streams_than_the_limit() 
     }
 }
 
-/// Ensures that a node outlives running out of descriptors, which other threads or a lower limit can bring about
-/// whatever the node counts. Scenario: the limit falls below what is open; `accept` fails until it is raised again.
+/// Ensures that a node outlives running out of descriptors, which other threads or a lower limit
+/// can bring about whatever the node counts. Scenario: the limit falls below what is open; `accept`
+/// fails until it is raised again.
 #[tokio::test]
 async fn a_node_that_can_accept_nothing_serves_its_streams_and_accepts_again_when_it_can() {
     let mut node = Fanfare::new().start().await;

@@ -1,4 +1,5 @@
-//! What happens at the limits: those who should come back are told so in a way that they understand.
+//! What happens at the limits: those who should come back are told so in a way that they
+//! understand.
 
 use std::time::Duration;
 
@@ -8,14 +9,18 @@ use crate::support::{Connection, Ending, Request, Stream, TestNode};
 
 fn one_stream(config: &mut Config) {
     config.streams_max = 1;
-    (config.retry_min, config.retry_max) = (Duration::from_millis(1500), Duration::from_millis(2500));
+    (config.retry_min, config.retry_max) =
+        (Duration::from_millis(1500), Duration::from_millis(2500));
 }
 
 /// What an `EventSource` has that should come back: a whole response that says why and when.
 async fn is_told_busy(node: &TestNode, query: &str, reason: &str) {
     let mut stream = Stream::begin(node.addr(), Request::subscribe(query)).await;
     let event = stream.try_event().await.unwrap();
-    assert_eq!((event.kind.as_str(), event.data.clone()), ("busy", format!("{{\"reason\":\"{reason}\"}}")));
+    assert_eq!(
+        (event.kind.as_str(), event.data.clone()),
+        ("busy", format!("{{\"reason\":\"{reason}\"}}"))
+    );
     assert!(!event.has_id, "a position it has not come to");
     let (min, max) = (node.config().retry_min.as_millis(), node.config().retry_max.as_millis());
     assert!((min..=max).contains(&event.retry.unwrap().into()), "{event:?}");
@@ -88,7 +93,8 @@ async fn a_topic_too_many_is_told_to_come_back_and_known_ones_are_served() {
     assert!(problem["detail"].as_str().unwrap().contains("FANFARE_TOPICS_MAX"), "{problem}");
     streams.push(node.subscribe("topic=a&topic=c").await);
     streams.push(node.subscribe("").await);
-    let id = node.connect().await.publish_request(&Request::json(r#"{"topic":["a","b","c"]}"#)).await;
+    let id =
+        node.connect().await.publish_request(&Request::json(r#"{"topic":["a","b","c"]}"#)).await;
     for stream in &mut streams {
         assert_eq!(stream.event().await.id, id);
     }
@@ -142,7 +148,8 @@ async fn a_chunked_body_takes_room_as_it_grows() {
     let node = TestNode::with(little_ingest);
     let _first = half_sent(&node, &"x".repeat(1000)).await;
     let mut second = node.connect().await;
-    let head = Request::new("POST", "/events?topic=a").header("Transfer-Encoding", "chunked").head();
+    let head =
+        Request::new("POST", "/events?topic=a").header("Transfer-Encoding", "chunked").head();
     let chunk = format!("18\r\n{}\r\n", "y".repeat(24));
     second.send(&[&head, chunk.as_bytes(), chunk.as_bytes(), b"0\r\n\r\n"].concat()).await;
     second.response("POST").await.problem(503);

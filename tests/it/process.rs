@@ -1,5 +1,5 @@
-//! The program as a user runs it: a process of its own, settings from the environment, lines on its standard error.
-//! And what can be seen of it from outside.
+//! The program as a user runs it: a process of its own, settings from the environment, lines on its
+//! standard error. And what can be seen of it from outside.
 
 use std::io::{BufRead, BufReader, Read as _};
 use std::net::SocketAddr;
@@ -14,10 +14,12 @@ use tokio::sync::watch;
 use crate::subscriber::Ask;
 use crate::support::{Connection, Request, Stream, io, within};
 
-/// How often [`eventually`] looks: a node that is asked all the time has no time for what is waited for.
+/// How often [`eventually`] looks: a node that is asked all the time has no time for what is waited
+/// for.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Requests that are sent before their answers are read: so few that neither side's buffers can fill up.
+/// Requests that are sent before their answers are read: so few that neither side's buffers can
+/// fill up.
 const PIPELINED: usize = 100;
 
 /// How the program is to be started; nothing of the tests' own environment reaches it.
@@ -124,7 +126,8 @@ impl Process {
         Ask::topic(self.addr(), topic).open().await
     }
 
-    /// A number in its health document, by its JSON pointer. The question's own connection is the only one for it.
+    /// A number in its health document, by its JSON pointer. The question's own connection is the
+    /// only one for it.
     pub async fn number(&self, pointer: &str) -> u64 {
         let question = Request::get("/healthz").header("Connection", "close");
         let health = self.connect().await.request(&question).await.json();
@@ -156,7 +159,8 @@ impl Process {
     /// Sends it a signal.
     pub fn signal(&self, signal: libc::c_int) {
         let pid = libc::pid_t::try_from(self.child.id()).expect("a process id fits");
-        // SAFETY: kill takes plain numbers. The process has not been waited for, so its id is still its own.
+        // SAFETY: kill takes plain numbers. The process has not been waited for, so its id is still
+        // its own.
         assert_eq!(unsafe { libc::kill(pid, signal) }, 0, "it is still there");
     }
 
@@ -166,7 +170,8 @@ impl Process {
         let (_, hard) = rlimit::Resource::NOFILE.get().expect("there is a limit");
         let limits = libc::rlimit { rlim_cur: limit, rlim_max: hard };
         // SAFETY: the new limits live until the call returns, and the old ones are not asked for.
-        let outcome = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &limits, std::ptr::null_mut()) };
+        let outcome =
+            unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &limits, std::ptr::null_mut()) };
         assert_eq!(outcome, 0, "the limit can be set");
     }
 
@@ -176,7 +181,12 @@ impl Process {
         let errors = closed.expect("the end was not said").lines.clone();
         let code = self.child.wait().expect("it can be waited for").code();
         let mut out = String::new();
-        self.child.stdout.take().expect("standard output is piped").read_to_string(&mut out).expect("UTF-8");
+        self.child
+            .stdout
+            .take()
+            .expect("standard output is piped")
+            .read_to_string(&mut out)
+            .expect("UTF-8");
         Ended { code, out, errors }
     }
 }
@@ -202,8 +212,8 @@ pub async fn eventually(what: &str, mut look: impl AsyncFnMut() -> bool) {
     within(what, looking).await;
 }
 
-/// Sends bytes on a connection of their own; returns what comes back until the other end closes it. One that ends with
-/// a reset has said what it said before.
+/// Sends bytes on a connection of their own; returns what comes back until the other end closes it.
+/// One that ends with a reset has said what it said before.
 pub async fn exchange(addr: SocketAddr, bytes: &[u8]) -> String {
     let Ok(mut socket) = TcpStream::connect(addr).await else { return String::new() };
     let (mut reader, mut writer) = socket.split();
@@ -214,9 +224,13 @@ pub async fn exchange(addr: SocketAddr, bytes: &[u8]) -> String {
 }
 
 /// Publishes events, each a topic and its data, many before the first is answered.
-pub async fn publish_pipelined(publisher: &mut Connection, events: impl Iterator<Item = (String, String)>) {
-    let requests: Vec<_> =
-        events.map(|(topic, data)| Request::publish(&format!("topic={topic}"), data).to_bytes()).collect();
+pub async fn publish_pipelined(
+    publisher: &mut Connection,
+    events: impl Iterator<Item = (String, String)>,
+) {
+    let requests: Vec<_> = events
+        .map(|(topic, data)| Request::publish(&format!("topic={topic}"), data).to_bytes())
+        .collect();
     for batch in requests.chunks(PIPELINED) {
         publisher.send(&batch.concat()).await;
         for _ in batch {

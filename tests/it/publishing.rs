@@ -18,14 +18,16 @@ async fn published(request: &Request) -> Event {
 }
 
 fn chunked(body: &[u8], size: usize) -> Vec<u8> {
-    let chunk = |piece: &[u8]| [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
+    let chunk =
+        |piece: &[u8]| [format!("{:x}\r\n", piece.len()).as_bytes(), piece, b"\r\n"].concat();
     let chunks: Vec<u8> = body.chunks(size).flat_map(chunk).collect();
     [chunks, b"0\r\n\r\n".to_vec()].concat()
 }
 
 #[tokio::test]
 async fn a_form_carries_every_field() {
-    let fields = [("topic", "a"), ("data", "x=1&y"), ("id", "mine"), ("type", "news"), ("retry", "7000")];
+    let fields =
+        [("topic", "a"), ("data", "x=1&y"), ("id", "mine"), ("type", "news"), ("retry", "7000")];
     let event = published(&Request::form(&fields)).await;
     let (kind, data, id) = ("news".into(), "x=1&y".into(), "mine".into());
     assert_eq!(event, Event { kind, data, id, has_id: true, retry: Some(7000) });
@@ -73,7 +75,9 @@ async fn json_names_one_topic_or_several() {
 async fn any_other_body_is_the_data_and_the_query_has_the_fields() {
     let data = "{\"topic\": \"not read\"}\r\n\r\n";
     let request = Request::publish("topic=a&topic=b&id=i%2F1&type=t+u&retry=9", data);
-    for content_type in ["text/plain;charset=utf-8", "application/cloudevents+json", "image/svg+xml", ""] {
+    for content_type in
+        ["text/plain;charset=utf-8", "application/cloudevents+json", "image/svg+xml", ""]
+    {
         let event = published(&request.clone().header("Content-Type", content_type)).await;
         let (kind, data, id) = ("t u".into(), with_lf(data), "i/1".into());
         assert_eq!(event, Event { kind, data, id, has_id: true, retry: Some(9) });
@@ -99,15 +103,28 @@ async fn no_data_can_forge_a_field() {
     let node = TestNode::start();
     let mut stream = node.subscribe("topic=a").await;
     let mut publisher = node.connect().await;
-    let parts =
-        ["\r", "\n", "\r\n", ":", " ", "id: 1", "event: reset", "data:", "retry: 1", "\0", "\u{feff}"];
+    let parts = [
+        "\r",
+        "\n",
+        "\r\n",
+        ":",
+        " ",
+        "id: 1",
+        "event: reset",
+        "data:",
+        "retry: 1",
+        "\0",
+        "\u{feff}",
+    ];
     let parts = [&parts[..], &["\u{2028}", "\u{85}", "0\r\n\r\n", "é", "日本", "😀", "x"]].concat();
     let mut random = fastrand::Rng::with_seed(1);
     for _ in 0..300 {
-        let data: String = (0..random.usize(..12)).map(|_| parts[random.usize(..parts.len())]).collect();
+        let data: String =
+            (0..random.usize(..12)).map(|_| parts[random.usize(..parts.len())]).collect();
         let id = publisher.publish("a", &data).await;
         let event = stream.event().await;
-        let expected = Event { kind: "message".into(), data: with_lf(&data), id, has_id: true, retry: None };
+        let expected =
+            Event { kind: "message".into(), data: with_lf(&data), id, has_id: true, retry: None };
         assert_eq!(event, expected, "{data:?}");
     }
 }
@@ -148,7 +165,8 @@ async fn a_body_may_come_in_any_pieces_up_to_the_limit() {
     let mut publisher = node.connect().await;
     let data = "0123456é".repeat(2048 / 9) + "12345";
     assert_eq!(data.len(), 2048);
-    let head = Request::new("POST", "/events?topic=a").header("Transfer-Encoding", "chunked").head();
+    let head =
+        Request::new("POST", "/events?topic=a").header("Transfer-Encoding", "chunked").head();
     for size in [1, 7, 2048] {
         publisher.send(&[head.clone(), chunked(data.as_bytes(), size)].concat()).await;
         assert_eq!(publisher.response("POST").await.status, 200);
@@ -178,8 +196,8 @@ async fn an_http_1_0_publisher_is_answered() {
     publisher.closed().await;
 }
 
-/// With room for one waiting event, some publishes of many at once may find none. Each is either answered 200 and
-/// delivered, or refused and not.
+/// With room for one waiting event, some publishes of many at once may find none. Each is either
+/// answered 200 and delivered, or refused and not.
 #[tokio::test]
 async fn what_is_acknowledged_is_delivered_and_what_is_refused_is_not() {
     let node = TestNode::with(|config| (config.ingest_events, config.turn_events) = (1, 1));

@@ -13,5 +13,8 @@ fn the_table_of_settings_is_what_the_program_prints() {
     let (_, rest) = readme.split_once(BEGIN).expect("a marker begins the table");
     let (table, _) = rest.split_once(END).expect("a marker ends the table");
     let right = markdown_table();
-    assert!(table == right, "README.md has an old table of settings; put this between the markers:\n{right}");
+    assert!(
+        table == right,
+        "README.md has an old table of settings; put this between the markers:\n{right}"
+    );
 }

@@ -20,8 +20,8 @@ impl Scene {
         Self { node, publisher, stream }
     }
 
-    /// Sends a request that must be refused with this status and type of problem, then a good one on the same
-    /// connection, which must be all that the stream has.
+    /// Sends a request that must be refused with this status and type of problem, then a good one
+    /// on the same connection, which must be all that the stream has.
     async fn refuses(&mut self, request: &Request, status: u16, kind: &str) -> Response {
         let response = self.publisher.request(request).await;
         assert_eq!(response.problem(status)["type"], kind, "{}", response.text());
@@ -107,13 +107,23 @@ async fn text_that_is_not_utf_8_is_refused() {
     let json = Request::json(*b"{\"topic\":\"a\",\"data\":\"\xff\"}");
     let plain = Request::publish("topic=a", *b"\xc3\x28");
     let surrogate = Request::publish("topic=a", *b"\xed\xa0\x80");
-    let bad = [json, plain, surrogate, form("topic=a&data=%FF"), Request::publish("topic=%C3", "x")];
+    let bad =
+        [json, plain, surrogate, form("topic=a&data=%FF"), Request::publish("topic=%C3", "x")];
     Scene::new().await.refuses_all("bad-encoding", &bad).await;
 }
 
 #[tokio::test]
 async fn what_is_not_the_json_asked_for_is_refused() {
-    let bad = ["", "{", "[]", "null", "\"a\"", "{\"topic\":\"a\"} x", "{\"topic\":\"a\",}", "{'topic':'a'}"];
+    let bad = [
+        "",
+        "{",
+        "[]",
+        "null",
+        "\"a\"",
+        "{\"topic\":\"a\"} x",
+        "{\"topic\":\"a\",}",
+        "{'topic':'a'}",
+    ];
     let deep = "[".repeat(1000);
     Scene::new().await.refuses_all("bad-json", &bad.map(Request::json)).await;
     Scene::new().await.refuses_all("bad-json", &[Request::json(deep)]).await;
@@ -121,7 +131,8 @@ async fn what_is_not_the_json_asked_for_is_refused() {
 
 #[tokio::test]
 async fn more_topics_or_longer_ones_than_allowed_are_refused() {
-    let bad = [form("topic=a&topic=b&topic=c"), form("topic=123456789"), form("topic=1234567%C3%A9")];
+    let bad =
+        [form("topic=a&topic=b&topic=c"), form("topic=123456789"), form("topic=1234567%C3%A9")];
     Scene::new().await.refuses_all("limit-exceeded", &bad).await;
 }
 
@@ -144,7 +155,8 @@ async fn a_wrong_method_is_told_the_right_ones() {
         ("POST", "/healthz", "GET, HEAD"),
         ("POST", "/", "GET, HEAD"),
     ] {
-        let response = scene.refuses(&Request::new(method, path).body("x"), 405, "about:blank").await;
+        let response =
+            scene.refuses(&Request::new(method, path).body("x"), 405, "about:blank").await;
         assert_eq!(response.header("Allow"), Some(allowed), "{method} {path}");
     }
 }
@@ -152,9 +164,11 @@ async fn a_wrong_method_is_told_the_right_ones() {
 #[tokio::test]
 async fn a_wrong_path_is_told_the_right_ones() {
     let mut scene = Scene::new().await;
-    for (method, path) in [("GET", "/event"), ("POST", "/events/"), ("POST", "/publish"), ("GET", "//events")]
+    for (method, path) in
+        [("GET", "/event"), ("POST", "/events/"), ("POST", "/publish"), ("GET", "//events")]
     {
-        let response = scene.refuses(&Request::new(method, path).body("topic=a"), 404, "about:blank").await;
+        let response =
+            scene.refuses(&Request::new(method, path).body("topic=a"), 404, "about:blank").await;
         assert!(response.text().contains("POST /events"), "{}", response.text());
     }
 }
@@ -168,7 +182,8 @@ async fn a_body_announced_too_large_is_refused_and_read_off() {
 #[tokio::test]
 async fn a_chunked_body_that_grows_too_large_is_refused_and_read_off() {
     let mut scene = Scene::new().await;
-    let head = Request::new("POST", "/events?topic=a").header("Transfer-Encoding", "chunked").head();
+    let head =
+        Request::new("POST", "/events?topic=a").header("Transfer-Encoding", "chunked").head();
     let chunks = format!("200\r\n{}\r\n", "x".repeat(512)).repeat(5);
     scene.publisher.send(&[&head, chunks.as_bytes(), b"0\r\n\r\n"].concat()).await;
     scene.publisher.response("POST").await.problem(413);
@@ -189,7 +204,8 @@ async fn a_body_far_too_large_is_refused_and_the_connection_ends() {
     assert_eq!(scene.stream.event().await.id, id);
 }
 
-/// A client that asks first has sent no body. It may leave it out or send it all the same, so the connection ends.
+/// A client that asks first has sent no body. It may leave it out or send it all the same, so the
+/// connection ends.
 #[tokio::test]
 async fn a_publisher_that_asks_first_need_not_send_what_is_too_large() {
     let mut scene = Scene::new().await;
@@ -209,7 +225,8 @@ async fn refused_publishes_among_pipelined_ones_touch_no_other() {
     let good = |n: &str| Request::publish("topic=a", n).to_bytes();
     let too_large = Request::publish("topic=a", "x".repeat(5000)).to_bytes();
     let bad_path = Request::new("POST", "/nowhere").body("x").to_bytes();
-    let sent = [good("1"), too_large, good("2"), form("topic=a&retry=x").to_bytes(), bad_path, good("3")];
+    let sent =
+        [good("1"), too_large, good("2"), form("topic=a&retry=x").to_bytes(), bad_path, good("3")];
     scene.publisher.send(&sent.concat()).await;
     for status in [200, 413, 200, 400, 404, 200] {
         assert_eq!(scene.publisher.response("POST").await.status, status);
@@ -233,7 +250,9 @@ async fn a_publisher_that_leaves_in_the_middle_publishes_nothing() {
 #[tokio::test]
 async fn what_is_not_http_is_refused_and_cut_off() {
     let scene = Scene::new().await;
-    for sent in ["HELO node\r\n\r\n", "GET /events HTTP/1.1\r\nHost x\r\n\r\n", "GET / HTTP/3.7\r\n\r\n"] {
+    for sent in
+        ["HELO node\r\n\r\n", "GET /events HTTP/1.1\r\nHost x\r\n\r\n", "GET / HTTP/3.7\r\n\r\n"]
+    {
         let mut connection = scene.node.connect().await;
         connection.send(sent.as_bytes()).await;
         assert_eq!(connection.response("GET").await.status, 400);

@@ -15,7 +15,8 @@ async fn publish_all(publisher: &mut Connection, topic: &str, data: &[&str]) -> 
     ids
 }
 
-/// A node that keeps so many events of a topic, a publisher, and the ids of `1` to `5`, published to `a`.
+/// A node that keeps so many events of a topic, a publisher, and the ids of `1` to `5`, published
+/// to `a`.
 async fn five_events(history_events: usize) -> (TestNode, Connection, Vec<String>) {
     let node = TestNode::with(|config| config.history_events = history_events);
     let mut publisher = node.connect().await;
@@ -67,8 +68,10 @@ async fn the_position_may_be_in_the_query_and_the_header_wins() {
 #[tokio::test]
 async fn earliest_is_everything_that_is_kept() {
     let (node, mut publisher, _) = five_events(3).await;
-    let positions =
-        [node.resume("topic=a", "earliest").await, node.subscribe("topic=a&lastEventID=earliest").await];
+    let positions = [
+        node.resume("topic=a", "earliest").await,
+        node.subscribe("topic=a&lastEventID=earliest").await,
+    ];
     for mut stream in positions {
         assert_eq!(stream.data(3).await, ["3", "4", "5"]);
     }
@@ -83,8 +86,10 @@ async fn a_union_is_replayed_in_one_order_and_each_event_once() {
     let mut random = fastrand::Rng::with_seed(3);
     for n in 0..300 {
         let data = n.to_string();
-        let mut fields = vec![("data", data.as_str()), ("topic", ["a", "b", "c"][random.usize(..3)])];
-        fields.extend(["a", "b", "c"].map(|topic| ("topic", topic)).iter().filter(|_| random.bool()));
+        let mut fields =
+            vec![("data", data.as_str()), ("topic", ["a", "b", "c"][random.usize(..3)])];
+        fields
+            .extend(["a", "b", "c"].map(|topic| ("topic", topic)).iter().filter(|_| random.bool()));
         publisher.publish_request(&Request::form(&fields)).await;
     }
     let expected: Vec<_> = (0..300).map(|n| n.to_string()).collect();
@@ -108,8 +113,16 @@ async fn a_publishers_own_id_is_a_position() {
     }
 }
 
-/// Expects a reset with this reason, then what is left, then a reconnect with the reset's own id without another one.
-async fn is_reset(node: &TestNode, query: &str, asked: &str, reason: &str, oldest: Value, left: &[&str]) {
+/// Expects a reset with this reason, then what is left, then a reconnect with the reset's own id
+/// without another one.
+async fn is_reset(
+    node: &TestNode,
+    query: &str,
+    asked: &str,
+    reason: &str,
+    oldest: Value,
+    left: &[&str],
+) {
     let mut stream = node.resume(query, asked).await;
     let (said, reset) = stream.reset().await;
     assert_eq!(said, json!({ "asked": asked, "oldest": oldest, "reason": reason }));
@@ -155,7 +168,10 @@ async fn a_loss_by_bytes_is_told_and_what_is_left_follows() {
     assert!((1..=3).contains(&kept), "{kept}");
     let oldest = json!(ids[6 - kept]);
     let mut stream = node.resume("topic=a", &ids[0]).await;
-    assert_eq!(stream.reset().await.0, json!({ "asked": ids[0], "oldest": oldest, "reason": "expired" }));
+    assert_eq!(
+        stream.reset().await.0,
+        json!({ "asked": ids[0], "oldest": oldest, "reason": "expired" })
+    );
     assert_eq!(stream.data(kept).await, vec![large; kept]);
 }
 
@@ -164,7 +180,8 @@ async fn a_loss_by_age_is_told() {
     let node = TestNode::with(|config| config.history_age = Duration::from_millis(100));
     let id = node.publish("a", "1").await;
     node.publish("a", "2").await;
-    node.health_until(|health| health["history"]["events"] == 0 && health["topics"]["kept"] == 0).await;
+    node.health_until(|health| health["history"]["events"] == 0 && health["topics"]["kept"] == 0)
+        .await;
     let mut stream = node.resume("topic=a", &id).await;
     let (said, reset) = stream.reset().await;
     assert_eq!(said, json!({ "asked": id, "oldest": null, "reason": "expired" }));
@@ -220,8 +237,9 @@ async fn a_publishers_id_whose_event_is_gone_is_told() {
     is_reset(&node, "topic=a", "mine", "unknown-id", json!(ids[0]), &[]).await;
 }
 
-/// `a` lost its second event, which is younger than what `b` still has. An id for the reset would be one from which
-/// either a loss or a kept event is skipped, so it has none, and the client goes on from what follows.
+/// `a` lost its second event, which is younger than what `b` still has. An id for the reset would
+/// be one from which either a loss or a kept event is skipped, so it has none, and the client goes
+/// on from what follows.
 #[tokio::test]
 async fn a_reset_between_what_is_kept_has_no_id_and_what_is_left_follows() {
     let node = TestNode::with(|config| config.history_events = 2);
@@ -260,8 +278,12 @@ async fn a_loss_in_the_middle_of_a_replay_is_told_with_the_position() {
             had += 1;
         };
         assert_eq!((lagged.kind.as_str(), &lagged.id), ("lagged", &ids[had - 1]));
-        let missed = serde_json::from_str::<Value>(&lagged.data).unwrap()["missed"].as_u64().unwrap();
-        assert!(missed == (500 - had) as u64 || query == "topic=a" && missed > 0, "{missed} beside {had}");
+        let missed =
+            serde_json::from_str::<Value>(&lagged.data).unwrap()["missed"].as_u64().unwrap();
+        assert!(
+            missed == (500 - had) as u64 || query == "topic=a" && missed > 0,
+            "{missed} beside {had}"
+        );
         assert_eq!(stream.end().await, Ending::Complete);
         let mut again = node.resume(query, &lagged.id).await;
         assert_eq!(again.reset().await.0["reason"], "expired");

@@ -1,4 +1,5 @@
-//! What the program does with its settings before it serves anybody: starts, or says in one line why not, and exits 2.
+//! What the program does with its settings before it serves anybody: starts, or says in one line
+//! why not, and exits 2.
 
 use std::net::TcpListener;
 
@@ -37,8 +38,9 @@ async fn a_port_that_any_other_program_listens_on_is_refused() {
     refusal_beside(other.local_addr().unwrap()).await;
 }
 
-/// Ensures that sharing a port takes two to agree. Scenario: a listener that would share its port (`SO_REUSEPORT`).
-/// Without the probe in `bind` the kernel would give each of the two half of the connections.
+/// Ensures that sharing a port takes two to agree. Scenario: a listener that would share its port
+/// (`SO_REUSEPORT`). Without the probe in `bind` the kernel would give each of the two half of the
+/// connections.
 #[tokio::test]
 async fn a_port_that_its_owner_would_share_is_refused_as_well() {
     let other = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -99,5 +101,8 @@ async fn help_names_every_setting_and_its_flag() {
 #[tokio::test]
 async fn version_is_the_packages() {
     let ended = Fanfare::new().arg("--version").run().await;
-    assert_eq!((ended.code, ended.out), (Some(0), format!("fanfare {}\n", env!("CARGO_PKG_VERSION"))));
+    assert_eq!(
+        (ended.code, ended.out),
+        (Some(0), format!("fanfare {}\n", env!("CARGO_PKG_VERSION")))
+    );
 }

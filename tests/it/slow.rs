@@ -47,7 +47,10 @@ async fn streams_that_are_not_read_are_closed_and_a_thousand_others_have_every_e
         let mut reached = HashSet::new();
         while reached.len() < READERS {
             let (reader, round) = within("an event for everyone", received.recv()).await.unwrap();
-            assert!(round == rounds && reached.insert(reader), "{round} for {reader} in round {rounds}");
+            assert!(
+                round == rounds && reached.insert(reader),
+                "{round} for {reader} in round {rounds}"
+            );
         }
         worst = worst.max(published.elapsed());
         rounds += 1;
@@ -67,7 +70,8 @@ async fn streams_that_are_not_read_are_closed_and_a_thousand_others_have_every_e
     }
 }
 
-/// 96 MiB pass by 300 streams that are not read. The windows may hold 4 MiB of it, and the history as much.
+/// 96 MiB pass by 300 streams that are not read. The windows may hold 4 MiB of it, and the history
+/// as much.
 #[tokio::test]
 async fn streams_that_are_not_read_do_not_hold_what_they_miss_in_memory() {
     let node = narrow()
@@ -92,12 +96,16 @@ async fn streams_that_are_not_read_do_not_hold_what_they_miss_in_memory() {
     assert!(grown < 48 << 20, "{} MiB for 8 MiB of windows and history", grown >> 20);
 }
 
-/// The window has room for every turn, so that only its bytes can run out. When the stream notices is up to the kernel,
-/// which finds room for a few more bytes now and then.
+/// The window has room for every turn, so that only its bytes can run out. When the stream notices
+/// is up to the kernel, which finds room for a few more bytes now and then.
 #[tokio::test]
 async fn a_stream_that_fell_out_of_the_window_is_told_how_many_it_missed_and_ends() {
     const EVENTS: usize = 6000;
-    let node = narrow().set("FANFARE_WINDOW", "1_000_000").set("FANFARE_WINDOW_BYTES", "1MiB").start().await;
+    let node = narrow()
+        .set("FANFARE_WINDOW", "1_000_000")
+        .set("FANFARE_WINDOW_BYTES", "1MiB")
+        .start()
+        .await;
     let mut stream = Ask::topic(node.addr(), "news").narrow().open().await;
     let mut publisher = node.connect().await;
     let data = "x".repeat(1000);
@@ -116,16 +124,19 @@ async fn a_stream_that_fell_out_of_the_window_is_told_how_many_it_missed_and_end
     assert_eq!(lagged.id, last_id);
     let missed = lagged.data.strip_prefix("{\"missed\":").and_then(|rest| rest.strip_suffix('}'));
     let missed: usize = missed.expect("lagged says how many").parse().expect("it is a number");
-    // The window holds about 770 of these with what a turn takes beside its bytes. Less than that, and it would not have fallen out; more than there were, and it would be wrong.
+    // The window holds about 770 of these with what a turn takes beside its bytes. Less than that,
+    // and it would not have fallen out; more than there were, and it would be wrong.
     assert!((700..=EVENTS - had).contains(&missed), "{missed} missed and {had} had of {EVENTS}");
     assert_eq!(stream.end().await, Ending::Complete);
 }
 
-/// The reader takes one event for eight that are published, so it falls out of a window of 16 again and again.
+/// The reader takes one event for eight that are published, so it falls out of a window of 16 again
+/// and again.
 #[tokio::test]
 async fn a_reader_that_trickles_is_told_that_it_lags_and_resumes_without_a_gap() {
     const EVENTS: usize = 2000;
-    let node = narrow().set("FANFARE_WINDOW", "16").set("FANFARE_HISTORY_EVENTS", "2000").start().await;
+    let node =
+        narrow().set("FANFARE_WINDOW", "16").set("FANFARE_HISTORY_EVENTS", "2000").start().await;
     let mut publisher = node.connect().await;
     let mut follower = Follower::open(Ask::topic(node.addr(), "news").narrow()).await;
     let mut had = Vec::new();

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use fanfare::config::Config;
 use fanfare::node::Node;
 
-/// Ensures: a publish whose body does not come is answered 408 after `FANFARE_BODY_TIMEOUT`, and its connection closed.
-/// Scenario: 3 of 10 bytes are sent. Cause: the refusal read off the rest of the body, which did not come either, with
-/// the same timeout once more, so the answer came after twice the time. Fix: what was too slow is not read off.
+/// Ensures: a publish whose body does not come is answered 408 after `FANFARE_BODY_TIMEOUT`, and
+/// its connection closed. Scenario: 3 of 10 bytes are sent. Cause: the refusal read off the rest of
+/// the body, which did not come either, with the same timeout once more, so the answer came after
+/// twice the time. Fix: what was too slow is not read off.
 #[test]
 fn a_body_that_does_not_come_is_refused_after_its_timeout_not_after_two() {
     let settings = [("FANFARE_ADDR", "127.0.0.1:0"), ("FANFARE_BODY_TIMEOUT", "2s")];

@@ -35,8 +35,11 @@ impl Ask {
         if let Some(id) = &self.after {
             request = request.header("Last-Event-ID", id);
         }
-        let connection =
-            if self.narrow { Connection::narrow(self.addr).await } else { Connection::open(self.addr).await };
+        let connection = if self.narrow {
+            Connection::narrow(self.addr).await
+        } else {
+            Connection::open(self.addr).await
+        };
         Stream::open_on(connection, request).await
     }
 }
@@ -50,7 +53,8 @@ pub async fn open_many(addr: SocketAddr, topic: &str, count: usize) -> Vec<Strea
     streams
 }
 
-/// A subscriber that reconnects when it was lagged out or cut off, and resumes after the last event it had.
+/// A subscriber that reconnects when it was lagged out or cut off, and resumes after the last event
+/// it had.
 pub struct Follower {
     ask: Ask,
     stream: Stream,

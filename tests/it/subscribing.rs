@@ -56,8 +56,10 @@ async fn a_union_comes_in_one_order_and_each_event_once() {
     let mut random = fastrand::Rng::with_seed(2);
     for n in 0..200 {
         let data = n.to_string();
-        let mut fields = vec![("data", data.as_str()), ("topic", ["a", "b", "c"][random.usize(..3)])];
-        fields.extend(["a", "b", "c"].map(|topic| ("topic", topic)).iter().filter(|_| random.bool()));
+        let mut fields =
+            vec![("data", data.as_str()), ("topic", ["a", "b", "c"][random.usize(..3)])];
+        fields
+            .extend(["a", "b", "c"].map(|topic| ("topic", topic)).iter().filter(|_| random.bool()));
         publisher.publish_request(&Request::form(&fields)).await;
     }
     let expected: Vec<_> = (0..200).map(|n| n.to_string()).collect();
@@ -146,7 +148,11 @@ async fn an_idle_stream_has_a_heartbeat_that_dispatches_nothing() {
     let mut stream = node.subscribe("topic=a").await;
     for n in 1..=3 {
         assert_eq!(stream.item().await, Ok(Item::Comment(String::new())));
-        assert!(opened.elapsed() >= heartbeat.mul_f64(0.4 * f64::from(n)), "{n}: {:?}", opened.elapsed());
+        assert!(
+            opened.elapsed() >= heartbeat.mul_f64(0.4 * f64::from(n)),
+            "{n}: {:?}",
+            opened.elapsed()
+        );
     }
     node.publish("a", "x").await;
     assert_eq!(stream.event().await.data, "x");

@@ -12,7 +12,10 @@ const DESCRIPTORS_OF_OTHERS: usize = 6_000;
 async fn ten_thousand_topics_reach_one_subscriber_each() {
     let wanted = (TOPICS + DESCRIPTORS_OF_OTHERS) as u64;
     let limit = rlimit::increase_nofile_limit(wanted).expect("the limit can be read");
-    assert!(limit >= wanted, "this test needs a hard limit (ulimit -Hn) of {wanted}; it is {limit}");
+    assert!(
+        limit >= wanted,
+        "this test needs a hard limit (ulimit -Hn) of {wanted}; it is {limit}"
+    );
     let node = Fanfare::new().start().await;
 
     let mut streams: Vec<Stream> = Vec::with_capacity(TOPICS);

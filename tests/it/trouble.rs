@@ -21,7 +21,8 @@ impl Bystanders {
         Self { node, streams }
     }
 
-    /// Sends the trouble many times at once; returns what came back until the connections were closed.
+    /// Sends the trouble many times at once; returns what came back until the connections were
+    /// closed.
     async fn see(&mut self, trouble: &[u8]) -> Vec<String> {
         let mut sent = JoinSet::new();
         for _ in 0..20 {
@@ -88,12 +89,15 @@ async fn a_body_that_breaks_its_framing_is_refused() {
     let chunked =
         b"POST /events?topic=news HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnot hex\r\n";
     for answer in Bystanders::new().await.see(chunked).await {
-        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"about:blank\""), "{answer:?}");
+        assert!(
+            answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"about:blank\""),
+            "{answer:?}"
+        );
     }
 }
 
-/// What a subscriber sends after its request is left in the socket. When it leaves behind that, the node finds out with
-/// the next bytes it sends to it: a heartbeat at the latest.
+/// What a subscriber sends after its request is left in the socket. When it leaves behind that, the
+/// node finds out with the next bytes it sends to it: a heartbeat at the latest.
 #[tokio::test]
 async fn a_subscriber_that_goes_on_talking_is_no_trouble() {
     let mut bystanders = Bystanders::new().await;

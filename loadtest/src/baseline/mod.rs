@@ -1,8 +1,9 @@
 //! The bare limit: what the kernel takes to deliver an event, with no server around it.
 //!
-//! Two threads, each with its own listener and descriptor table, hold the streams. A published event is prepared
-//! once and then sent with one `write(2)` (or one io_uring `Send`) per connection; a connection that can't take the
-//! whole event is closed. No history, no filters, no limits worth the name: it is a ruler, not a server.
+//! Two threads, each with its own listener and descriptor table, hold the streams. A published
+//! event is prepared once and then sent with one `write(2)` (or one io_uring `Send`) per
+//! connection; a connection that can't take the whole event is closed. No history, no filters, no
+//! limits worth the name: it is a ruler, not a server.
 
 mod request;
 mod send;
@@ -108,7 +109,9 @@ pub fn serve(args: &BaselineArgs) -> Result<(), Fault> {
     }
     drop(ready);
     for _ in 0..threads {
-        is_ready.recv().map_err(|_| Fault::Failed("a baseline thread ended at its start".into()))??;
+        is_ready
+            .recv()
+            .map_err(|_| Fault::Failed("a baseline thread ended at its start".into()))??;
     }
     println!("baseline listening on http://{address} ({threads} threads, {:?})", args.io);
     for handle in handles {

@@ -43,7 +43,8 @@ impl Sender {
 
 fn write_each(sockets: &[RawFd], bytes: &[u8], broken: &mut Vec<RawFd>) {
     for &socket in sockets {
-        // SAFETY: the thread owns every descriptor in its topic lists and takes it out before closing it.
+        // SAFETY: the thread owns every descriptor in its topic lists and takes it out before
+        // closing it.
         let fd = unsafe { BorrowedFd::borrow_raw(socket) };
         if rustix::io::write(fd, bytes) != Ok(bytes.len()) {
             broken.push(socket);
@@ -57,7 +58,8 @@ fn submit(ring: &mut IoUring, batch: &[RawFd], bytes: &[u8], broken: &mut Vec<Ra
             .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
             .build()
             .user_data(socket as u64);
-        // SAFETY: `bytes` outlives the call: this function returns only after every completion was read.
+        // SAFETY: `bytes` outlives the call: this function returns only after every completion was
+        // read.
         let pushed = unsafe { ring.submission().push(&send) };
         pushed.expect("the ring holds a whole batch and is empty between batches");
     }

@@ -15,7 +15,8 @@ use super::send::Sender;
 use super::{Board, Io, Prepared};
 use crate::fault::Fault;
 
-const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
+const HEAD: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
     Transfer-Encoding: chunked\r\n\r\n3\r\n:\n\n\r\n";
 /// Connections accepted before the thread looks at its streams again.
 const ACCEPT_BATCH: usize = 64;
@@ -62,9 +63,10 @@ pub(super) fn run(
 
 impl<'a> Thread<'a> {
     fn open(index: usize, address: SocketAddr, io: Io, board: &'a Board) -> Result<Self, Fault> {
-        let system = |what: &'static str| move |error: rustix::io::Errno| Fault::system(what, error);
-        // SAFETY: the only descriptors shared with other threads are the inboxes' eventfds, opened before and
-        // never closed; from here on this thread opens and closes its own.
+        let system =
+            |what: &'static str| move |error: rustix::io::Errno| Fault::system(what, error);
+        // SAFETY: the only descriptors shared with other threads are the inboxes' eventfds, opened
+        // before and never closed; from here on this thread opens and closes its own.
         unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }
             .map_err(system("take a descriptor table of its own"))?;
         let listener = super::bind(address)?;
@@ -114,14 +116,17 @@ impl<'a> Thread<'a> {
             let Ok(socket) = accept_with(&self.listener, flags) else { return };
             let number = socket.as_raw_fd();
             let events = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
-            if epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(number as u64), events).is_err() {
+            if epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(number as u64), events)
+                .is_err()
+            {
                 continue;
             }
             let slot = number as usize;
             if self.connections.len() <= slot {
                 self.connections.resize_with(slot + 1, || None);
             }
-            self.connections[slot] = Some(Connection { socket, partial: Vec::new(), topics: Vec::new() });
+            self.connections[slot] =
+                Some(Connection { socket, partial: Vec::new(), topics: Vec::new() });
         }
     }
 
@@ -156,10 +161,11 @@ impl<'a> Thread<'a> {
         match request {
             Request::Subscribe(topics) => self.subscribe(number, topics),
             Request::Publish { topic, data } => self.publish(number, topic, &data),
-            Request::Health => self.respond(number, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
-            Request::Other => {
-                self.respond(number, b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n")
+            Request::Health => {
+                self.respond(number, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
             }
+            Request::Other => self
+                .respond(number, b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n"),
         }
     }
 
@@ -189,13 +195,15 @@ impl<'a> Thread<'a> {
     fn publish(&mut self, number: RawFd, topic: Vec<u8>, data: &[u8]) {
         let id = self.board.next_id();
         let event = Arc::new(Prepared { topic, bytes: request::chunk(data, id) });
-        let others = self.board.inboxes.iter().enumerate().filter(|(index, _)| *index != self.index);
+        let others =
+            self.board.inboxes.iter().enumerate().filter(|(index, _)| *index != self.index);
         let mut taken = true;
         for (_, inbox) in others {
             taken &= inbox.put(&event);
         }
         if !taken {
-            return self.respond(number, b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
+            return self
+                .respond(number, b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
         }
         let id = id.to_string();
         let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{id}", id.len());

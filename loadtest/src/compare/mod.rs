@@ -1,7 +1,8 @@
-//! One scenario against several servers in one run: interleaved, repeated, and told as ratios with their spread.
+//! One scenario against several servers in one run: interleaved, repeated, and told as ratios with
+//! their spread.
 //!
-//! Neighbours on a machine change its pace from minute to minute. So each round runs every server once, one after
-//! the other, and a ratio compares only what was measured in the same round.
+//! Neighbours on a machine change its pace from minute to minute. So each round runs every server
+//! once, one after the other, and a ratio compares only what was measured in the same round.
 
 mod peer;
 mod process;
@@ -33,10 +34,14 @@ struct Document<'a> {
 
 /// Runs the comparison; true if every run's account was whole.
 pub fn compare(args: &CompareArgs) -> Result<bool, Fault> {
-    let flags = toml::Table::try_from(&args.over).map_err(|error| Fault::usage(error.to_string()))?;
-    let peers = args.with.iter().map(|name| Peer::load(name, args)).collect::<Result<Vec<_>, _>>()?;
+    let flags =
+        toml::Table::try_from(&args.over).map_err(|error| Fault::usage(error.to_string()))?;
+    let peers =
+        args.with.iter().map(|name| Peer::load(name, args)).collect::<Result<Vec<_>, _>>()?;
     if peers.is_empty() {
-        return Err(Fault::usage("--with names the servers to compare, such as --with baseline,fanfare"));
+        return Err(Fault::usage(
+            "--with names the servers to compare, such as --with baseline,fanfare",
+        ));
     }
     // Before anything is started: a bad flag should not cost a round.
     for peer in &peers {

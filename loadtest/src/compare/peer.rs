@@ -9,8 +9,8 @@ use crate::cli::CompareArgs;
 use crate::fault::Fault;
 use crate::scenario::Scenario;
 
-/// A peer. In command, environment and files, `{port}`, `{dir}` (of the description) and `{work}` (a fresh
-/// directory of the run) are filled in.
+/// A peer. In command, environment and files, `{port}`, `{dir}` (of the description) and `{work}`
+/// (a fresh directory of the run) are filled in.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
@@ -24,7 +24,8 @@ pub struct Peer {
     /// Its environment, beside the tool's own.
     #[serde(default)]
     pub env: BTreeMap<String, String>,
-    /// Files to write before the start: name in `{work}`, and the template in `{dir}` it is made from.
+    /// Files to write before the start: name in `{work}`, and the template in `{dir}` it is made
+    /// from.
     #[serde(default)]
     pub files: BTreeMap<String, String>,
     /// What goes over the scenario, such as `subscribe`, `publish` and `body`.
@@ -47,9 +48,11 @@ impl Peer {
     }
 
     fn baseline(name: &str, io: &str, args: &CompareArgs) -> Result<Self, Fault> {
-        let program = std::env::current_exe().map_err(|error| Fault::system("find this program", error))?;
+        let program =
+            std::env::current_exe().map_err(|error| Fault::system("find this program", error))?;
         let threads = args.threads.to_string();
-        let options = ["baseline", "--io", io, "--threads", &threads, "--listen", "127.0.0.1:{port}"];
+        let options =
+            ["baseline", "--io", io, "--threads", &threads, "--listen", "127.0.0.1:{port}"];
         let command = std::iter::once(program.to_string_lossy().into_owned());
         let mut peer = Self::bare(name, command.chain(options.map(String::from)).collect());
         peer.about = format!("the bare limit: {io}, {threads} threads");
@@ -82,15 +85,20 @@ impl Peer {
     fn read(file: &Path) -> Result<Self, Fault> {
         let shown = file.display();
         let text = std::fs::read_to_string(file).map_err(|error| {
-            Fault::usage(format!("--with {shown}: neither baseline, uring, fanfare nor a file: {error}"))
+            Fault::usage(format!(
+                "--with {shown}: neither baseline, uring, fanfare nor a file: {error}"
+            ))
         })?;
-        let mut peer: Self =
-            toml::from_str(&text).map_err(|error| Fault::usage(format!("{shown}: {}", error.message())))?;
+        let mut peer: Self = toml::from_str(&text)
+            .map_err(|error| Fault::usage(format!("{shown}: {}", error.message())))?;
         if peer.command.is_empty() {
             return Err(Fault::usage(format!("{shown}: command must name a program")));
         }
-        peer.dir =
-            file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+        peer.dir = file
+            .parent()
+            .filter(|dir| !dir.as_os_str().is_empty())
+            .unwrap_or(Path::new("."))
+            .to_owned();
         Ok(peer)
     }
 
@@ -112,13 +120,15 @@ mod tests {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
         let files = std::fs::read_dir(directory).expect("it is there").flatten();
         let mut seen = 0;
-        for file in files.filter(|file| file.path().extension().is_some_and(|extension| extension == "toml"))
+        for file in files
+            .filter(|file| file.path().extension().is_some_and(|extension| extension == "toml"))
         {
             if file.file_name() == "Cargo.toml" {
                 continue;
             }
             let peer = Peer::read(&file.path()).unwrap_or_else(|fault| panic!("{fault}"));
-            peer.scenario("fanout", &toml::Table::new(), 1).unwrap_or_else(|fault| panic!("{fault}"));
+            peer.scenario("fanout", &toml::Table::new(), 1)
+                .unwrap_or_else(|fault| panic!("{fault}"));
             seen += 1;
         }
         assert!(seen >= 3);

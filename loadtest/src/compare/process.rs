@@ -41,7 +41,8 @@ impl Process {
             let from = dir.join(template);
             let text = std::fs::read_to_string(&from)
                 .map_err(|error| Fault::system(&format!("read {}", from.display()), error))?;
-            std::fs::write(work.join(name), fill(&text)).map_err(|e| Fault::system("write a file", e))?;
+            std::fs::write(work.join(name), fill(&text))
+                .map_err(|e| Fault::system("write a file", e))?;
         }
         let program = fill(&peer.command[0]);
         let child = Command::new(&program)
@@ -75,11 +76,17 @@ impl Process {
         while !listens() {
             if let Some(status) = self.wait_a_look() {
                 let said = std::fs::read_to_string(self.work.join("log")).unwrap_or_default();
-                let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
-                return Err(Fault::Failed(format!("{name} ended at its start ({status}); it said: {last}")));
+                let last =
+                    said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("nothing");
+                return Err(Fault::Failed(format!(
+                    "{name} ended at its start ({status}); it said: {last}"
+                )));
             }
             if Instant::now() > until {
-                return Err(Fault::Failed(format!("{name} did not listen on port {} in time", self.port)));
+                return Err(Fault::Failed(format!(
+                    "{name} did not listen on port {} in time",
+                    self.port
+                )));
             }
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! What differs between servers: measures by round, ratios to the first server of the same round. Pure.
+//! What differs between servers: measures by round, ratios to the first server of the same round.
+//! Pure.
 
 use std::fmt::Write as _;
 
@@ -16,7 +17,9 @@ const MEASURES: [(&str, &str, usize, Read); 15] = [
     ("last of all, p50", "ms", 1, |report| some(report.delivery.last_of_all.p50_ms)),
     ("latency p50", "ms", 2, |report| some(report.delivery.latency.p50_ms)),
     ("latency p99", "ms", 2, |report| some(report.delivery.latency.p99_ms)),
-    ("memory per stream", "KiB", 2, |report| Some(report.server.as_ref()?.memory_per_stream? / 1024.0)),
+    ("memory per stream", "KiB", 2, |report| {
+        Some(report.server.as_ref()?.memory_per_stream? / 1024.0)
+    }),
     ("cpu per opening", "µs", 2, |report| report.server.as_ref()?.cpu_per_opening_us),
     ("opened", "/s", 0, |report| some(report.opening.per_s)),
     ("publishes", "/s", 0, |report| some(report.publishing.per_s)),
@@ -79,17 +82,21 @@ impl Comparison {
     /// Of whole rounds: `rounds[r][s]` is server `s` in round `r`.
     pub(super) fn of(names: &[&str], rounds: &[Vec<Report>]) -> Self {
         let cells = |server: usize| {
-            let cell = |&(measure, unit, decimals, read): &(&'static str, &'static str, usize, Read)| {
-                let values: Vec<f64> = rounds.iter().filter_map(|round| read(&round[server])).collect();
-                let without = rounds.len() - values.len();
-                let value = Spread::of(values)?;
-                let ratio = |round: &Vec<Report>| Some(read(&round[server])? / read(&round[0])?);
-                let ratio = Spread::of(rounds.iter().filter_map(ratio).collect());
-                Some(Cell { measure, unit, value, ratio, without, decimals })
-            };
+            let cell =
+                |&(measure, unit, decimals, read): &(&'static str, &'static str, usize, Read)| {
+                    let values: Vec<f64> =
+                        rounds.iter().filter_map(|round| read(&round[server])).collect();
+                    let without = rounds.len() - values.len();
+                    let value = Spread::of(values)?;
+                    let ratio =
+                        |round: &Vec<Report>| Some(read(&round[server])? / read(&round[0])?);
+                    let ratio = Spread::of(rounds.iter().filter_map(ratio).collect());
+                    Some(Cell { measure, unit, value, ratio, without, decimals })
+                };
             MEASURES.iter().filter_map(cell).collect()
         };
-        let servers = names.iter().enumerate().map(|(index, name)| ((*name).to_owned(), cells(index)));
+        let servers =
+            names.iter().enumerate().map(|(index, name)| ((*name).to_owned(), cells(index)));
         Self { servers: servers.collect() }
     }
 
@@ -112,9 +119,9 @@ impl Comparison {
 fn line(name: &str, cell: &Cell) -> String {
     let (value, decimals) = (cell.value, cell.decimals);
     let range = format!("{:.decimals$}..{:.decimals$}", value.min, value.max);
-    let ratio = cell
-        .ratio
-        .map_or(String::new(), |ratio| format!("× {:.3} ({:.3}..{:.3})", ratio.median, ratio.min, ratio.max));
+    let ratio = cell.ratio.map_or(String::new(), |ratio| {
+        format!("× {:.3} ({:.3}..{:.3})", ratio.median, ratio.min, ratio.max)
+    });
     let without = match cell.without {
         0 => String::new(),
         rounds => format!("  not in {rounds} of the rounds"),

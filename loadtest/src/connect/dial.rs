@@ -30,7 +30,8 @@ pub fn dial(
     }
 }
 
-/// `IP_BIND_ADDRESS_NO_PORT`: the port is chosen at connect, where only the four-tuple has to be unique.
+/// `IP_BIND_ADDRESS_NO_PORT`: the port is chosen at connect, where only the four-tuple has to be
+/// unique.
 fn choose_port_late(socket: &OwnedFd) -> Result<(), Errno> {
     let on: libc::c_int = 1;
     // SAFETY: the descriptor is open, and the option is an int that lives for the call.

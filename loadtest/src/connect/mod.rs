@@ -1,4 +1,5 @@
-//! Opening connections: from which addresses, how many at once, how fast, and what went wrong by cause.
+//! Opening connections: from which addresses, how many at once, how fast, and what went wrong by
+//! cause.
 
 pub mod dial;
 pub mod ramp;
@@ -9,8 +10,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors of a worker that are not streams.
 const DESCRIPTORS_KEPT: u64 = 200;
-/// Streams from one source address: well below the 28,232 ports the kernel gives out by default, because closed
-/// ones stay taken for a while.
+/// Streams from one source address: well below the 28,232 ports the kernel gives out by default,
+/// because closed ones stay taken for a while.
 pub const STREAMS_PER_SOURCE: u64 = 10_000;
 
 /// Takes all the descriptors this process may have and says how many streams that is.
@@ -24,10 +25,12 @@ pub fn raise_descriptor_limit() -> u64 {
     now.unwrap_or(1 << 20).saturating_sub(DESCRIPTORS_KEPT).max(1)
 }
 
-/// The source addresses for `streams` to `target`: those given, or for a loopback target its own net, as many as needed.
+/// The source addresses for `streams` to `target`: those given, or for a loopback target its own
+/// net, as many as needed.
 ///
-/// Even one stream gets an address that is not the target's: a connect from the target's own address to a port nobody
-/// listens on may be given that very port, and then the stream is connected to itself and keeps the server from coming back.
+/// Even one stream gets an address that is not the target's: a connect from the target's own
+/// address to a port nobody listens on may be given that very port, and then the stream is
+/// connected to itself and keeps the server from coming back.
 pub fn sources(given: &[IpAddr], target: IpAddr, streams: u64) -> Vec<IpAddr> {
     if !given.is_empty() {
         return given.to_vec();

@@ -1,4 +1,5 @@
-//! Which stream is opened next, and when: the ramp, the bound on connects in flight, the retries. Pure.
+//! Which stream is opened next, and when: the ramp, the bound on connects in flight, the retries.
+//! Pure.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};

@@ -1,4 +1,5 @@
-//! Latency histograms: recorded in workers, sent as sparse pairs, merged in the parent. Three significant digits.
+//! Latency histograms: recorded in workers, sent as sparse pairs, merged in the parent. Three
+//! significant digits.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -38,7 +39,10 @@ pub struct Percentiles {
 
 impl Default for Latency {
     fn default() -> Self {
-        Self(Histogram::new_with_bounds(1, MICROS_MAX, 3).expect("the bounds are constant and valid"))
+        Self(
+            Histogram::new_with_bounds(1, MICROS_MAX, 3)
+                .expect("the bounds are constant and valid"),
+        )
     }
 }
 
@@ -53,8 +57,11 @@ impl Latency {
         if self.0.is_empty() {
             return Vec::new();
         }
-        let pairs =
-            self.0.iter_recorded().map(|step| (step.value_iterated_to(), step.count_at_value())).collect();
+        let pairs = self
+            .0
+            .iter_recorded()
+            .map(|step| (step.value_iterated_to(), step.count_at_value()))
+            .collect();
         self.0.reset();
         pairs
     }

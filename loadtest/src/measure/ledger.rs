@@ -1,6 +1,8 @@
-//! One stream's account of one topic: which numbers it had, which it lacks, which came twice or late. Pure.
+//! One stream's account of one topic: which numbers it had, which it lacks, which came twice or
+//! late. Pure.
 //!
-//! Numbers are dense from 0, so the common case is one comparison; holes cost a heap vector only where they are.
+//! Numbers are dense from 0, so the common case is one comparison; holes cost a heap vector only
+//! where they are.
 
 /// What an arrival means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,8 @@ impl Ledger {
             return Arrival::Fresh;
         }
         if number < self.base {
-            // Published while the stream was opening: a gift, and the numbers between it and the next are owed.
+            // Published while the stream was opening: a gift, and the numbers between it and the
+            // next are owed.
             if !first && number + 1 < self.base {
                 self.holes.get_or_insert_default().insert(0, (number + 1, self.base));
             } else if first {
@@ -149,7 +152,9 @@ mod tests {
             let mut ledger = Ledger::owed_from(0);
             let mut had = std::collections::BTreeSet::new();
             for _ in 0..20 {
-                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                seed = seed
+                    .wrapping_mul(6_364_136_223_846_793_005)
+                    .wrapping_add(1_442_695_040_888_963_407);
                 let number = (seed >> 40) % 16;
                 let repeated = ledger.note(number) == Arrival::Repeated;
                 assert_eq!(repeated, !had.insert(number));

@@ -1,4 +1,5 @@
-//! What is measured, and how: stamps, clocks, histograms, accounts, and what the server costs. Pure but for `/proc`.
+//! What is measured, and how: stamps, clocks, histograms, accounts, and what the server costs. Pure
+//! but for `/proc`.
 
 pub mod clock;
 pub mod latency;

@@ -1,5 +1,5 @@
-//! What the server costs, from `/proc`: processor time, user memory and context switches of a process, its threads
-//! and its descendants.
+//! What the server costs, from `/proc`: processor time, user memory and context switches of a
+//! process, its threads and its descendants.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -77,8 +77,10 @@ impl Server {
     }
 
     fn family(&self) -> Vec<u32> {
-        let parents: Vec<(u32, u32)> =
-            numbers("/proc").into_iter().filter_map(|pid| Some((pid, stat_fields(pid)?.1))).collect();
+        let parents: Vec<(u32, u32)> = numbers("/proc")
+            .into_iter()
+            .filter_map(|pid| Some((pid, stat_fields(pid)?.1)))
+            .collect();
         let mut family = vec![self.pid];
         let mut at = 0;
         while at < family.len() {
@@ -118,8 +120,10 @@ fn cost(pid: u32) -> Option<Cost> {
     let mut cost = Cost { memory: user_memory(pid).unwrap_or(0), ..Cost::default() };
     for task in numbers(&format!("/proc/{pid}/task")) {
         let directory = format!("/proc/{pid}/task/{task}");
-        let read = |name: &str| fs::read_to_string(format!("{directory}/{name}")).unwrap_or_default();
-        let running = read("schedstat").split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok());
+        let read =
+            |name: &str| fs::read_to_string(format!("{directory}/{name}")).unwrap_or_default();
+        let running =
+            read("schedstat").split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok());
         let status = read("status");
         cost.cpu += running.unwrap_or(0);
         cost.voluntary += field(&status, "voluntary_ctxt_switches:").unwrap_or(0);
@@ -156,7 +160,8 @@ fn numbers(directory: &str) -> Vec<u32> {
 }
 
 fn listening_sockets(port: u16) -> BTreeSet<String> {
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"]
+        .map(|path| fs::read_to_string(path).unwrap_or_default());
     let lines = tables.iter().flat_map(|table| table.lines());
     let listening = lines.filter_map(|line| {
         let fields: Vec<&str> = line.split_whitespace().collect();

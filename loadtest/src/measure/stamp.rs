@@ -1,8 +1,10 @@
-//! The mark every event carries: whose run it is, its topic, its number there, and when it was due to be sent.
+//! The mark every event carries: whose run it is, its topic, its number there, and when it was due
+//! to be sent.
 //!
-//! `lt~RRRRRRRR~KKKKKKKKNNNNNNNNTTTTTTTTTTTTTTTT~` in hexadecimal. All of its characters are safe in a form, a query,
-//! JSON and XML, so it survives whatever wraps it; its length is fixed, so finding it is one search, and its fields
-//! are eight digits wide, so reading one is a handful of instructions: the meter shares processors with the measured.
+//! `lt~RRRRRRRR~KKKKKKKKNNNNNNNNTTTTTTTTTTTTTTTT~` in hexadecimal. All of its characters are safe
+//! in a form, a query, JSON and XML, so it survives whatever wraps it; its length is fixed, so
+//! finding it is one search, and its fields are eight digits wide, so reading one is a handful of
+//! instructions: the meter shares processors with the measured.
 
 /// Bytes of a whole stamp, and the least `--size`.
 pub const STAMP_BYTES: usize = PREFIX_BYTES + 32 + 1;
@@ -43,7 +45,8 @@ impl Reader {
 
     /// The first stamp in `text`, at its start or wrapped in something.
     pub fn find(&self, text: &[u8]) -> Option<Stamp> {
-        let at = if text.starts_with(self.prefix.as_bytes()) { 0 } else { self.finder.find(text)? };
+        let at =
+            if text.starts_with(self.prefix.as_bytes()) { 0 } else { self.finder.find(text)? };
         let (fields, rest) = text[at + PREFIX_BYTES..].split_first_chunk::<32>()?;
         if rest.first() != Some(&b'~') {
             return None;
@@ -57,8 +60,8 @@ impl Reader {
     }
 }
 
-/// Eight lower-case hexadecimal digits, all at once. Other characters give nonsense, but never a panic: what the
-/// prefix of a run's own stamp precedes was written by [`data`].
+/// Eight lower-case hexadecimal digits, all at once. Other characters give nonsense, but never a
+/// panic: what the prefix of a run's own stamp precedes was written by [`data`].
 fn hex(digits: [u8; 8]) -> u64 {
     let text = u64::from_be_bytes(digits);
     // A letter has bit 6 set and its low nibble counts from 1.

@@ -35,6 +35,8 @@ impl Tallies {
     /// The newest events that at least `streams` have.
     pub fn held_by(&self, streams: u64) -> impl Iterator<Item = (u64, Tally)> {
         let newest = self.0.iter().enumerate().rev().take(64);
-        newest.filter(move |(_, t)| t.count >= streams).map(|(number, tally)| (number as u64, *tally))
+        newest
+            .filter(move |(_, t)| t.count >= streams)
+            .map(|(number, tally)| (number as u64, *tally))
     }
 }

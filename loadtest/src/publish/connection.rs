@@ -38,8 +38,8 @@ impl Connection {
             socket.set_nonblocking(true)?;
             Ok(socket)
         };
-        let socket =
-            connect().map_err(|error: std::io::Error| format!("could not connect to {target}: {error}"))?;
+        let socket = connect()
+            .map_err(|error: std::io::Error| format!("could not connect to {target}: {error}"))?;
         Ok(Self {
             socket: Some(socket),
             in_flight: VecDeque::new(),

@@ -94,7 +94,10 @@ mod tests {
         let mut drive = Drive::default();
         drive.obey(Command::Rate { start: 100, interval: 10, count: u64::MAX, until: 140 });
         assert_eq!(drive.take(99), None);
-        assert_eq!([1000, 1000, 1000, 1000].map(|now| drive.take(now)), [100, 110, 120, 130].map(Some));
+        assert_eq!(
+            [1000, 1000, 1000, 1000].map(|now| drive.take(now)),
+            [100, 110, 120, 130].map(Some)
+        );
         assert_eq!(drive.take(1000), None);
         assert!(drive.exhausted(1000));
         assert!(!drive.exhausted(1000));

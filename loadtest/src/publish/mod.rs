@@ -1,7 +1,8 @@
-//! The publishers' side: one thread, keep-alive connections, a schedule that does not wait for answers.
+//! The publishers' side: one thread, keep-alive connections, a schedule that does not wait for
+//! answers.
 //!
-//! An event's due time comes from the schedule, not from when a connection was free: latency is measured from it, so
-//! a server that stalls is charged for every event it held up.
+//! An event's due time comes from the schedule, not from when a connection was free: latency is
+//! measured from it, so a server that stalls is charged for every event it held up.
 
 mod connection;
 mod drive;
@@ -116,7 +117,10 @@ pub struct Publisher {
 
 impl Publisher {
     /// Connects and starts the thread; what it has to tell goes to `tell`.
-    pub fn start(plan: PublishPlan, tell: impl Fn(FromPublisher) + Send + 'static) -> Result<Self, Fault> {
+    pub fn start(
+        plan: PublishPlan,
+        tell: impl Fn(FromPublisher) + Send + 'static,
+    ) -> Result<Self, Fault> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|error| Fault::system("open an eventfd", error))?;
         let wake = Arc::new(wake);

@@ -1,4 +1,5 @@
-//! The publisher's loop: takes what is due, writes it to a connection that has room, reads the answers.
+//! The publisher's loop: takes what is due, writes it to a connection that has room, reads the
+//! answers.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
@@ -48,8 +49,8 @@ impl Loop {
         wake: Arc<OwnedFd>,
         inbox: Receiver<Command>,
     ) -> Result<Self, Fault> {
-        let epoll =
-            epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Fault::system("open an epoll", e))?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(|e| Fault::system("open an epoll", e))?;
         epoll::add(&epoll, wake.as_fd(), EventData::new_u64(WAKE), EventFlags::IN)
             .map_err(|error| Fault::system("watch an eventfd", error))?;
         let mut publisher = Self {
@@ -100,7 +101,8 @@ impl Loop {
             if self.drive.exhausted(now) {
                 tell(FromPublisher::Exhausted);
             }
-            let idle = |publisher: &Self| publisher.connections.iter().all(|c| c.in_flight.is_empty());
+            let idle =
+                |publisher: &Self| publisher.connections.iter().all(|c| c.in_flight.is_empty());
             if self.aborting || (self.finishing && idle(self)) {
                 return;
             }
@@ -112,7 +114,8 @@ impl Loop {
             }
             ready.clear();
             let nap = clock::timespec(self.nap(now));
-            let _ = epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut ready), Some(&nap));
+            let _ =
+                epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut ready), Some(&nap));
             for event in &ready {
                 match event.data.u64() {
                     WAKE => self.obey(),
@@ -225,13 +228,16 @@ impl Loop {
     fn give_up_unanswered(&mut self, now: u64) {
         for index in 0..self.connections.len() {
             let connection = &self.connections[index];
-            if !connection.in_flight.is_empty() && now.saturating_sub(connection.since) > ANSWER_TIMEOUT {
+            if !connection.in_flight.is_empty()
+                && now.saturating_sub(connection.since) > ANSWER_TIMEOUT
+            {
                 self.reopen(index, "no answer in time");
             }
         }
     }
 
-    /// Replaces a connection. Whether its unanswered events were taken is unknown: nobody is owed them.
+    /// Replaces a connection. Whether its unanswered events were taken is unknown: nobody is owed
+    /// them.
     fn reopen(&mut self, index: usize, why: &str) {
         for stamp in self.connections[index].close() {
             *self.tick.answers.entry(why.to_owned()).or_default() += 1;

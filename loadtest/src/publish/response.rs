@@ -19,8 +19,10 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Response>, ()> {
     };
     let head = &bytes[..head_len];
     let status = http::status(head).ok_or(())?;
-    let mut last = http::header(head, "connection").is_some_and(|value| http::has_token(value, "close"));
-    let chunked = http::header(head, "transfer-encoding").is_some_and(|v| http::has_token(v, "chunked"));
+    let mut last =
+        http::header(head, "connection").is_some_and(|value| http::has_token(value, "close"));
+    let chunked =
+        http::header(head, "transfer-encoding").is_some_and(|v| http::has_token(v, "chunked"));
     let length = http::header(head, "content-length").and_then(http::number);
     let body_len = match (status, chunked, length) {
         (100..200 | 204 | 304, ..) => Some(0),
@@ -36,7 +38,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Response>, ()> {
     Ok(len.filter(|&len| len <= bytes.len()).map(|len| Response { status, len, last }))
 }
 
-/// The length of a chunked body including its end, `None` while it is incomplete. Trailers are not expected.
+/// The length of a chunked body including its end, `None` while it is incomplete. Trailers are not
+/// expected.
 fn chunks_len(body: &[u8]) -> Result<Option<usize>, ()> {
     let mut at = 0;
     loop {
@@ -63,7 +66,11 @@ mod tests {
     fn length_and_chunks_end_where_they_say() {
         let cases: [(&[u8], u16, bool); 4] = [
             (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", 200, false),
-            (b"HTTP/1.1 202 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n", 202, false),
+            (
+                b"HTTP/1.1 202 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+                202,
+                false,
+            ),
             (b"HTTP/1.1 204 No\r\n\r\n", 204, false),
             (b"HTTP/1.1 503 No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", 503, true),
         ];

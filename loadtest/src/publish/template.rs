@@ -3,7 +3,8 @@
 use crate::measure::stamp::{self, Stamp};
 use crate::subscribe::request::topic_name;
 
-/// How a publish is put together: `{topic}`, `{data}` and `{number}` are filled in, in path, headers and body.
+/// How a publish is put together: `{topic}`, `{data}` and `{number}` are filled in, in path,
+/// headers and body.
 #[derive(Clone, Debug)]
 pub struct PublishTemplate {
     /// Such as POST.
@@ -24,7 +25,14 @@ pub struct PublishTemplate {
 
 impl PublishTemplate {
     /// Appends the request of one event to `out`.
-    pub(super) fn render(&self, run: u32, stamp: Stamp, topics: u32, size: usize, out: &mut Vec<u8>) {
+    pub(super) fn render(
+        &self,
+        run: u32,
+        stamp: Stamp,
+        topics: u32,
+        size: usize,
+        out: &mut Vec<u8>,
+    ) {
         let topic = topic_name(&self.topic, stamp.topic, topics);
         let data = stamp::data(run, stamp, size);
         let fill = |text: &str| {

@@ -104,10 +104,12 @@ pub struct Opening {
 /// A storm: all streams drop, and after `away` all of them come back.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Storm {
-    /// From the first that may come back until the last response head, ms; none if not all came back.
+    /// From the first that may come back until the last response head, ms; none if not all came
+    /// back.
     pub back_ms: Option<f64>,
-    /// Until the last stream had all that was due before it came back, ms. None if one had not before the run ended or
-    /// the next storm began, if a publish was refused (nobody has that event), or without a schedule or resuming.
+    /// Until the last stream had all that was due before it came back, ms. None if one had not
+    /// before the run ended or the next storm began, if a publish was refused (nobody has that
+    /// event), or without a schedule or resuming.
     pub whole_ms: Option<f64>,
 }
 

@@ -25,7 +25,11 @@ pub fn page(report: &Report) -> String {
     html.push_str("</section><section class=\"plots\">");
     for (caption, plot) in plots(report) {
         if let Some(svg) = plot.render() {
-            let _ = write!(html, "<figure><figcaption>{caption}{}</figcaption>{svg}</figure>", plot.legend());
+            let _ = write!(
+                html,
+                "<figure><figcaption>{caption}{}</figcaption>{svg}</figure>",
+                plot.legend()
+            );
         }
     }
     let _ = write!(html, "</section><h2>All numbers</h2><pre>{}</pre>", escape(&render(report)));
@@ -49,7 +53,9 @@ fn verdict(report: &Report, html: &mut String) {
     if report.problems.is_empty() {
         let account = &report.account;
         let text = match report.scenario.publishes() && account.expected > 0 {
-            true => format!("Every one of {} owed events arrived, once.", grouped(account.expected)),
+            true => {
+                format!("Every one of {} owed events arrived, once.", grouped(account.expected))
+            }
             false => "Nothing went wrong.".to_owned(),
         };
         let _ = write!(html, "<p class=\"good\">{text}</p>");
@@ -72,7 +78,10 @@ fn tiles(report: &Report) -> Vec<(&'static str, String)> {
         tiles.push(("99th percentile", format!("{:.1} ms", delivery.latency.p99_ms)));
     }
     if delivery.last_of_all.count > 0 {
-        tiles.push(("last of all has it (median)", format!("{:.1} ms", delivery.last_of_all.p50_ms)));
+        tiles.push((
+            "last of all has it (median)",
+            format!("{:.1} ms", delivery.last_of_all.p50_ms),
+        ));
     }
     if report.publishing.accepted > 0 && delivery.count == 0 {
         tiles.push(("publishes a second", grouped(report.publishing.per_s as u64)));
@@ -90,14 +99,24 @@ fn tiles(report: &Report) -> Vec<(&'static str, String)> {
 fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
     let over_time = |name, value: fn(&Point) -> Option<f64>| Line {
         name,
-        points: report.series.iter().filter_map(|point| Some((point.at_s, value(point)?))).collect(),
+        points: report
+            .series
+            .iter()
+            .filter_map(|point| Some((point.at_s, value(point)?)))
+            .collect(),
     };
     let timed = |up, lines| Plot { across: "seconds", up, axis: Axis::Linear, lines };
-    let memory = report.server.as_ref().map(|server| server.memory_by_streams.as_slice()).unwrap_or_default();
+    let memory = report
+        .server
+        .as_ref()
+        .map(|server| server.memory_by_streams.as_slice())
+        .unwrap_or_default();
     let per_stream = memory.iter().filter(|(streams, _)| *streams > 0);
     let memory_line = Line {
         name: "server, user memory",
-        points: per_stream.map(|&(n, bytes)| (n as f64, bytes as f64 / 1024.0 / n as f64)).collect(),
+        points: per_stream
+            .map(|&(n, bytes)| (n as f64, bytes as f64 / 1024.0 / n as f64))
+            .collect(),
     };
     let curve = |name, p: &super::Percentiles| Line { name, points: p.curve.clone() };
     vec![
@@ -125,13 +144,24 @@ fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
                 ],
             },
         ),
-        ("Deliveries", timed("a second", vec![over_time("deliveries", |p| Some(p.deliveries_per_s))])),
+        (
+            "Deliveries",
+            timed("a second", vec![over_time("deliveries", |p| Some(p.deliveries_per_s))]),
+        ),
         ("Streams", timed("open", vec![over_time("streams", |p| Some(p.streams as f64))])),
         (
             "Server memory by stream, as streams came",
-            Plot { across: "streams", up: "KiB a stream", axis: Axis::Linear, lines: vec![memory_line] },
+            Plot {
+                across: "streams",
+                up: "KiB a stream",
+                axis: Axis::Linear,
+                lines: vec![memory_line],
+            },
         ),
-        ("Server memory over time", timed("MiB", vec![over_time("user memory", |p| p.server_memory_mib)])),
+        (
+            "Server memory over time",
+            timed("MiB", vec![over_time("user memory", |p| p.server_memory_mib)]),
+        ),
         (
             "Server cpu per delivery over time",
             timed("µs", vec![over_time("cpu per delivery", |p| p.cpu_per_delivery_us)]),

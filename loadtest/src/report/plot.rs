@@ -50,7 +50,8 @@ impl Plot<'_> {
         }
         let all = || drawn.iter().flat_map(|(_, line)| &line.points);
         let across = all().map(|&(x, _)| self.place(x));
-        let (from, to) = across.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
+        let (from, to) =
+            across.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
         let highest = all().map(|&(_, y)| y).fold(0.0, f64::max);
         let (step, top) = steps(highest);
         let scale = Scale { from, width: (to - from).max(f64::MIN_POSITIVE), top };
@@ -82,8 +83,9 @@ impl Plot<'_> {
     /// The lines' names, where there is more than one.
     pub fn legend(&self) -> String {
         let named = self.lines.iter().enumerate().filter(|(_, line)| line.points.len() > 1);
-        let spans: Vec<String> =
-            named.map(|(index, line)| format!("<span class=\"l{index}\">{}</span>", line.name)).collect();
+        let spans: Vec<String> = named
+            .map(|(index, line)| format!("<span class=\"l{index}\">{}</span>", line.name))
+            .collect();
         if spans.len() > 1 { spans.concat() } else { String::new() }
     }
 
@@ -104,16 +106,23 @@ impl Plot<'_> {
         svg.push_str("\"/>");
         for &(x, y) in line.points.iter().step_by(every) {
             let (cx, cy) = (scale.x(self.place(x)), scale.y(y));
-            let _ = write!(svg, "<circle class=\"l{index}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"2\">");
-            let _ = write!(svg, "<title>{}: {} at {}</title></circle>", line.name, number(y), number(x));
+            let _ =
+                write!(svg, "<circle class=\"l{index}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"2\">");
+            let _ = write!(
+                svg,
+                "<title>{}: {} at {}</title></circle>",
+                line.name,
+                number(y),
+                number(x)
+            );
         }
     }
 
     fn grid_across(&self, svg: &mut String, scale: &Scale) {
         let ticks: Vec<(f64, String)> = match self.axis {
-            Axis::Nines => {
-                [0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999].map(|p| (self.place(p), format!("{p}"))).into()
-            }
+            Axis::Nines => [0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999]
+                .map(|p| (self.place(p), format!("{p}")))
+                .into(),
             Axis::Linear => {
                 let (step, _) = steps(scale.width);
                 let first = (scale.from / step).ceil();
@@ -156,8 +165,10 @@ fn grid_up(svg: &mut String, scale: &Scale, step: f64) {
     for index in 0..=((scale.top / step).round() as u32) {
         let value = f64::from(index) * step;
         let (y, right) = (scale.y(value), WIDTH - RIGHT);
-        let _ =
-            write!(svg, "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\"/>");
+        let _ = write!(
+            svg,
+            "<line class=\"grid\" x1=\"{LEFT}\" y1=\"{y:.1}\" x2=\"{right}\" y2=\"{y:.1}\"/>"
+        );
         let _ = write!(
             svg,
             "<text class=\"tick\" x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
@@ -168,12 +179,16 @@ fn grid_up(svg: &mut String, scale: &Scale, step: f64) {
     }
 }
 
-/// A step of 1, 2 or 5 that divides up to `highest` into about five, and the multiple of it that is not below.
+/// A step of 1, 2 or 5 that divides up to `highest` into about five, and the multiple of it that is
+/// not below.
 fn steps(highest: f64) -> (f64, f64) {
     let highest = if highest > 0.0 { highest } else { 1.0 };
     let rough = highest / 5.0;
     let magnitude = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|m| m * magnitude).into_iter().find(|step| *step >= rough * 0.999);
+    let step = [1.0, 2.0, 5.0, 10.0]
+        .map(|m| m * magnitude)
+        .into_iter()
+        .find(|step| *step >= rough * 0.999);
     let step = step.unwrap_or(rough);
     (step, (highest / step).ceil().max(1.0) * step)
 }
@@ -190,7 +205,11 @@ fn number(value: f64) -> String {
 
 fn trimmed(value: f64, decimals: usize) -> String {
     let text = format!("{value:.decimals$}");
-    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+    if text.contains('.') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]
@@ -218,8 +237,12 @@ mod tests {
     #[test]
     fn points_stay_inside_the_frame() {
         let points = (0..2000).map(|i| (f64::from(i), f64::from(i % 7))).collect();
-        let plot =
-            Plot { across: "s", up: "ms", axis: Axis::Linear, lines: vec![Line { name: "a", points }] };
+        let plot = Plot {
+            across: "s",
+            up: "ms",
+            axis: Axis::Linear,
+            lines: vec![Line { name: "a", points }],
+        };
         let svg = plot.render().expect("a line");
         assert!(svg.matches("<circle").count() <= POINTS_MAX);
         assert!(!svg.contains("NaN") && !svg.contains("inf"));

@@ -22,7 +22,8 @@ pub struct Progress {
 impl Progress {
     /// On standard error, with `label` in front; hidden if `quiet` or not a terminal.
     pub fn new(label: &str, quiet: bool) -> Self {
-        let target = if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let target =
+            if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(None, target);
         let style = ProgressStyle::with_template("{spinner} {prefix} {elapsed:>4} {wide_msg}")
             .expect("the template is constant and valid");
@@ -44,7 +45,8 @@ impl Progress {
             return;
         }
         self.shown = Instant::now();
-        let rate = |now: u64, before: u64| (now.saturating_sub(before) as f64 / span.as_secs_f64()) as u64;
+        let rate =
+            |now: u64, before: u64| (now.saturating_sub(before) as f64 / span.as_secs_f64()) as u64;
         let (streams, deliveries) = (record.present(), record.deliveries);
         let mut message = format!("{}: {} streams", self.phase, grouped(streams));
         if streams > self.streams {
@@ -52,8 +54,11 @@ impl Progress {
         }
         if deliveries > 0 {
             message += &format!(", {} deliveries/s", grouped(rate(deliveries, self.deliveries)));
-            message +=
-                &format!(", p50 {:.1} ms, p99 {:.1} ms", record.latency.at(50.0), record.latency.at(99.0));
+            message += &format!(
+                ", p50 {:.1} ms, p99 {:.1} ms",
+                record.latency.at(50.0),
+                record.latency.at(99.0)
+            );
         }
         if record.sent > 0 {
             message += &format!(", {} published", grouped(record.sent));

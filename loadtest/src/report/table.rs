@@ -25,7 +25,9 @@ pub fn render(report: &Report) -> String {
     server(report, &mut rows);
     client(report, &mut rows);
     processors(report, &mut rows);
-    for (title, counts) in [("connections lost", &report.causes), ("other events", &report.controls)] {
+    for (title, counts) in
+        [("connections lost", &report.causes), ("other events", &report.controls)]
+    {
         if !counts.is_empty() {
             rows.row(title, &list(counts));
         }
@@ -97,7 +99,8 @@ fn delivery(report: &Report, rows: &mut Rows) {
     rows.row("deliveries", &format!("{} in {:.3} s", grouped(delivery.count), delivery.seconds));
     rows.row("deliveries/s", &rate);
     if delivery.bursts_per_s.len() > 1 {
-        let bursts: Vec<String> = delivery.bursts_per_s.iter().map(|rate| grouped(*rate as u64)).collect();
+        let bursts: Vec<String> =
+            delivery.bursts_per_s.iter().map(|rate| grouped(*rate as u64)).collect();
         rows.row("  by burst", &bursts.join(" "));
     }
     rows.row("latency", &percentiles(&delivery.latency));
@@ -145,7 +148,8 @@ fn account(report: &Report, rows: &mut Rows) {
         (a.misrouted, "misrouted"),
     ];
     let shown = counts.iter().filter(|(count, name)| *count > 0 || *name != "misrouted");
-    let words: Vec<String> = shown.map(|(count, name)| format!("{} {name}", grouped(*count))).collect();
+    let words: Vec<String> =
+        shown.map(|(count, name)| format!("{} {name}", grouped(*count))).collect();
     rows.row("account", &words.join(", "));
 }
 
@@ -173,7 +177,10 @@ fn server(report: &Report, rows: &mut Rows) {
             mib(server.memory_after)
         ),
     );
-    rows.maybe("switches per 1,000", server.switches_per_1000.map(|switches| format!("{switches:.1}")));
+    rows.maybe(
+        "switches per 1,000",
+        server.switches_per_1000.map(|switches| format!("{switches:.1}")),
+    );
     rows.row(
         "server",
         &format!(
@@ -190,10 +197,12 @@ fn client(report: &Report, rows: &mut Rows) {
     if client.processes == 0 {
         return;
     }
-    let per_stream =
-        client.memory_per_stream.map_or(String::new(), |bytes| format!(" ({bytes:.0} bytes a stream)"));
-    let buffers =
-        client.socket_buffers.map_or(String::new(), |bytes| format!(", socket buffers {}", mib(bytes)));
+    let per_stream = client
+        .memory_per_stream
+        .map_or(String::new(), |bytes| format!(" ({bytes:.0} bytes a stream)"));
+    let buffers = client
+        .socket_buffers
+        .map_or(String::new(), |bytes| format!(", socket buffers {}", mib(bytes)));
     rows.row(
         "client",
         &format!(
@@ -208,9 +217,12 @@ fn client(report: &Report, rows: &mut Rows) {
 fn processors(report: &Report, rows: &mut Rows) {
     let Some(busy) = report.machine.busy else { return };
     let (cpus, others) = (report.machine.cpus, busy.others);
-    let warning = if others > 0.15 * cpus as f64 { ": the rates above suffer from the others" } else { "" };
-    let text =
-        format!("server {:.2}, tool {:.2}, others {others:.2} of {cpus}{warning}", busy.server, busy.tool);
+    let warning =
+        if others > 0.15 * cpus as f64 { ": the rates above suffer from the others" } else { "" };
+    let text = format!(
+        "server {:.2}, tool {:.2}, others {others:.2} of {cpus}{warning}",
+        busy.server, busy.tool
+    );
     rows.row("processors", &text);
 }
 

@@ -160,7 +160,8 @@ impl Conductor<'_> {
         let began = clock::now();
         let played = self.play(measured);
         if matches!(played, Err(Stop::Interrupted)) {
-            // Ended early, but what was sent is still accounted for; a second interrupt ends that too.
+            // Ended early, but what was sent is still accounted for; a second interrupt ends that
+            // too.
             self.interrupted.store(false, Ordering::Relaxed);
         }
         phases.published_nanos = clock::now() - began;
@@ -184,7 +185,8 @@ impl Conductor<'_> {
         };
         let notes = self.fleet.sender();
         let tell = move |message| drop(notes.send(Note::Publisher(message)));
-        let publisher = Publisher::start(plan, tell).map_err(|fault| Stop::Problem(fault.to_string()))?;
+        let publisher =
+            Publisher::start(plan, tell).map_err(|fault| Stop::Problem(fault.to_string()))?;
         self.publisher = Some(publisher);
         Ok(())
     }
@@ -218,7 +220,9 @@ impl Conductor<'_> {
         let waiting = |conductor: &Self| conductor.finals < workers && conductor.gone < workers;
         let _ = self.pump_while(until, waiting);
         if self.finals < workers {
-            phases.problems.push(format!("{} of {workers} workers gave no account", workers - self.finals));
+            phases
+                .problems
+                .push(format!("{} of {workers} workers gave no account", workers - self.finals));
         }
     }
 

@@ -51,7 +51,8 @@ impl Fleet {
             .stdout(Stdio::piped())
             .spawn()
             .map_err(failed)?;
-        let (stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        let (stdin, stdout) =
+            (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
         let index = self.workers.len();
         self.workers.push((child, stdin));
         let notes = self.sender.clone();

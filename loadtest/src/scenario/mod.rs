@@ -183,13 +183,15 @@ impl Default for Scenario {
 impl Scenario {
     /// The scenario called `name`, or in the file of that name, with `flags` put over it.
     pub fn load(name: &str, flags: &toml::Table) -> Result<Self, Fault> {
-        let built_in = BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned());
+        let built_in =
+            BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned());
         let text = match built_in {
             Some(text) => text,
             None => std::fs::read_to_string(name)
                 .map_err(|error| Fault::usage(format!("no scenario file {name}: {error}")))?,
         };
-        let bad = |error: toml::de::Error| Fault::usage(format!("scenario {name}: {}", error.message()));
+        let bad =
+            |error: toml::de::Error| Fault::usage(format!("scenario {name}: {}", error.message()));
         let mut table: toml::Table = text.parse().map_err(bad)?;
         put_over(&mut table, flags);
         let scenario: Self = table.try_into().map_err(bad)?;
@@ -201,7 +203,10 @@ impl Scenario {
     pub fn built_in() -> impl Iterator<Item = (&'static str, String)> {
         BUILT_IN.iter().map(|(name, text)| {
             let table: toml::Table = text.parse().expect("checked by a test");
-            (*name, table.get("about").and_then(|about| about.as_str()).unwrap_or_default().to_owned())
+            (
+                *name,
+                table.get("about").and_then(|about| about.as_str()).unwrap_or_default().to_owned(),
+            )
         })
     }
 
@@ -223,7 +228,10 @@ impl Scenario {
         let rules = [
             (self.topics >= 1, "--topics must be at least 1".to_owned()),
             (self.topics <= 0xff_ffff, "--topics must be below 16,777,216".to_owned()),
-            (self.size >= STAMP_BYTES, format!("--size must be at least {STAMP_BYTES}, the stamp's length")),
+            (
+                self.size >= STAMP_BYTES,
+                format!("--size must be at least {STAMP_BYTES}, the stamp's length"),
+            ),
             (self.size <= 1 << 20, "--size must be at most 1048576".to_owned()),
             (self.rate >= 0.0 && self.rate.is_finite(), "--rate must be 0 or more".to_owned()),
             (self.churn >= 0.0 && self.churn.is_finite(), "--churn must be 0 or more".to_owned()),
@@ -236,9 +244,13 @@ impl Scenario {
             (self.tick.nanos() >= 50_000_000, "--tick must be at least 50ms".to_owned()),
             (
                 self.pace != Pace::Each && self.pace != Pace::Burst || self.topics == 1,
-                "--topics needs --pace rate: waiting for all of one event takes one topic".to_owned(),
+                "--topics needs --pace rate: waiting for all of one event takes one topic"
+                    .to_owned(),
             ),
-            (self.pace != Pace::Burst || self.events >= 1, "a burst needs --events of at least 1".to_owned()),
+            (
+                self.pace != Pace::Burst || self.events >= 1,
+                "a burst needs --events of at least 1".to_owned(),
+            ),
         ];
         match rules.into_iter().find(|(holds, _)| !holds) {
             Some((_, message)) => Err(Fault::usage(message)),
@@ -284,7 +296,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_what_would_be_right() {
-        for (flags, wanted) in [("size = 3", "--size must be at least"), ("rtae = 1", "unknown field")] {
+        for (flags, wanted) in
+            [("size = 3", "--size must be at least"), ("rtae = 1", "unknown field")]
+        {
             let flags = flags.parse().expect("valid TOML");
             let fault = Scenario::load("fanout", &flags).expect_err("nonsense");
             assert!(fault.to_string().contains(wanted), "{fault}");

@@ -69,21 +69,25 @@ impl Conductor<'_> {
                 self.begin_measuring();
             }
             let due = clock::now();
-            let last = self.send_and_wait(scenario.events, due, (burst + 1) * scenario.events - 1)?;
+            let last =
+                self.send_and_wait(scenario.events, due, (burst + 1) * scenario.events - 1)?;
             if burst >= scenario.warmup {
                 let deliveries = scenario.events * self.listeners();
                 measured.first_due = if measured.first_due == 0 { due } else { measured.first_due };
                 measured.last_of_all.record(last - due);
                 measured.busy += last - due;
                 measured.deliveries += deliveries;
-                measured.bursts_per_s.push(deliveries as f64 * SECOND as f64 / (last - due).max(1) as f64);
+                measured
+                    .bursts_per_s
+                    .push(deliveries as f64 * SECOND as f64 / (last - due).max(1) as f64);
             }
         }
         self.end_measuring();
         Ok(())
     }
 
-    /// Publishes `count` events due now and waits until every stream has all up to `number`; returns when it had.
+    /// Publishes `count` events due now and waits until every stream has all up to `number`;
+    /// returns when it had.
     fn send_and_wait(&mut self, count: u64, due: u64, number: u64) -> Result<u64, Stop> {
         self.command(Command::Send { count, due });
         self.wait_complete(number + 1 - count, number, due + self.scenario.patience.nanos())

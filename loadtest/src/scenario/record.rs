@@ -158,7 +158,11 @@ impl Record {
         if now >= self.next_reading {
             self.next_reading = now + READING_INTERVAL;
             let deliveries = self.deliveries;
-            self.readings.extend(self.read_server().map(|cost| Reading { at: now, cost, deliveries }));
+            self.readings.extend(self.read_server().map(|cost| Reading {
+                at: now,
+                cost,
+                deliveries,
+            }));
         }
     }
 
@@ -181,7 +185,9 @@ impl Record {
         total.memory += last.memory;
         total.cpu += last.cpu;
         total.left += last.left;
-        for (sums, words) in [(&mut total.causes, last.causes), (&mut total.controls, last.controls)] {
+        for (sums, words) in
+            [(&mut total.causes, last.causes), (&mut total.controls, last.controls)]
+        {
             words.into_iter().for_each(|(word, count)| *sums.entry(word).or_default() += count);
         }
     }
@@ -198,9 +204,11 @@ impl Record {
         let per_second = SECOND as f64 / self.tick as f64;
         let point = |(index, bucket): (&u64, &Bucket)| {
             let (begin, end) = (index * self.tick, (index + 1) * self.tick);
-            let pairs: Sparse = bucket.latency.iter().map(|(&value, &count)| (value, count)).collect();
+            let pairs: Sparse =
+                bucket.latency.iter().map(|(&value, &count)| (value, count)).collect();
             // A tick is due at the bucket's end and told a moment later.
-            let reading = self.readings.iter().rposition(|reading| reading.at <= end + self.tick / 4);
+            let reading =
+                self.readings.iter().rposition(|reading| reading.at <= end + self.tick / 4);
             let fresh = reading.filter(|&index| self.readings[index].at > begin + self.tick / 4);
             Point {
                 at_s: end.saturating_sub(self.started) as f64 / SECOND as f64,
@@ -211,7 +219,9 @@ impl Record {
                 p50_ms: quantile(&pairs, 0.5),
                 p99_ms: quantile(&pairs, 0.99),
                 max_ms: quantile(&pairs, 1.0),
-                server_cpu: fresh.and_then(|index| self.cpu(index)).map(|(cpu, span, _)| cpu / span),
+                server_cpu: fresh
+                    .and_then(|index| self.cpu(index))
+                    .map(|(cpu, span, _)| cpu / span),
                 cpu_per_delivery_us: fresh
                     .and_then(|index| self.cpu(index))
                     .filter(|(_, _, deliveries)| *deliveries >= DELIVERIES_MIN)

@@ -82,9 +82,12 @@ mod tests {
 
     #[test]
     fn spans_are_read_and_written() {
-        for (text, nanos) in
-            [("10s", 10 * SECOND), ("1.5s", 3 * SECOND / 2), ("500ms", SECOND / 2), ("3", 3 * SECOND)]
-        {
+        for (text, nanos) in [
+            ("10s", 10 * SECOND),
+            ("1.5s", 3 * SECOND / 2),
+            ("500ms", SECOND / 2),
+            ("3", 3 * SECOND),
+        ] {
             let span: Span = text.parse().expect(text);
             assert_eq!(span.nanos(), nanos);
             assert_eq!(span.to_string().parse::<Span>(), Ok(span));

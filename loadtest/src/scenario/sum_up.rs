@@ -8,7 +8,8 @@ use super::{Pace, Scenario};
 use crate::measure::clock::SECOND;
 use crate::measure::server::Cost;
 use crate::report::{
-    ClientCost, Delivery, Machine, Opening, Processors, Publishing, Report, ServerCost, Slow, Storm, VERSION,
+    ClientCost, Delivery, Machine, Opening, Processors, Publishing, Report, ServerCost, Slow,
+    Storm, VERSION,
 };
 
 /// The report of a run.
@@ -84,7 +85,8 @@ fn opening(conductor: &Conductor<'_>, phases: &Phases) -> Opening {
 fn storms(conductor: &Conductor<'_>, measured: &Measured) -> Vec<Storm> {
     let since = |begun: u64, ended: u64| ended.saturating_sub(begun) as f64 / 1e6;
     let storm = |(&(begun, back), number): (&(u64, Option<u64>), u32)| {
-        let whole = conductor.whole.get(&number).filter(|whole| whole.workers.len() == conductor.workers());
+        let whole =
+            conductor.whole.get(&number).filter(|whole| whole.workers.len() == conductor.workers());
         Storm {
             back_ms: back.map(|back| since(begun, back)),
             whole_ms: whole.map(|whole| since(begun, whole.at)),
@@ -98,7 +100,10 @@ fn delivery(conductor: &Conductor<'_>, measured: &Measured) -> Delivery {
     let (count, nanos) = if conductor.scenario.waits_for_all() {
         (measured.deliveries, measured.busy)
     } else {
-        (record.whole_account().received, record.total.last_arrival.saturating_sub(measured.first_due))
+        (
+            record.whole_account().received,
+            record.total.last_arrival.saturating_sub(measured.first_due),
+        )
     };
     let seconds = if count == 0 { 0.0 } else { nanos as f64 / SECOND as f64 };
     Delivery {

@@ -1,4 +1,5 @@
-//! How the conductor waits: for a time, for streams, for an event's last arrival; taking notes all the while.
+//! How the conductor waits: for a time, for streams, for an event's last arrival; taking notes all
+//! the while.
 
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::RecvTimeoutError;
@@ -20,7 +21,8 @@ impl Conductor<'_> {
         self.pump_while(until, |_| true)
     }
 
-    /// Until every worker is settled, and when the last stream opened; or until nothing moves any more.
+    /// Until every worker is settled, and when the last stream opened; or until nothing moves any
+    /// more.
     pub(super) fn wait_settled(&mut self) -> Result<Option<u64>, Stop> {
         let (mut last, mut moved) = (0, clock::now());
         while self.settled.len() < self.fleet.workers() {
@@ -56,8 +58,10 @@ impl Conductor<'_> {
                 self.scenario.patience
             )));
         }
-        let last =
-            (from..=to).filter_map(|number| self.complete.remove(&number)).map(|complete| complete.at).max();
+        let last = (from..=to)
+            .filter_map(|number| self.complete.remove(&number))
+            .map(|complete| complete.at)
+            .max();
         Ok(last.unwrap_or(0))
     }
 
@@ -67,7 +71,9 @@ impl Conductor<'_> {
             return Ok(());
         }
         let patience = self.scenario.patience;
-        Err(Stop::Problem(format!("publishing fell more than {patience} behind its schedule and was ended")))
+        Err(Stop::Problem(format!(
+            "publishing fell more than {patience} behind its schedule and was ended"
+        )))
     }
 
     /// Takes notes until `until` or as long as `go_on`.
@@ -95,7 +101,9 @@ impl Conductor<'_> {
             match self.fleet.notes().recv_timeout(span) {
                 Ok(note) => self.note(note),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return Err(Stop::Problem("all workers ended".into())),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Stop::Problem("all workers ended".into()));
+                }
             }
         }
         Ok(())

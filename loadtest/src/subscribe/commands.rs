@@ -27,7 +27,9 @@ impl Worker {
 
     pub(super) fn obey(&mut self, command: ToWorker) {
         match command {
-            ToWorker::Schedule { start, interval } => self.schedule = Some(Schedule { start, interval }),
+            ToWorker::Schedule { start, interval } => {
+                self.schedule = Some(Schedule { start, interval })
+            }
             ToWorker::Churn { rate } => {
                 (self.churn, self.churn_since, self.churned) = (rate, clock::now(), 0);
             }

@@ -5,8 +5,8 @@ use super::stream::State;
 use super::worker::Worker;
 use crate::measure::clock::{self, SECOND};
 
-/// The last storm: how many of those that dropped have not yet had all that was due while they were away. Slow streams
-/// are not among them.
+/// The last storm: how many of those that dropped have not yet had all that was due while they were
+/// away. Slow streams are not among them.
 #[derive(Default)]
 pub(super) struct Storm {
     /// Its number, from 1.

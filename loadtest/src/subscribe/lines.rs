@@ -1,7 +1,8 @@
 //! Takes an event stream apart: lines, events, ids. Pure.
 //!
-//! Nothing is copied unless a line straddles two reads (or two chunks). An event without a stamp of this run is a
-//! control event, reported by its type. Lines end in CR, LF or both, as the WHATWG grammar has it.
+//! Nothing is copied unless a line straddles two reads (or two chunks). An event without a stamp of
+//! this run is a control event, reported by its type. Lines end in CR, LF or both, as the WHATWG
+//! grammar has it.
 
 use memchr::memchr2;
 

@@ -1,4 +1,5 @@
-//! What parent and workers tell each other: JSON, a message a line, over the worker's standard input and output.
+//! What parent and workers tell each other: JSON, a message a line, over the worker's standard
+//! input and output.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -68,7 +69,8 @@ pub struct RequestTemplate {
 /// Parent to worker, after the assignment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum ToWorker {
-    /// Number `n` of topic `k` is due at `start + (n * topics + k) * interval`: what a newcomer is owed.
+    /// Number `n` of topic `k` is due at `start + (n * topics + k) * interval`: what a newcomer is
+    /// owed.
     Schedule {
         /// When event 0 is due.
         start: u64,
@@ -87,7 +89,8 @@ pub enum ToWorker {
         /// When the last event of the schedule is due; none without one.
         last_due: Option<u64>,
     },
-    /// No more events: `ends[k]` of topic k were sent, of which `excused` (topic, number) were refused.
+    /// No more events: `ends[k]` of topic k were sent, of which `excused` (topic, number) were
+    /// refused.
     Finish {
         /// Events sent by topic.
         ends: Vec<u64>,

@@ -33,7 +33,8 @@ impl Worker {
         stream.state = State::Dialing;
         stream.dialed_at = now;
         stream.wire.restart();
-        // Edge-triggered, and for life: an open stream costs no further epoll_ctl and is not polled twice.
+        // Edge-triggered, and for life: an open stream costs no further epoll_ctl and is not polled
+        // twice.
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         let watched = dialed.and_then(|socket| {
             epoll::add(&self.epoll, &socket, EventData::new_u64(stream.token(index)), flags)?;
@@ -53,8 +54,8 @@ impl Worker {
         while let Some(&(until, token)) = self.opening_until.front() {
             let (index, generation) = parts(token);
             let stream = &self.streams[index];
-            let opening =
-                stream.generation == generation && matches!(stream.state, State::Dialing | State::Asking);
+            let opening = stream.generation == generation
+                && matches!(stream.state, State::Dialing | State::Asking);
             if opening && until > now {
                 return;
             }
@@ -71,7 +72,8 @@ impl Worker {
         let stream = &mut self.streams[index];
         stream.state = State::Asking;
         let id = if self.assignment.resume { stream.wire.last_id() } else { None };
-        let request = self.assignment.request.render(global, topic as u32, self.assignment.topics, id);
+        let request =
+            self.assignment.request.render(global, topic as u32, self.assignment.topics, id);
         let Some(socket) = &stream.socket else { return };
         match send(socket, &request, SendFlags::NOSIGNAL) {
             Ok(len) if len == request.len() => {}

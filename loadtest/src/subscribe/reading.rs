@@ -31,7 +31,8 @@ impl Worker {
             self.ask(index);
         }
         let stream = &self.streams[index];
-        if !flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR) {
+        if !flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR)
+        {
             return;
         }
         let gone = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
@@ -41,7 +42,8 @@ impl Worker {
         self.read(index, gone, buffer);
     }
 
-    /// Reads until the socket is empty. Edge-triggered: a short read proves it is, unless the peer is leaving.
+    /// Reads until the socket is empty. Edge-triggered: a short read proves it is, unless the peer
+    /// is leaving.
     pub(super) fn read(&mut self, index: usize, to_the_end: bool, buffer: &mut [u8]) {
         loop {
             let Some(socket) = &self.streams[index].socket else { return };
@@ -69,7 +71,8 @@ impl Worker {
         }
         for index in 0..self.streams.len() {
             let stream = &self.streams[index];
-            let Some(socket) = stream.socket.as_ref().filter(|_| stream.slow && stream.state == State::Open)
+            let Some(socket) =
+                stream.socket.as_ref().filter(|_| stream.slow && stream.state == State::Open)
             else {
                 continue;
             };
@@ -93,7 +96,9 @@ impl Worker {
                 Found::Head(200) => self.open(index, now),
                 Found::Head(status) => self.lose(index, &format!("status {status}")),
                 Found::Event(stamp) => self.note(index, stamp, now),
-                Found::Control(name) => *self.controls.entry(self.parser.names.text(name)).or_default() += 1,
+                Found::Control(name) => {
+                    *self.controls.entry(self.parser.names.text(name)).or_default() += 1
+                }
                 Found::End => self.lose(index, "ended by the server"),
             }
         }

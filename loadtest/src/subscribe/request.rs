@@ -8,14 +8,22 @@ pub fn topic_name(base: &str, index: u32, topics: u32) -> String {
 }
 
 impl RequestTemplate {
-    /// The request of stream `stream`, which asks for topic `topic`, after the event `last_id` if it has one.
-    pub(super) fn render(&self, stream: u64, topic: u32, topics: u32, last_id: Option<&[u8]>) -> Vec<u8> {
+    /// The request of stream `stream`, which asks for topic `topic`, after the event `last_id` if
+    /// it has one.
+    pub(super) fn render(
+        &self,
+        stream: u64,
+        topic: u32,
+        topics: u32,
+        last_id: Option<&[u8]>,
+    ) -> Vec<u8> {
         let fill = |text: &str| {
             text.replace("{topic}", &topic_name(&self.topic, topic, topics))
                 .replace("{stream}", &stream.to_string())
         };
         let Self { method, path, host, headers, .. } = self;
-        let mut request = format!("{method} {} HTTP/1.1\r\nHost: {host}\r\n", fill(path)).into_bytes();
+        let mut request =
+            format!("{method} {} HTTP/1.1\r\nHost: {host}\r\n", fill(path)).into_bytes();
         request.extend_from_slice(b"Accept: text/event-stream\r\n");
         for header in headers {
             request.extend_from_slice(fill(header).as_bytes());

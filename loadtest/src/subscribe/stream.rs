@@ -88,7 +88,9 @@ mod tests {
         assert_eq!(schedule.next_after(1009, 0, 1), 1);
         assert_eq!(schedule.next_after(1010, 0, 1), 2);
         // Three topics: events 0..9 are topics 0,1,2,0,1,2,0,1,2 with numbers 0,0,0,1,1,1,2,2,2.
-        for (now, owed) in [(999, [0, 0, 0]), (1005, [1, 0, 0]), (1035, [2, 1, 1]), (1040, [2, 2, 1])] {
+        for (now, owed) in
+            [(999, [0, 0, 0]), (1005, [1, 0, 0]), (1035, [2, 1, 1]), (1040, [2, 2, 1])]
+        {
             assert_eq!([0, 1, 2].map(|topic| schedule.next_after(now, topic, 3)), owed, "{now}");
         }
     }

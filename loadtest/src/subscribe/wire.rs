@@ -1,4 +1,5 @@
-//! Takes a response apart as it arrives: head, then chunks or a plain body. Pure; one [`Wire`] per stream.
+//! Takes a response apart as it arrives: head, then chunks or a plain body. Pure; one [`Wire`] per
+//! stream.
 
 use super::lines::{Found, LINE_BYTES_MAX, Lines, Malformed, Parser};
 use crate::http;
@@ -95,7 +96,9 @@ impl Wire {
 
     fn chunk_size(&mut self, byte: u8) -> Result<(), Malformed> {
         match char::from(byte).to_digit(16) {
-            Some(digit) => self.left = self.left.checked_mul(16).ok_or(Malformed)? + u64::from(digit),
+            Some(digit) => {
+                self.left = self.left.checked_mul(16).ok_or(Malformed)? + u64::from(digit)
+            }
             None if byte == b'\n' => return Err(Malformed),
             None => self.phase = Phase::ChunkExtension,
         }
@@ -128,7 +131,9 @@ impl Wire {
             return Ok(rest);
         }
         let length = http::header(head, "content-length").and_then(http::number);
-        if http::header(head, "transfer-encoding").is_some_and(|value| http::has_token(value, "chunked")) {
+        if http::header(head, "transfer-encoding")
+            .is_some_and(|value| http::has_token(value, "chunked"))
+        {
             self.phase = Phase::ChunkSize;
         } else if let Some(length) = length {
             self.left = length as u64;
@@ -173,12 +178,17 @@ mod tests {
     fn a_response_cut_anywhere_says_the_same() {
         let event = format!("event: t\ndata: {}\nid: abc\n\n", data(7, STAMP, 90));
         let (head, tail) = event.split_at(40);
-        let response = chunked(&[":\n\n", head, tail, "event: lagged\ndata: {}\n\n", "id: cut\ndata: x\n"]);
+        let response =
+            chunked(&[":\n\n", head, tail, "event: lagged\ndata: {}\n\n", "id: cut\ndata: x\n"]);
         for step in 1..response.len() {
             let mut wire = Wire::default();
             let wanted = [Found::Head(200), Found::Event(STAMP), Found::Control(2), Found::End];
             assert_eq!(found(&response, step, &mut wire), wanted, "in pieces of {step}");
-            assert_eq!(wire.last_id(), Some(&b"abc"[..]), "the id of an event that was cut is not taken");
+            assert_eq!(
+                wire.last_id(),
+                Some(&b"abc"[..]),
+                "the id of an event that was cut is not taken"
+            );
         }
     }
 

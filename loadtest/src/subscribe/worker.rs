@@ -16,7 +16,8 @@ use crate::measure::clock::{self, SECOND};
 use crate::measure::latency::Latency;
 use crate::measure::tally::Tallies;
 
-/// Read at once from one stream; a slow server run is then a few reads, and the buffer stays in the cache.
+/// Read at once from one stream; a slow server run is then a few reads, and the buffer stays in the
+/// cache.
 const READ_BYTES: usize = 256 * 1024;
 /// Streams looked at before dials and commands have their turn.
 const READY_BATCH: usize = 1024;
@@ -71,8 +72,10 @@ pub struct Worker {
 pub fn run() -> Result<(), Fault> {
     crate::connect::raise_descriptor_limit();
     let (line, rest) = first_line()?;
-    let assignment = serde_json::from_slice(&line).map_err(|e| Fault::system("read the assignment", e))?;
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Fault::system("open an epoll", e))?;
+    let assignment =
+        serde_json::from_slice(&line).map_err(|e| Fault::system("read the assignment", e))?;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
+        .map_err(|e| Fault::system("open an epoll", e))?;
     let stdin = std::io::stdin();
     epoll::add(&epoll, stdin.as_fd(), EventData::new_u64(COMMANDS), EventFlags::IN)
         .map_err(|error| Fault::system("watch the parent", error))?;
@@ -105,10 +108,14 @@ impl Worker {
         let now = clock::now();
         let mut ramp = Ramp::new(assignment.ramp, assignment.in_flight, now);
         let share = assignment.slow_share;
-        let slow = |stream: u64| ((stream + 1) as f64 * share).floor() > (stream as f64 * share).floor();
+        let slow =
+            |stream: u64| ((stream + 1) as f64 * share).floor() > (stream as f64 * share).floor();
         let mut streams = Vec::with_capacity(assignment.streams as usize);
         for index in 0..assignment.streams {
-            streams.push(Stream { slow: slow(assignment.first + u64::from(index)), ..Stream::default() });
+            streams.push(Stream {
+                slow: slow(assignment.first + u64::from(index)),
+                ..Stream::default()
+            });
             ramp.add(index, now);
         }
         Self {
@@ -199,7 +206,8 @@ impl Worker {
         self.tell_if_whole();
         if now >= self.next_tick {
             // While streams come, often enough to see the server's memory grow with them.
-            let span = if self.tell_settled { self.assignment.tick / 5 } else { self.assignment.tick };
+            let span =
+                if self.tell_settled { self.assignment.tick / 5 } else { self.assignment.tick };
             self.next_tick = (now / span + 1) * span;
             self.tick(now);
             self.tell_if_drained();

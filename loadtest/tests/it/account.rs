@@ -4,7 +4,8 @@ use crate::server::{Fault, Framing, start};
 use crate::tool::run;
 
 /// 40 events at 100/s to 20 streams.
-const FANOUT: &str = "fanout --streams 20 --rate 100 --events 40 --duration 5s --patience 1s --settle 100ms";
+const FANOUT: &str =
+    "fanout --streams 20 --rate 100 --events 40 --duration 5s --patience 1s --settle 100ms";
 
 #[test]
 fn an_honest_server_is_not_accused_however_it_frames() {
@@ -46,7 +47,8 @@ fn reordered_events_are_counted_but_not_missing() {
 
 #[test]
 fn misrouted_events_fail_the_run() {
-    let topics = "topics --streams 20 --topics 5 --rate 100 --events 40 --duration 5s --patience 1s";
+    let topics =
+        "topics --streams 20 --topics 5 --rate 100 --events 40 --duration 5s --patience 1s";
     let run = run(topics, start(Fault::Misroutes, Framing::Chunked));
     assert_eq!(run.status, 1, "{}", run.text);
     // Four of the five topics should not have had it, with four streams each.

@@ -32,5 +32,8 @@ fn a_peer_that_ends_at_its_start_is_said_with_its_last_words() {
     let output = output(&format!("compare fanout --with {} --quiet", peer.display()));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("broken ended at its start") && said.contains("no licence for"), "{said}");
+    assert!(
+        said.contains("broken ended at its start") && said.contains("no licence for"),
+        "{said}"
+    );
 }

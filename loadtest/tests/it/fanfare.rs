@@ -1,6 +1,8 @@
-//! Every scenario with 2,000 streams against Fanfare itself, in its own ways and by its own account.
+//! Every scenario with 2,000 streams against Fanfare itself, in its own ways and by its own
+//! account.
 //!
-//! The program is `FANFARE_BIN`, or the one beside the tool's, which `cargo test --workspace` has built.
+//! The program is `FANFARE_BIN`, or the one beside the tool's, which `cargo test --workspace` has
+//! built.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -74,7 +76,8 @@ fn every_scenario_finds_fanfare_in_order() {
     }
 }
 
-/// Memory per stream is what decides how many a node holds; what a node has without streams is left out.
+/// Memory per stream is what decides how many a node holds; what a node has without streams is left
+/// out.
 #[test]
 fn an_idle_stream_costs_fanfare_little_memory() {
     for (subscribe, kib_max) in
@@ -84,7 +87,10 @@ fn an_idle_stream_costs_fanfare_little_memory() {
             eprintln!("not run: no Fanfare beside the tool, and no FANFARE_BIN");
             return;
         };
-        let run = run(&format!("hold --streams 4000 --duration 1s --subscribe {subscribe}"), served.address);
+        let run = run(
+            &format!("hold --streams 4000 --duration 1s --subscribe {subscribe}"),
+            served.address,
+        );
         run.assert_clean();
         let kib = run.at("/server/memory_growth_per_stream") / 1024.0;
         assert!(0.1 < kib && kib <= kib_max, "{kib:.2} KiB each of {subscribe}\n{}", run.text);

@@ -3,9 +3,9 @@
 use crate::server::{Fault, Framing, start};
 use crate::tool::run;
 
-/// The server stands still for a second at event 20 of 100, which come 50 a second. A meter that waits for an answer
-/// before it sends would see one slow event in a hundred. On schedule, the 50 that were due meanwhile are late too,
-/// by a second and less.
+/// The server stands still for a second at event 20 of 100, which come 50 a second. A meter that
+/// waits for an answer before it sends would see one slow event in a hundred. On schedule, the 50
+/// that were due meanwhile are late too, by a second and less.
 #[test]
 fn a_stall_of_a_second_shows_as_a_second_for_all_it_held_up() {
     let fanout = "fanout --streams 10 --rate 50 --events 100 --duration 10s --settle 100ms";
@@ -31,7 +31,8 @@ fn waiting_for_all_tells_when_the_last_has_it() {
 
 #[test]
 fn the_histograms_of_several_workers_make_one() {
-    let fanout = "fanout --streams 30 --processes 3 --rate 50 --events 50 --duration 10s --settle 100ms";
+    let fanout =
+        "fanout --streams 30 --processes 3 --rate 50 --events 50 --duration 10s --settle 100ms";
     let run = run(fanout, start(Fault::Stalls(10), Framing::Chunked));
     run.assert_clean();
     assert_eq!(run.at("/client/processes"), 3.0);

@@ -44,7 +44,18 @@ fn an_interrupt_ends_early_with_a_report_of_what_was_measured() {
     let (json, served) = (file("json"), baseline("write"));
     let url = format!("http://{}", served.address);
     let child = command()
-        .args(["fanout", "--streams", "50", "--rate", "100", "--duration", "600s", "--quiet", "--url", &url])
+        .args([
+            "fanout",
+            "--streams",
+            "50",
+            "--rate",
+            "100",
+            "--duration",
+            "600s",
+            "--quiet",
+            "--url",
+            &url,
+        ])
         .arg("--json")
         .arg(&json)
         .stdout(Stdio::piped())

@@ -83,11 +83,15 @@ fn streams_that_stay_away_in_a_storm_are_whole_when_they_have_what_they_missed()
     assert!(run.at("/delivery/latency/max_ms") > 900.0, "what they missed came late: {}", run.text);
 }
 
-/// The baseline keeps nothing: what came while the streams were away is gone, and the storm has to say so.
+/// The baseline keeps nothing: what came while the streams were away is gone, and the storm has to
+/// say so.
 #[test]
 fn a_storm_against_a_server_without_history_is_caught() {
     let served = baseline("write");
-    let run = run("storm --streams 300 --rate 500 --duration 2s --patience 1s --ramp 600", served.address);
+    let run = run(
+        "storm --streams 300 --rate 500 --duration 2s --patience 1s --ramp 600",
+        served.address,
+    );
     assert_eq!(run.status, 1, "{}", run.text);
     assert!(run.at("/account/missing") > 0.0, "{}", run.text);
     assert!(run.at("/storms/0/back_ms") > 0.0, "{}", run.text);
@@ -107,7 +111,8 @@ fn slow_streams_are_told_apart_from_the_others() {
 #[test]
 fn slow_streams_that_read_a_little_have_a_little() {
     let served = baseline("write");
-    let arguments = "slow --streams 20 --slow-share 0.5 --slow-read 3000 --rate 50 --duration 2s --size 200";
+    let arguments =
+        "slow --streams 20 --slow-share 0.5 --slow-read 3000 --rate 50 --duration 2s --size 200";
     let run = run(arguments, served.address);
     run.assert_clean();
     let had = run.at("/slow/account/received");
@@ -127,7 +132,8 @@ fn publish_counts_answers_by_status() {
 #[test]
 fn a_scenario_from_a_file_is_as_good_as_a_built_in_one() {
     let path = file("toml");
-    let text = "name = \"mine\"\npace = \"rate\"\nrate = 100.0\nevents = 10\nstreams = 5\nsize = 100\n";
+    let text =
+        "name = \"mine\"\npace = \"rate\"\nrate = 100.0\nevents = 10\nstreams = 5\nsize = 100\n";
     std::fs::write(&path, text).expect("a file");
     let served = baseline("write");
     let run = run(&format!("run {} --streams 7", path.display()), served.address);
@@ -152,7 +158,8 @@ fn the_page_stands_alone() {
     }
 }
 
-/// The server dies and never comes back: what was sent and arrived is still told, and nothing hangs.
+/// The server dies and never comes back: what was sent and arrived is still told, and nothing
+/// hangs.
 #[test]
 fn a_server_that_dies_on_the_way_ends_in_a_whole_account() {
     let mut served = baseline("write");

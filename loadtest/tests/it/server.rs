@@ -122,7 +122,8 @@ impl State {
             Framing::UntilClose => "",
             Framing::Chunked | Framing::OddChunks => "Transfer-Encoding: chunked\r\n",
         };
-        let head_out = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{framing}\r\n");
+        let head_out =
+            format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n{framing}\r\n");
         let _ = stream.write_all(head_out.as_bytes());
         if let Some(last) = header(head, "last-event-id").and_then(|id| id.parse::<usize>().ok()) {
             for (id, (of, data)) in self.events.iter().enumerate().skip(last + 1) {
@@ -142,7 +143,9 @@ impl State {
             Fault::RefusesPublish(every) if nth(every) => {
                 return "HTTP/1.1 503 Full\r\nContent-Length: 0\r\n\r\n".into();
             }
-            Fault::Stalls(at) if self.publishes == at => thread::park_timeout(Duration::from_secs(1)),
+            Fault::Stalls(at) if self.publishes == at => {
+                thread::park_timeout(Duration::from_secs(1))
+            }
             _ => {}
         }
         self.events.push((topic.into(), data.into()));
@@ -152,9 +155,12 @@ impl State {
                 self.send(topic, id, data);
                 self.send(topic, id, data);
             }
-            Fault::Reorders(every) if nth(every) => self.held_back = Some((topic.into(), data.into())),
+            Fault::Reorders(every) if nth(every) => {
+                self.held_back = Some((topic.into(), data.into()))
+            }
             Fault::Misroutes if self.publishes == 3 => {
-                let topics: Vec<String> = self.streams.iter().map(|(topic, _)| topic.clone()).collect();
+                let topics: Vec<String> =
+                    self.streams.iter().map(|(topic, _)| topic.clone()).collect();
                 let distinct: std::collections::BTreeSet<String> = topics.into_iter().collect();
                 distinct.iter().for_each(|topic| self.send(topic, id, data));
             }
@@ -208,5 +214,9 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 /// A form's field; the tool's values need no decoding.
 fn field(form: &str, name: &str) -> String {
     let pairs = form.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.filter(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).next().unwrap_or_default()
+    pairs
+        .filter(|(key, _)| *key == name)
+        .map(|(_, value)| value.to_owned())
+        .next()
+        .unwrap_or_default()
 }

@@ -44,15 +44,20 @@ pub fn output(arguments: &str) -> Output {
 pub fn file(extension: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{number}.{extension}", std::process::id()))
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
+        .join(format!("{}-{number}.{extension}", std::process::id()))
 }
 
 /// Runs a scenario against `server` and reads its JSON.
 pub fn run(arguments: &str, server: SocketAddr) -> Run {
     let json = file("json");
-    let output = output(&format!("{arguments} --url http://{server} --quiet --json {}", json.display()));
-    let text =
-        format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let output =
+        output(&format!("{arguments} --url http://{server} --quiet --json {}", json.display()));
+    let text = format!(
+        "{}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     let report = std::fs::read_to_string(&json).unwrap_or_else(|_| panic!("no report:\n{text}"));
     let report = serde_json::from_str(&report).expect("JSON");
     let _ = std::fs::remove_file(&json);
@@ -82,7 +87,8 @@ pub fn baseline(io: &str) -> Served {
     let mut line = String::new();
     let stdout = child.stdout.take().expect("piped");
     BufReader::new(stdout).read_line(&mut line).expect("a line");
-    let address = line.split("http://").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+    let address =
+        line.split("http://").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
     Served { child, address: address.unwrap_or_else(|| panic!("it said {line:?}")) }
 }
 

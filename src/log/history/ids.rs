@@ -1,7 +1,8 @@
 //! Where the publishers' own ids lead while their events are kept.
 //!
-//! The table is keyed by a hash of the id under a key of its own, so that an id's text is held once, by its event. An
-//! id is only found if the event it leads to bears it; two ids with one hash count as one id published twice.
+//! The table is keyed by a hash of the id under a key of its own, so that an id's text is held
+//! once, by its event. An id is only found if the event it leads to bears it; two ids with one hash
+//! count as one id published twice.
 
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
@@ -32,7 +33,8 @@ pub(super) enum Found {
     Nothing,
     /// The one event that bears it.
     At(Seq),
-    /// Several have borne it, and at least one of them is kept: which one a client has seen can't be told.
+    /// Several have borne it, and at least one of them is kept: which one a client has seen can't
+    /// be told.
     Repeated,
 }
 
@@ -51,7 +53,8 @@ impl Ids {
     /// Notes that an event with the id is no longer kept.
     pub(super) fn remove(&mut self, id: &EventId) {
         let hash = self.hash(id.as_str());
-        let named = self.named.part_mut(hash).get_mut(&hash).expect("a kept event's id is in the table");
+        let named =
+            self.named.part_mut(hash).get_mut(&hash).expect("a kept event's id is in the table");
         named.events -= 1;
         if named.events == 0 {
             self.named.remove(hash, &hash);

@@ -1,7 +1,8 @@
 //! The history: recent events, kept for replay. Pure: no I/O, no clock, no threads.
 //!
-//! It sits in a `RwLock<History>`. The sequencer is its one writer; shards read it in slices whose bounds they choose
-//! ([`Most`]), so that nobody holds the lock for long. No call does work in proportion to the whole history.
+//! It sits in a `RwLock<History>`. The sequencer is its one writer; shards read it in slices whose
+//! bounds they choose ([`Most`]), so that nobody holds the lock for long. No call does work in
+//! proportion to the whole history.
 //!
 //! ```text
 //! order   seq ──> event       1 ─ 2 ─ 3 ─ 4 ─ 5 ─ 6     every kept event, for `*` and for dropping the oldest
@@ -10,10 +11,11 @@
 //! ids     custom id ──> seq   "x": 4                    only ids that publishers chose
 //! ```
 //!
-//! A topic always loses its oldest event first, so one number says what is missing of it: `dropped_through`, the
-//! highest seq it lost. Resuming after seq S is complete for a topic if and only if S ≥ `dropped_through`. A topic
-//! with nothing kept costs nothing: its number then lives in a table of fixed size (see the `topics` module), which
-//! may raise a false alarm but never hides a loss.
+//! A topic always loses its oldest event first, so one number says what is missing of it:
+//! `dropped_through`, the highest seq it lost. Resuming after seq S is complete for a topic if and
+//! only if S ≥ `dropped_through`. A topic with nothing kept costs nothing: its number then lives in
+//! a table of fixed size (see the `topics` module), which may raise a false alarm but never hides a
+//! loss.
 
 mod ids;
 mod kept;
@@ -45,22 +47,24 @@ pub use kept::{EVENT_BYTES, ID_BYTES, PLACE_BYTES, TOPIC_BYTES};
 pub use read::{Gap, Most, Replay, Slice};
 pub use resume::{Reason, Reset, Resume};
 
-/// Most events one [`History::append`] drops beside those that its own topics and its own bytes push out. Being over
-/// [`Retention::topics_max`] or [`Retention::age`] by more is left for later appends and [`History::expire`].
+/// Most events one [`History::append`] drops beside those that its own topics and its own bytes
+/// push out. Being over [`Retention::topics_max`] or [`Retention::age`] by more is left for later
+/// appends and [`History::expire`].
 pub const DROPS_PER_APPEND: usize = 64;
 
-/// How much is kept. An event goes as soon as the first of these says so; zero anywhere keeps nothing.
+/// How much is kept. An event goes as soon as the first of these says so; zero anywhere keeps
+/// nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
     /// Events per topic; at the limit a topic loses its oldest.
     pub events_per_topic: usize,
     /// An event of this age goes at the next [`History::expire`] or [`History::append`].
     pub age: Duration,
-    /// Memory for events, topics and ids, bytes, as the constants of this module count it; at the limit the oldest
-    /// events of all go. Never exceeded when a call returns.
+    /// Memory for events, topics and ids, bytes, as the constants of this module count it; at the
+    /// limit the oldest events of all go. Never exceeded when a call returns.
     pub bytes: u64,
-    /// Topics with kept events; above it the oldest events of all go until a topic has none left. May be exceeded
-    /// for a while, because one append drops at most [`DROPS_PER_APPEND`] for it.
+    /// Topics with kept events; above it the oldest events of all go until a topic has none left.
+    /// May be exceeded for a while, because one append drops at most [`DROPS_PER_APPEND`] for it.
     pub topics_max: usize,
 }
 
@@ -71,8 +75,8 @@ pub struct Encoded<'a> {
     pub topics: &'a [Topic],
     /// The publisher's own id, if it gave one.
     pub id: Option<EventId>,
-    /// The wire form. It has to own its memory: a slice of a larger buffer keeps the whole of it alive, and
-    /// [`Retention::bytes`] can't see that.
+    /// The wire form. It has to own its memory: a slice of a larger buffer keeps the whole of it
+    /// alive, and [`Retention::bytes`] can't see that.
     pub wire: Bytes,
 }
 
@@ -102,7 +106,8 @@ impl History {
     /// An empty history whose first event will have seq 1.
     pub fn new(mut retention: Retention, incarnation: Incarnation) -> Self {
         if retention.events_per_topic == 0 {
-            // A topic then keeps its newest for as long as it takes the byte limit to drop it: to the end of `append`.
+            // A topic then keeps its newest for as long as it takes the byte limit to drop it: to
+            // the end of `append`.
             (retention.events_per_topic, retention.bytes) = (1, 0);
         }
         Self {
@@ -121,7 +126,8 @@ impl History {
         self.last_seq
     }
 
-    /// The seq the next event must be appended with. It is part of the wire form, hence known before.
+    /// The seq the next event must be appended with. It is part of the wire form, hence known
+    /// before.
     pub fn next_seq(&self) -> Seq {
         self.last_seq.next()
     }
@@ -136,10 +142,11 @@ impl History {
         self.incarnation.seq_of(id).is_some()
     }
 
-    /// Keeps the next event, and drops what it pushes out. `seq` must be [`Self::next_seq`]; `now` is the time since
-    /// the node started.
+    /// Keeps the next event, and drops what it pushes out. `seq` must be [`Self::next_seq`]; `now`
+    /// is the time since the node started.
     ///
-    /// Work: the event's topics, what has to go to make room for its bytes, and [`DROPS_PER_APPEND`] more at most.
+    /// Work: the event's topics, what has to go to make room for its bytes, and
+    /// [`DROPS_PER_APPEND`] more at most.
     pub fn append(&mut self, seq: Seq, event: Encoded<'_>, now: Duration) {
         debug_assert_eq!(seq, self.next_seq(), "seqs are dense");
         debug_assert!(!event.topics.is_empty(), "an event has a topic");
@@ -159,8 +166,8 @@ impl History {
         self.expire(now, DROPS_PER_APPEND);
     }
 
-    /// Drops what has reached its age, and what is over a limit, oldest first and at most `budget` events. True if
-    /// there is more to do.
+    /// Drops what has reached its age, and what is over a limit, oldest first and at most `budget`
+    /// events. True if there is more to do.
     pub fn expire(&mut self, now: Duration, budget: usize) -> bool {
         let now = nanos(now);
         for _ in 0..budget {
@@ -198,8 +205,9 @@ impl History {
 
     /// Drops an event that a topic has just let go of, unless another topic still keeps it.
     fn release(&mut self, kept: &Arc<Kept>) {
-        // One reference is ours, one is the order's, and each further one is a topic's: nobody else ever has one,
-        // since readers take the wire bytes, and `&mut self` keeps readers out. So the count is exact.
+        // One reference is ours, one is the order's, and each further one is a topic's: nobody else
+        // ever has one, since readers take the wire bytes, and `&mut self` keeps readers out. So
+        // the count is exact.
         if Arc::strong_count(kept) == 2 {
             self.order.drop_one(kept);
             self.forget_id(kept);
@@ -214,12 +222,15 @@ impl History {
 
     /// The highest seq that was dropped of what the selectors ask for, taken together.
     ///
-    /// `*` is every event that any topic keeps, so beside it what a single topic has dropped doesn't matter. Of several
-    /// topics each answers for itself: an event that one has dropped counts, even if another still has it.
+    /// `*` is every event that any topic keeps, so beside it what a single topic has dropped
+    /// doesn't matter. Of several topics each answers for itself: an event that one has dropped
+    /// counts, even if another still has it.
     fn dropped_through(&self, selectors: &[Selector]) -> Seq {
         match chosen(selectors) {
             None => self.order.dropped_through(),
-            Some(topics) => topics.map(|topic| self.topics.dropped_through(topic)).max().unwrap_or_default(),
+            Some(topics) => {
+                topics.map(|topic| self.topics.dropped_through(topic)).max().unwrap_or_default()
+            }
         }
     }
 
@@ -227,9 +238,10 @@ impl History {
     fn first_after(&self, selectors: &[Selector], after: Seq) -> Option<Seq> {
         match chosen(selectors) {
             None => self.order.after(after).next().map(|kept| kept.seq),
-            Some(topics) => {
-                topics.filter_map(|topic| self.topics.after(topic, after).next()).map(|k| k.seq).min()
-            }
+            Some(topics) => topics
+                .filter_map(|topic| self.topics.after(topic, after).next())
+                .map(|k| k.seq)
+                .min(),
         }
     }
 }

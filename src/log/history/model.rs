@@ -1,4 +1,5 @@
-//! A history as a `Vec` that remembers every event there ever was, and knows which topics still keep it.
+//! A history as a `Vec` that remembers every event there ever was, and knows which topics still
+//! keep it.
 //!
 //! It searches everything for every question: it is to be right, not quick.
 
@@ -59,7 +60,8 @@ impl Model {
         let kept_in = topics.iter().copied().collect();
         self.past.push(Past { topics: topics.to_vec(), kept_in, id, at: self.now, bytes });
         for topic in topics {
-            let mut kept: Vec<_> = self.past.iter_mut().filter(|past| past.kept_in.contains(topic)).collect();
+            let mut kept: Vec<_> =
+                self.past.iter_mut().filter(|past| past.kept_in.contains(topic)).collect();
             if kept.len() > self.retention.events_per_topic {
                 kept[0].kept_in.remove(topic);
             }
@@ -78,7 +80,8 @@ impl Model {
     pub(super) fn trim(&mut self, budget: usize) -> bool {
         let over = |model: &Self| {
             let aged = |seq| model.now - model.at(seq).at >= model.retention.age;
-            model.topics_kept().len() > model.retention.topics_max || model.kept().next().is_some_and(aged)
+            model.topics_kept().len() > model.retention.topics_max
+                || model.kept().next().is_some_and(aged)
         };
         (0..budget).for_each(|_| {
             if over(self) {
@@ -128,7 +131,11 @@ impl Model {
         let asked = match position {
             Position::Live => return (self.last(), None, BTreeSet::new()),
             Position::Earliest => {
-                return (0, None, self.kept().filter(|&seq| self.is_readable(seq, all, topics)).collect());
+                return (
+                    0,
+                    None,
+                    self.kept().filter(|&seq| self.is_readable(seq, all, topics)).collect(),
+                );
             }
             Position::After(id) => id,
         };
@@ -163,7 +170,8 @@ impl Model {
     }
 }
 
-/// Names whose topics share no bucket of what is forgotten, so that the model needs no false alarms.
+/// Names whose topics share no bucket of what is forgotten, so that the model needs no false
+/// alarms.
 pub(super) fn names() -> Vec<Topic> {
     let mut buckets = BTreeSet::new();
     let all = (0..).map(|n| Topic::new(&format!("topic {n}")).unwrap());

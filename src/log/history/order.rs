@@ -1,9 +1,10 @@
 //! Every kept event by seq: what `*` reads, and where the oldest is found.
 //!
-//! A B-tree. Any event can leave from the middle (a busy topic at its limit drops its own oldest, not the oldest of
-//! all), so what is left of an old stretch may be one quiet topic's event among thousands of gaps. A B-tree merges such
-//! remains by itself, a node at a time: each node but the root is at least five elevenths full, whatever was removed, and a read
-//! never walks over gaps. Dropping from either place takes the tree's depth, which is seven at a million events.
+//! A B-tree. Any event can leave from the middle (a busy topic at its limit drops its own oldest,
+//! not the oldest of all), so what is left of an old stretch may be one quiet topic's event among
+//! thousands of gaps. A B-tree merges such remains by itself, a node at a time: each node but the
+//! root is at least five elevenths full, whatever was removed, and a read never walks over gaps.
+//! Dropping from either place takes the tree's depth, which is seven at a million events.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;

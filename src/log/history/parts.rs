@@ -1,7 +1,8 @@
 //! A hash map in parts.
 //!
-//! A hash map grows by moving everything it has. With a million topics that is a pause of tens of milliseconds for
-//! the sequencer and for every reader; each of 256 parts moves by itself, and 1/256 at a time is too little to notice.
+//! A hash map grows by moving everything it has. With a million topics that is a pause of tens of
+//! milliseconds for the sequencer and for every reader; each of 256 parts moves by itself, and
+//! 1/256 at a time is too little to notice.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash};
@@ -46,7 +47,8 @@ impl<K: Eq + Hash, V> Parts<K, V> {
         removed
     }
 
-    /// Bits that the part itself doesn't use: it places by the lowest and tags by the highest seven.
+    /// Bits that the part itself doesn't use: it places by the lowest and tags by the highest
+    /// seven.
     fn index(hash: u64) -> usize {
         (hash >> 40) as usize % PARTS
     }

@@ -1,5 +1,6 @@
-//! The history against its [model](super::model), whatever is appended, dropped and read in between: the two keep the
-//! same, place the same, and a stream has every event it has a claim to, in order and once, or is told.
+//! The history against its [model](super::model), whatever is appended, dropped and read in
+//! between: the two keep the same, place the same, and a stream has every event it has a claim to,
+//! in order and once, or is told.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -52,9 +53,14 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 fn retention() -> impl Strategy<Value = Retention> {
-    (0..6usize, 1..60u64, 0..8_000u64, 0..=TOPICS).prop_map(|(events_per_topic, age, bytes, topics_max)| {
-        Retention { events_per_topic, age: Duration::from_millis(age), bytes, topics_max }
-    })
+    (0..6usize, 1..60u64, 0..8_000u64, 0..=TOPICS).prop_map(
+        |(events_per_topic, age, bytes, topics_max)| Retention {
+            events_per_topic,
+            age: Duration::from_millis(age),
+            bytes,
+            topics_max,
+        },
+    )
 }
 
 /// A stream that replays.
@@ -83,7 +89,10 @@ impl Pair {
             Op::Wait { millis } => self.model.now += Duration::from_millis(millis),
             Op::Expire { budget } => {
                 self.repeats(|pair| {
-                    assert_eq!(pair.history.expire(pair.model.now, budget), pair.model.trim(budget));
+                    assert_eq!(
+                        pair.history.expire(pair.model.now, budget),
+                        pair.model.trim(budget)
+                    );
                 });
             }
             Op::Resume { position, all, topics } => self.resume(position, all, topics),
@@ -93,8 +102,11 @@ impl Pair {
             Op::Read { .. } => {}
         }
         let model = &self.model;
-        let stats =
-            Stats { events: model.kept().count(), topics: model.topics_kept().len(), bytes: model.bytes() };
+        let stats = Stats {
+            events: model.kept().count(),
+            topics: model.topics_kept().len(),
+            bytes: model.bytes(),
+        };
         assert_eq!(self.history.stats(), stats);
     }
 
@@ -148,7 +160,8 @@ impl Pair {
         let Self { model, history, streams } = self;
         let Stream { all, ref topics, replay, earliest, ref claims, began } = streams[n];
         let later: Vec<_> = (replay.seq().0 + 1..=model.last()).collect();
-        let claimed = |seq: u64| claims.contains(&seq) || (seq > began && model.is_for(seq, all, topics));
+        let claimed =
+            |seq: u64| claims.contains(&seq) || (seq > began && model.is_for(seq, all, topics));
         let is_readable = |seq: u64| model.is_readable(seq, all, topics);
         let missed = later.iter().filter(|&&seq| claimed(seq) && !is_readable(seq)).count();
         let mut out = Vec::new();
@@ -159,7 +172,10 @@ impl Pair {
                 let taken = model.bounded(&left, most);
                 let seqs: Vec<_> = out.iter().map(|(seq, _)| seq.0).collect();
                 assert_eq!(seqs, left[..taken]);
-                assert!(out.iter().all(|(seq, wire)| **wire == vec![seq.0 as u8; model.at(seq.0).bytes]));
+                assert!(
+                    out.iter()
+                        .all(|(seq, wire)| **wire == vec![seq.0 as u8; model.at(seq.0).bytes])
+                );
                 assert_eq!(slice.more, taken < left.len());
                 let next = if slice.more { *seqs.last().unwrap() } else { model.last() };
                 assert_eq!(slice.next.seq().0, next);
@@ -167,7 +183,10 @@ impl Pair {
             }
             Err(gap) => {
                 assert!(out.is_empty());
-                assert!(later.iter().any(|&seq| model.is_lost(seq, all, topics)), "nothing was lost");
+                assert!(
+                    later.iter().any(|&seq| model.is_lost(seq, all, topics)),
+                    "nothing was lost"
+                );
                 let exact = (all || topics.len() == 1) && !earliest;
                 assert!(missed > 0 || !exact, "a false alarm");
                 assert!((1..=missed.max(1)).contains(&(gap.missed_at_least as usize)));

@@ -12,14 +12,15 @@ use crate::event::{Selector, Seq, Topic};
 
 /// How far a stream's replay has come.
 ///
-/// Between two slices events can be dropped. Losing one that lies after [`Self::seq`] is a gap, unless the
-/// stream was told already, or had no claim to it.
+/// Between two slices events can be dropped. Losing one that lies after [`Self::seq`] is a gap,
+/// unless the stream was told already, or had no claim to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replay {
     seq: Seq,
     /// A loss at or below this seq was announced.
     told: Seq,
-    /// [`History::losses`] when the replay began, if losses from before that are none to this stream.
+    /// [`History::losses`] when the replay began, if losses from before that are none to this
+    /// stream.
     losses: u64,
 }
 
@@ -59,7 +60,8 @@ pub struct Most {
 pub struct Slice {
     /// Where the next slice starts.
     pub next: Replay,
-    /// Whether a bound ended the slice. If not, everything up to [`History::last_seq`] has been read.
+    /// Whether a bound ended the slice. If not, everything up to [`History::last_seq`] has been
+    /// read.
     pub more: bool,
 }
 
@@ -67,12 +69,14 @@ pub struct Slice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("at least {missed_at_least} events were dropped before they were replayed")]
 pub struct Gap {
-    /// How many events, at least one. For `*` those before the next one left; topics don't count what they lose.
+    /// How many events, at least one. For `*` those before the next one left; topics don't count
+    /// what they lose.
     pub missed_at_least: u64,
 }
 
 impl History {
-    /// Appends the next events that match any of the selectors to `out`, in seq order, each once. After a gap, nothing.
+    /// Appends the next events that match any of the selectors to `out`, in seq order, each once.
+    /// After a gap, nothing.
     ///
     /// Work: the events read, and for several topics their number, each with a search of its queue.
     pub fn read(
@@ -99,8 +103,8 @@ impl History {
             return Ok(());
         }
         let mut missed_at_least = 1;
-        // Every seq is an event of `*`: none is left before the first, and this stream was to have them all unless it
-        // began with what was left of the earliest.
+        // Every seq is an event of `*`: none is left before the first, and this stream was to have
+        // them all unless it began with what was left of the earliest.
         if chosen(selectors).is_none() && replay.losses == 0 {
             let first = self.first_after(selectors, known).unwrap_or(self.next_seq());
             missed_at_least = missed_at_least.max(first.0 - known.0 - 1);
@@ -108,7 +112,8 @@ impl History {
         Err(Gap { missed_at_least })
     }
 
-    /// Reads several topics as one. An event in two of them comes up twice in a row and is taken once.
+    /// Reads several topics as one. An event in two of them comes up twice in a row and is taken
+    /// once.
     fn merge<'a>(&self, topics: impl Iterator<Item = &'a Topic>, taking: &mut Taking<'_>) -> bool {
         let after = taking.last;
         let mut queues: Vec<_> = topics.map(|topic| self.topics.after(topic, after)).collect();
@@ -116,7 +121,10 @@ impl History {
         let head = |kept: &Arc<Kept>, queue| Reverse((kept.seq, queue));
         let mut fronts: Vec<_> = queues.iter_mut().map(Iterator::next).collect();
         heads.extend(
-            fronts.iter().enumerate().filter_map(|(queue, front)| front.map(|kept| head(kept, queue))),
+            fronts
+                .iter()
+                .enumerate()
+                .filter_map(|(queue, front)| front.map(|kept| head(kept, queue))),
         );
         while let Some(Reverse((seq, queue))) = heads.pop() {
             let kept = fronts[queue].expect("a queue with a head has a front");

@@ -14,8 +14,9 @@ pub struct Resume {
     pub reset: Option<Reset>,
 }
 
-/// Tells a subscriber that what it asked for can't be replayed. Anything up to [`History::last_seq`] at this moment
-/// may be missing from the stream that follows; what comes after is complete, or announced again.
+/// Tells a subscriber that what it asked for can't be replayed. Anything up to
+/// [`History::last_seq`] at this moment may be missing from the stream that follows; what comes
+/// after is complete, or announced again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reset {
     /// The id that was asked for.
@@ -24,13 +25,15 @@ pub struct Reset {
     pub reason: Reason,
     /// The oldest kept event that matches any of the selectors.
     pub oldest: Option<Seq>,
-    /// The seq whose id the reset carries, if it may carry one: a client that reconnects with it, and nothing more dropped,
-    /// is complete, and skips no event that is kept and that it has not had.
+    /// The seq whose id the reset carries, if it may carry one: a client that reconnects with it,
+    /// and nothing more dropped, is complete, and skips no event that is kept and that it has not
+    /// had.
     ///
-    /// For [`Reason::Expired`] that is the highest seq dropped of what the selectors ask for, unless there are kept events below
-    /// it: several topics lose their events at different seqs, and one's loss may lie above what another still has. Then
-    /// the reset must carry none. Its client goes on from the events that follow, and is told again if it comes back with
-    /// one of those below. For the other reasons it is the last seq, from which the stream is live.
+    /// For [`Reason::Expired`] that is the highest seq dropped of what the selectors ask for,
+    /// unless there are kept events below it: several topics lose their events at different seqs,
+    /// and one's loss may lie above what another still has. Then the reset must carry none. Its
+    /// client goes on from the events that follow, and is told again if it comes back with one of
+    /// those below. For the other reasons it is the last seq, from which the stream is live.
     pub from: Option<Seq>,
 }
 
@@ -61,7 +64,9 @@ impl History {
     pub fn resume(&self, position: &Position, selectors: &[Selector]) -> Resume {
         match position {
             Position::Live => Resume { replay: Replay::after(self.last_seq), reset: None },
-            Position::Earliest => Resume { replay: Replay::earliest(self.losses(selectors)), reset: None },
+            Position::Earliest => {
+                Resume { replay: Replay::earliest(self.losses(selectors)), reset: None }
+            }
             Position::After(id) => match self.place(id) {
                 Ok(seq) => self.resume_after(seq, id, selectors),
                 Err(reason) => Resume {
@@ -72,15 +77,17 @@ impl History {
         }
     }
 
-    /// The seq of the event with this id. A publisher's id goes before one of our own, and leads nowhere once its
-    /// event is gone; ours tells its seq for as long as the numbering lasts.
+    /// The seq of the event with this id. A publisher's id goes before one of our own, and leads
+    /// nowhere once its event is gone; ours tells its seq for as long as the numbering lasts.
     fn place(&self, id: &str) -> Result<Seq, Reason> {
         match self.ids.find(id, &self.order) {
             Found::At(seq) => Ok(seq),
             Found::Repeated => Err(Reason::RepeatedId),
-            Found::Nothing => {
-                self.incarnation.seq_of(id).filter(|&seq| seq <= self.last_seq).ok_or(Reason::UnknownId)
-            }
+            Found::Nothing => self
+                .incarnation
+                .seq_of(id)
+                .filter(|&seq| seq <= self.last_seq)
+                .ok_or(Reason::UnknownId),
         }
     }
 
@@ -97,11 +104,18 @@ impl History {
         }
     }
 
-    fn reset(&self, asked: &str, reason: Reason, selectors: &[Selector], from: Option<Seq>) -> Reset {
+    fn reset(
+        &self,
+        asked: &str,
+        reason: Reason,
+        selectors: &[Selector],
+        from: Option<Seq>,
+    ) -> Reset {
         Reset { asked: asked.into(), reason, oldest: self.first_after(selectors, Seq(0)), from }
     }
 
-    /// A number that changes when anything the selectors ask for is dropped: each part of it only rises.
+    /// A number that changes when anything the selectors ask for is dropped: each part of it only
+    /// rises.
     pub(super) fn losses(&self, selectors: &[Selector]) -> u64 {
         match chosen(selectors) {
             None => self.order.dropped(),

@@ -29,7 +29,13 @@ impl Topics {
     /// Topics that keep `events_max` events each, at least one.
     pub(super) fn new(events_max: usize) -> Self {
         debug_assert!(events_max > 0);
-        Self { logs: Parts::default(), len: 0, bytes: 0, events_max, forgotten: Forgotten::default() }
+        Self {
+            logs: Parts::default(),
+            len: 0,
+            bytes: 0,
+            events_max,
+            forgotten: Forgotten::default(),
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -41,8 +47,8 @@ impl Topics {
         self.bytes
     }
 
-    /// Makes sure that the topics have entries, and names them with the entries' own keys: a thousand events of a
-    /// topic share one name.
+    /// Makes sure that the topics have entries, and names them with the entries' own keys: a
+    /// thousand events of a topic share one name.
     pub(super) fn enter(&mut self, topics: &[Topic]) -> Names {
         match topics {
             [topic] => Names::One(self.enter_one(topic)),
@@ -62,9 +68,11 @@ impl Topics {
         topic.clone()
     }
 
-    /// Adds the newest event to a topic that was entered. Hands out the topic's oldest if it had to make room.
+    /// Adds the newest event to a topic that was entered. Hands out the topic's oldest if it had to
+    /// make room.
     pub(super) fn push(&mut self, topic: &Topic, kept: &Arc<Kept>) -> Option<Arc<Kept>> {
-        let log = self.logs.part_mut(topic.hash_key()).get_mut(topic).expect("the topic was entered");
+        let log =
+            self.logs.part_mut(topic.hash_key()).get_mut(topic).expect("the topic was entered");
         let oldest = if log.kept.len() < self.events_max { None } else { log.drop_oldest() };
         log.kept.push_back(Arc::clone(kept));
         oldest
@@ -124,11 +132,11 @@ fn bytes(topic: &Topic) -> u64 {
     TOPIC_BYTES + topic.as_str().len() as u64
 }
 
-/// What was lost of topics that have nothing kept: per bucket of topics the highest seq. 512 KiB, whatever the number
-/// of topics there have been.
+/// What was lost of topics that have nothing kept: per bucket of topics the highest seq. 512 KiB,
+/// whatever the number of topics there have been.
 ///
-/// A topic that shares its bucket with another may seem to have lost what the other lost: a false alarm, and only then.
-/// A loss is never hidden, since a bucket's seq only rises.
+/// A topic that shares its bucket with another may seem to have lost what the other lost: a false
+/// alarm, and only then. A loss is never hidden, since a bucket's seq only rises.
 struct Forgotten(Box<[Seq; BUCKETS]>);
 
 const BUCKETS: usize = 65_536;
@@ -165,7 +173,8 @@ mod tests {
         let topic = Topic::new("a").unwrap();
         for seq in 1..=10_000 {
             let names = topics.enter(std::slice::from_ref(&topic));
-            let kept = Kept { seq: Seq(seq), at: 0, id: None, wire: bytes::Bytes::new(), topics: names };
+            let kept =
+                Kept { seq: Seq(seq), at: 0, id: None, wire: bytes::Bytes::new(), topics: names };
             assert!(topics.push(&topic, &Arc::new(kept)).is_none());
         }
         (1..10_000).for_each(|seq| topics.drop_through(&topic, Seq(seq)));

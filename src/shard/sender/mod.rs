@@ -1,5 +1,5 @@
-//! Sends prepared bytes to many sockets at once: in io_uring batches where the kernel allows, with one call each where
-//! not. Same behaviour, both tested.
+//! Sends prepared bytes to many sockets at once: in io_uring batches where the kernel allows, with
+//! one call each where not. Same behaviour, both tested.
 
 mod syscall;
 mod uring;
@@ -70,7 +70,8 @@ impl Runs {
 /// What became of a parcel: bytes taken, or why none.
 pub type Outcome = Result<usize, Errno>;
 
-/// What the setting comes to here: `auto` is io_uring where it can be had. Fails where it is asked for and can't.
+/// What the setting comes to here: `auto` is io_uring where it can be had. Fails where it is asked
+/// for and can't.
 pub fn available(io: Io) -> io::Result<Io> {
     match io {
         Io::Auto => Ok(if Uring::new().is_ok() { Io::Uring } else { Io::Send }),
@@ -96,7 +97,8 @@ impl Sender {
         }
     }
 
-    /// Sends the parcels, [`BATCH`] of them at most, without waiting for any socket; one outcome each, in order.
+    /// Sends the parcels, [`BATCH`] of them at most, without waiting for any socket; one outcome
+    /// each, in order.
     pub fn send(&mut self, parcels: &[Parcel], outcomes: &mut Vec<Outcome>) {
         outcomes.clear();
         match self {

@@ -1,8 +1,9 @@
 //! Batches of sends through a ring of the shard's own.
 //!
-//! Every send has `MSG_DONTWAIT`, so it completes inside the call that submits it, and nothing is ever in flight when
-//! [`Uring::send`] returns: no asynchronous integration, no buffer that has to outlive the call. A third less processor
-//! time per delivery than one `write(2)` each was measured (see `docs/benchmarks.md`).
+//! Every send has `MSG_DONTWAIT`, so it completes inside the call that submits it, and nothing is
+//! ever in flight when [`Uring::send`] returns: no asynchronous integration, no buffer that has to
+//! outlive the call. A third less processor time per delivery than one `write(2)` each was measured
+//! (see `docs/benchmarks.md`).
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -28,7 +29,8 @@ const LOST: Outcome = Err(Errno::CANCELED);
 impl Uring {
     /// Fails where the kernel or a container profile forbids io_uring.
     pub(super) fn new() -> io::Result<Self> {
-        // Completions are reaped by this thread in the call that submits: nobody has to be interrupted for them.
+        // Completions are reaped by this thread in the call that submits: nobody has to be
+        // interrupted for them.
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_coop_taskrun()
@@ -46,8 +48,8 @@ impl Uring {
             let fd = types::Fd(parcel.conn.fd().as_raw_fd());
             let entry: squeue::Entry = match &parcel.runs {
                 Runs::One(run) => {
-                    let length =
-                        u32::try_from(run.len()).expect("a run is part of a turn, which is under 4 GiB");
+                    let length = u32::try_from(run.len())
+                        .expect("a run is part of a turn, which is under 4 GiB");
                     opcode::Send::new(fd, run.as_ptr(), length).flags(FLAGS).build()
                 }
                 Runs::Many(_) => {
@@ -55,15 +57,16 @@ impl Uring {
                     opcode::SendMsg::new(fd, message).flags(FLAGS as u32).build()
                 }
             };
-            // SAFETY: descriptor, bytes, message and slices are owned by `parcels` and `self`, which are borrowed until
-            // `complete` has taken every completion.
+            // SAFETY: descriptor, bytes, message and slices are owned by `parcels` and `self`,
+            // which are borrowed until `complete` has taken every completion.
             let pushed = unsafe { self.ring.submission().push(&entry.user_data(at)) };
             pushed.expect("the ring has room for a batch, and is empty between batches");
         }
         self.complete(outcomes);
     }
 
-    /// Makes the messages of the parcels that have several runs. Nothing moves once the first pointer is taken.
+    /// Makes the messages of the parcels that have several runs. Nothing moves once the first
+    /// pointer is taken.
     fn prepare(&mut self, parcels: &[Parcel]) {
         self.messages.clear();
         self.slices.clear();
@@ -97,8 +100,8 @@ impl Uring {
             match self.ring.submit_and_wait(open) {
                 Ok(_) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
-                // The buffers must not be let go of while the kernel may read them, and without completions nobody
-                // knows when that is.
+                // The buffers must not be let go of while the kernel may read them, and without
+                // completions nobody knows when that is.
                 Err(error) => panic!("io_uring failed in the middle of a batch: {error}"),
             }
             for completion in self.ring.completion() {

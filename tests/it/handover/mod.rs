@@ -1,7 +1,9 @@
-//! From replay to live while publishers hammer: nothing is lost and nothing comes twice, checked by content.
+//! From replay to live while publishers hammer: nothing is lost and nothing comes twice, checked by
+//! content.
 //!
-//! Subscribers of many kinds come and go at random, each coming back with the last id it had. What each has had over
-//! all of its connections is then compared with what was published. All that is missing must have been announced.
+//! Subscribers of many kinds come and go at random, each coming back with the last id it had. What
+//! each has had over all of its connections is then compared with what was published. All that is
+//! missing must have been announced.
 
 mod tale;
 
@@ -48,7 +50,8 @@ enum Start {
 }
 
 impl Round {
-    /// Runs the round; every subscriber's tale has been checked when this returns. How many resets there were.
+    /// Runs the round; every subscriber's tale has been checked when this returns. How many resets
+    /// there were.
     async fn run(plan: Plan, change: impl FnOnce(&mut Config)) -> usize {
         let (clock, opened) = (watch::Sender::new(0), Semaphore::new(0));
         let round = Arc::new(Self { plan, node: TestNode::with(change), clock, opened });
@@ -122,23 +125,29 @@ impl Round {
         (Published { data, topics, sent_at, id: String::new() }, request)
     }
 
-    /// What was published last, to every topic, so that every subscriber knows that it has had everything.
+    /// What was published last, to every topic, so that every subscriber knows that it has had
+    /// everything.
     async fn publish_end(&self) {
         let mut fields: Vec<_> = Topics::all().names().map(|topic| ("topic", topic)).collect();
         fields.push(("data", "end"));
         self.node.connect().await.publish_request(&Request::form(&fields)).await;
     }
 
-    /// The events in the order that one undisturbed reader of everything sees, if all is kept; or else by their ids.
+    /// The events in the order that one undisturbed reader of everything sees, if all is kept; or
+    /// else by their ids.
     async fn in_order(&self, mut published: Vec<Published>) -> Vec<Published> {
         if self.keeps_all() {
             let mut reader = self.node.resume("", "earliest").await;
             let order = reader.data(published.len()).await;
-            let place = |event: &Published| order.iter().position(|data| *data == event.data).expect("kept");
+            let place = |event: &Published| {
+                order.iter().position(|data| *data == event.data).expect("kept")
+            };
             published.sort_by_cached_key(place);
             assert_eq!(reader.event().await.data, "end");
         } else {
-            published.sort_by_key(|event| event.seq().expect("no ids of their own where order is by id"));
+            published.sort_by_key(|event| {
+                event.seq().expect("no ids of their own where order is by id")
+            });
         }
         published
     }
@@ -151,7 +160,8 @@ impl Round {
             _ => Some(Topics::some(random.usize(2..5), &mut random)),
         };
         let mut tale = Tale::new(selected, start == Start::Earliest);
-        let mut last_event_id = if start == Start::Earliest { "earliest".to_owned() } else { String::new() };
+        let mut last_event_id =
+            if start == Start::Earliest { "earliest".to_owned() } else { String::new() };
         if start != Start::BeforeAll {
             let from = random.u64(..EVENTS as u64);
             let mut clock = self.clock.subscribe();
@@ -189,8 +199,8 @@ impl Round {
             "message" => Some(Entry::Event(event.data)),
             "reset" => {
                 let said: serde_json::Value = serde_json::from_str(&event.data).unwrap();
-                let oldest =
-                    (said["reason"] == "expired").then(|| said["oldest"].as_str().map(str::to_owned));
+                let oldest = (said["reason"] == "expired")
+                    .then(|| said["oldest"].as_str().map(str::to_owned));
                 Some(Entry::Reset { at: *self.clock.borrow(), oldest: oldest.flatten() })
             }
             kind => {
@@ -208,7 +218,14 @@ async fn acknowledged(connection: &mut Connection) -> String {
 }
 
 fn plan(seed: u64) -> Plan {
-    Plan { seed, subscribers: 40, publishers: 8, patience: 40, padding: 100, own_ids: seed.is_multiple_of(2) }
+    Plan {
+        seed,
+        subscribers: 40,
+        publishers: 8,
+        patience: 40,
+        padding: 100,
+        own_ids: seed.is_multiple_of(2),
+    }
 }
 
 #[tokio::test]
@@ -271,7 +288,8 @@ async fn hasty_subscribers_lose_nothing() {
 #[tokio::test]
 async fn unions_stay_in_order_when_turns_are_large() {
     for seed in 500..510 {
-        let plan = Plan { subscribers: 60, publishers: 60, patience: 1000, padding: 0, ..plan(seed) };
+        let plan =
+            Plan { subscribers: 60, publishers: 60, patience: 1000, padding: 0, ..plan(seed) };
         assert_eq!(Round::run(plan, |config| config.wake_batch = 1).await, 0, "seed {seed}");
     }
 }

@@ -17,7 +17,11 @@ impl Topics {
     }
 
     pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
-        NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 & 1 << bit != 0).map(|(_, name)| name)
+        NAMES
+            .into_iter()
+            .enumerate()
+            .filter(move |(bit, _)| self.0 & 1 << bit != 0)
+            .map(|(_, name)| name)
     }
 
     fn meets(self, other: Self) -> bool {
@@ -88,7 +92,8 @@ impl Tale {
 
     /// Compares it with all that was published, in order.
     pub(super) fn check(&self, published: &[Published]) {
-        let wanted = |event: &&Published| self.selected.is_none_or(|topics| topics.meets(event.topics));
+        let wanted =
+            |event: &&Published| self.selected.is_none_or(|topics| topics.meets(event.topics));
         let owed: Vec<_> = published.iter().filter(wanted).collect();
         let (mut next, mut resets) = (0, Vec::new());
         for entry in &self.entries {
@@ -114,12 +119,15 @@ impl Tale {
         let opened_at = self.opened_at.expect("it was open");
         for event in skipped {
             let too_early = (nothing_had || self.earliest) && event.sent_at < opened_at;
-            let told = resets.iter().any(|&(at, oldest)| event.sent_at < at && !self.was_left(event, oldest));
+            let told = resets
+                .iter()
+                .any(|&(at, oldest)| event.sent_at < at && !self.was_left(event, oldest));
             assert!(too_early || told, "lost: {event:?} in {self:#?}");
         }
     }
 
-    /// Of a single topic the oldest go first, so what is not older than the oldest was left and had to follow.
+    /// Of a single topic the oldest go first, so what is not older than the oldest was left and had
+    /// to follow.
     fn was_left(&self, event: &Published, oldest: Option<u64>) -> bool {
         let single = self.selected.is_some_and(|topics| topics.0.count_ones() == 1);
         single && oldest.is_some_and(|oldest| event.seq().expect("no ids of their own") >= oldest)

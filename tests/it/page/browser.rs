@@ -66,7 +66,8 @@ impl Browser {
         self.command("/url", &json!({ "url": url }));
     }
 
-    /// Runs the body of a function in the page and returns what it returns; a promise is waited for.
+    /// Runs the body of a function in the page and returns what it returns; a promise is waited
+    /// for.
     pub fn run(&self, script: &str) -> Value {
         self.command("/execute/sync", &json!({ "script": script, "args": [] }))
     }
@@ -84,7 +85,8 @@ impl Browser {
         self.command(&format!("/element/{element}/value"), &json!({ "text": text }));
     }
 
-    /// Presses keys with an element in focus; WebDriver's code points stand for the ones that are no text.
+    /// Presses keys with an element in focus; WebDriver's code points stand for the ones that are
+    /// no text.
     pub fn press(&self, selector: &str, keys: &str) {
         let element = self.find(selector);
         self.command(&format!("/element/{element}/value"), &json!({ "text": keys }));
@@ -98,7 +100,8 @@ impl Browser {
 
     /// Shows the page as on a screen of this width, with a light or dark scheme.
     pub fn dress(&self, width: u32, scheme: &str) {
-        let screen = json!({ "width": width, "height": 1100, "deviceScaleFactor": 1, "mobile": false });
+        let screen =
+            json!({ "width": width, "height": 1100, "deviceScaleFactor": 1, "mobile": false });
         self.devtools("Emulation.setDeviceMetricsOverride", &screen);
         let media = json!({ "features": [{ "name": "prefers-color-scheme", "value": scheme }] });
         self.devtools("Emulation.setEmulatedMedia", &media);
@@ -106,7 +109,8 @@ impl Browser {
 
     /// Writes what is on the screen to a PNG file.
     pub fn photograph(&self, path: &Path) {
-        let picture = self.driver.ask("GET", &format!("/session/{}/screenshot", self.session), &Value::Null);
+        let picture =
+            self.driver.ask("GET", &format!("/session/{}/screenshot", self.session), &Value::Null);
         let picture = base64(picture.as_str().expect("a picture is text"));
         std::fs::write(path, picture).expect("the directory of the tests can be written to");
     }
@@ -116,7 +120,8 @@ impl Browser {
     }
 
     fn find(&self, selector: &str) -> String {
-        let found = self.command("/element", &json!({ "using": "css selector", "value": selector }));
+        let found =
+            self.command("/element", &json!({ "using": "css selector", "value": selector }));
         let id = found.as_object().and_then(|found| found.values().next()?.as_str());
         id.expect("an element that is found has a reference").to_owned()
     }
@@ -151,7 +156,8 @@ impl Driver {
         let profile = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         let mut command = Command::new("chromedriver");
         command.arg("--port=0").stdout(Stdio::piped()).process_group(0);
-        let mut process = command.spawn().expect("chromedriver can be started; `make test` installs it");
+        let mut process =
+            command.spawn().expect("chromedriver can be started; `make test` installs it");
         let mut output = BufReader::new(process.stdout.take().expect("the output is piped"));
         let port = port_of(&mut output);
         Self { process, _output: output, port, profile }
@@ -159,7 +165,8 @@ impl Driver {
 
     /// The value of the answer to a command.
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
-        self.try_ask(method, path, body).unwrap_or_else(|error| panic!("{method} {path} {body}: {error}"))
+        self.try_ask(method, path, body)
+            .unwrap_or_else(|error| panic!("{method} {path} {body}: {error}"))
     }
 
     fn try_ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, String> {
@@ -178,7 +185,9 @@ impl Driver {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
         stream.set_read_timeout(Some(ANSWER_DEADLINE))?;
         let (port, length) = (self.port, body.len());
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: {length}");
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-length: {length}"
+        );
         write!(stream, "{head}\r\ncontent-type: application/json\r\n\r\n{body}")?;
         let mut answer = BufReader::new(stream);
         let mut length = 0;
@@ -197,8 +206,8 @@ impl Driver {
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        // The browser is in the driver's process group. Both may have ended, and the profile may be gone: that is
-        // what is wanted.
+        // The browser is in the driver's process group. Both may have ended, and the profile may be
+        // gone: that is what is wanted.
         let group = format!("-{}", self.process.id());
         let _ = Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
         let _ = self.process.wait();

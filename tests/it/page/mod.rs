@@ -38,8 +38,9 @@ const CONNECTED: &str = "document.querySelector('#state').textContent === 'conne
 
 /// The id that the page says the last event was published with.
 fn published(browser: &Browser) -> String {
-    let result =
-        browser.wait("(document.querySelector('#result').textContent.match(/^Published as (.+)/) || [])[1]");
+    let result = browser.wait(
+        "(document.querySelector('#result').textContent.match(/^Published as (.+)/) || [])[1]",
+    );
     browser.run("document.querySelector('#result').textContent = ''");
     result.as_str().expect("an id is text").to_owned()
 }
@@ -49,7 +50,8 @@ fn newest(browser: &Browser, event_type: &str) -> (String, String) {
     let item = format!("#events li[data-type=\"{event_type}\"]");
     browser.wait(&format!("document.querySelector('{item}')"));
     let text = |part: &str| {
-        let text = browser.run(&format!("return document.querySelector('{item} {part}').textContent"));
+        let text =
+            browser.run(&format!("return document.querySelector('{item} {part}').textContent"));
         text.as_str().expect("text").to_owned()
     };
     (text("pre"), text("code"))
@@ -93,15 +95,16 @@ fn what_is_published_in_the_form_appears_in_the_list() {
 fn data_is_shown_as_text() {
     let node = node("127.0.0.1:0");
     let browser = page(node.addr());
-    let data =
-        "<img src=x onerror=\"document.title = 'broken into'\"><script>document.title = 'too'</script>";
+    let data = "<img src=x onerror=\"document.title = 'broken into'\"><script>document.title = 'too'</script>";
     browser.fill("[name=data]", data);
     browser.fill("[name=type]", "<b>bold</b>");
     browser.click("#publish button");
     published(&browser);
     assert_eq!(newest(&browser, "<b>bold</b>").0, data);
     assert_eq!(
-        browser.run("return document.querySelectorAll('#events img, #events script, #events b').length"),
+        browser.run(
+            "return document.querySelectorAll('#events img, #events script, #events b').length"
+        ),
         0
     );
     assert_eq!(browser.run("return document.title"), "Fanfare");
@@ -128,7 +131,8 @@ fn the_list_shows_the_topics_asked_for_and_what_was_kept() {
     let long = "x".repeat(2000);
     browser.run(&format!("document.querySelector('#topics').value = '{long}'"));
     browser.click("#listen button");
-    let state = browser.wait("(document.querySelector('#state').textContent.match(/^refused: .+/) || [])[0]");
+    let state = browser
+        .wait("(document.querySelector('#state').textContent.match(/^refused: .+/) || [])[0]");
     assert!(state.as_str().unwrap().contains("FANFARE_TOPIC_BYTES_MAX"), "{state}");
 }
 
@@ -140,7 +144,8 @@ fn the_list_is_bounded() {
         "return Promise.all(Array.from({ length: 250 }, () => fetch('events?topic=many', { method: 'POST', body: 'x' })))
             .then(answers => answers.length)",
     );
-    browser.wait("document.querySelector('#count').textContent === '250 events, the last 200 shown'");
+    browser
+        .wait("document.querySelector('#count').textContent === '250 events, the last 200 shown'");
     assert_eq!(browser.run("return document.querySelectorAll('#events li').length"), 200);
 }
 
@@ -178,7 +183,10 @@ fn the_policy_names_the_script_and_the_style_of_the_page() {
                 .then(digest => btoa(String.fromCharCode(...new Uint8Array(digest))))"
         ));
         let source = format!("{element}-src 'sha256-{}'", hash.as_str().unwrap());
-        assert!(POLICY.contains(&source), "the page has changed: POLICY in src/page/mod.rs needs {source}");
+        assert!(
+            POLICY.contains(&source),
+            "the page has changed: POLICY in src/page/mod.rs needs {source}"
+        );
     }
 }
 

@@ -22,7 +22,8 @@ pub struct Request {
 
 impl Request {
     pub fn new(method: &'static str, target: &str) -> Self {
-        let (target, headers) = (target.to_owned(), vec![("Host".to_owned(), "node.test".to_owned())]);
+        let (target, headers) =
+            (target.to_owned(), vec![("Host".to_owned(), "node.test".to_owned())]);
         Self { method, target, version: "HTTP/1.1", headers, body: Vec::new() }
     }
 
@@ -32,13 +33,16 @@ impl Request {
 
     /// What an `EventSource` sends.
     pub fn subscribe(query: &str) -> Self {
-        let target = if query.is_empty() { "/events".to_owned() } else { format!("/events?{query}") };
+        let target =
+            if query.is_empty() { "/events".to_owned() } else { format!("/events?{query}") };
         Self::get(&target).header("Accept", "text/event-stream")
     }
 
     /// Plain data, with the other fields in the query.
     pub fn publish(query: &str, data: impl Into<Vec<u8>>) -> Self {
-        Self::new("POST", &format!("/events?{query}")).body(data).header("Content-Type", "text/plain")
+        Self::new("POST", &format!("/events?{query}"))
+            .body(data)
+            .header("Content-Type", "text/plain")
     }
 
     pub fn form(fields: &[(&str, &str)]) -> Self {
@@ -111,7 +115,8 @@ impl Response {
         serde_json::from_slice(&self.body).expect("a body of JSON is JSON")
     }
 
-    /// The problem document of a refusal (RFC 9457), which says everything a person and a program need.
+    /// The problem document of a refusal (RFC 9457), which says everything a person and a program
+    /// need.
     pub fn problem(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.header("Content-Type"), Some("application/problem+json"));
@@ -130,8 +135,10 @@ impl Response {
 
     /// How the body is told from what comes after it (RFC 9112 §6.3).
     pub fn framing(&self, method: &str) -> Framing {
-        let length = self.header("Content-Length").map(|length| length.parse().expect("a length is digits"));
-        let chunked = self.header("Transfer-Encoding").map(|coding| assert_eq!(coding, "chunked")).is_some();
+        let length =
+            self.header("Content-Length").map(|length| length.parse().expect("a length is digits"));
+        let chunked =
+            self.header("Transfer-Encoding").map(|coding| assert_eq!(coding, "chunked")).is_some();
         assert!(!(chunked && length.is_some()), "a length beside chunks: {self:?}");
         let none = method == "HEAD" || self.status == 204 || self.status < 200;
         match length {
@@ -160,8 +167,9 @@ pub enum Framing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut;
 
-/// Receive buffer of a narrow connection. In a much smaller one the loopback device's large segments leave no window to
-/// announce, and the node's kernel sends a few bytes with every probe: a stream then takes minutes to read.
+/// Receive buffer of a narrow connection. In a much smaller one the loopback device's large
+/// segments leave no window to announce, and the node's kernel sends a few bytes with every probe:
+/// a stream then takes minutes to read.
 const NARROW_BYTES: u32 = 32 * 1024;
 
 /// A connection to a node.
@@ -195,7 +203,9 @@ impl Connection {
     }
 
     pub async fn send(&mut self, bytes: &[u8]) {
-        within("the node takes what is sent", self.socket.write_all(bytes)).await.expect("the node reads");
+        within("the node takes what is sent", self.socket.write_all(bytes))
+            .await
+            .expect("the node reads");
     }
 
     /// Sends for as long as the node takes it, which may be less than all.
@@ -240,7 +250,11 @@ impl Connection {
             if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
                 break at + 4;
             }
-            assert!(self.fill("a head").await, "the connection ended before a head: {:?}", self.buffer);
+            assert!(
+                self.fill("a head").await,
+                "the connection ended before a head: {:?}",
+                self.buffer
+            );
         };
         let head: Vec<u8> = self.buffer.drain(..end).collect();
         parse_head(&head)
@@ -291,7 +305,10 @@ impl Connection {
     fn take_chunk_size(&mut self) -> Option<usize> {
         let line = self.buffer.windows(2).position(|window| window == b"\r\n")?;
         let digits = std::str::from_utf8(&self.buffer[..line]).expect("a chunk size is ASCII");
-        assert!(!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit()), "chunk size {digits:?}");
+        assert!(
+            !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_hexdigit()),
+            "chunk size {digits:?}"
+        );
         let size = usize::from_str_radix(digits, 16).unwrap();
         let end = if size == 0 { line + 4 } else { line + 2 };
         let taken = self.take(end)?;
@@ -318,7 +335,8 @@ impl Connection {
 
 fn parse_head(head: &[u8]) -> Response {
     let head = std::str::from_utf8(head).expect("a head is ASCII");
-    let mut lines = head.strip_suffix("\r\n\r\n").expect("a head ends with an empty line").split("\r\n");
+    let mut lines =
+        head.strip_suffix("\r\n\r\n").expect("a head ends with an empty line").split("\r\n");
     let status = lines.next().unwrap();
     let (version, status) = status.split_once(' ').expect("a status line has two spaces");
     assert!(matches!(version, "HTTP/1.1" | "HTTP/1.0"), "{version}");

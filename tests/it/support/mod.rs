@@ -1,6 +1,8 @@
-//! What the tests share: a node of their own, and a client that is strict about everything a node sends.
+//! What the tests share: a node of their own, and a client that is strict about everything a node
+//! sends.
 //!
-//! Nothing here uses the node's own encoders or parsers: what is read off the wire is read by the standards.
+//! Nothing here uses the node's own encoders or parsers: what is read off the wire is read by the
+//! standards.
 
 mod client;
 mod node;
@@ -15,7 +17,8 @@ pub use stream::{Ending, Stream};
 use std::future::Future;
 use std::time::Duration;
 
-/// How long anything may take that should happen at once. Far more than it ever takes: a busy machine is no failure.
+/// How long anything may take that should happen at once. Far more than it ever takes: a busy
+/// machine is no failure.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// What `future` yields, or a panic that says what did not happen.

@@ -67,7 +67,10 @@ impl TestNode {
     }
 
     /// Waits until the document at `/healthz` is as wanted.
-    pub async fn health_until(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    pub async fn health_until(
+        &self,
+        wanted: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
         let mut connection = self.connect().await;
         let look = async {
             loop {
@@ -82,9 +85,13 @@ impl TestNode {
     }
 }
 
-/// How the nodes of this run write to streams: `TEST_IO`, so that all tests run over each of the ways.
+/// How the nodes of this run write to streams: `TEST_IO`, so that all tests run over each of the
+/// ways.
 pub fn io() -> Io {
-    #[expect(clippy::disallowed_methods, reason = "chooses what is tested; it is no setting of the node")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "chooses what is tested; it is no setting of the node"
+    )]
     match std::env::var("TEST_IO").as_deref() {
         Err(_) | Ok("auto") => Io::Auto,
         Ok("send") => Io::Send,

@@ -1,4 +1,5 @@
-//! Interprets an event stream as WHATWG HTML §9.2.6 says, and is strict where a node has promised more.
+//! Interprets an event stream as WHATWG HTML §9.2.6 says, and is strict where a node has promised
+//! more.
 
 /// What a browser would dispatch.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -28,7 +28,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Opens a stream and reads its first bytes, which prove that it is open: what is published from here on comes.
+    /// Opens a stream and reads its first bytes, which prove that it is open: what is published
+    /// from here on comes.
     pub async fn open(addr: SocketAddr, request: Request) -> Self {
         Self::open_on(Connection::open(addr).await, request).await
     }
@@ -38,9 +39,15 @@ impl Stream {
         connection.send(&request.to_bytes()).await;
         let mut stream = Self::of(connection).await;
         let retry = stream.item().await;
-        let Ok(Item::Retry(retry)) = retry else { panic!("a stream begins with its retry: {retry:?}") };
+        let Ok(Item::Retry(retry)) = retry else {
+            panic!("a stream begins with its retry: {retry:?}")
+        };
         stream.retry = retry;
-        assert_eq!(stream.item().await, Ok(Item::Comment(String::new())), "and then with a comment");
+        assert_eq!(
+            stream.item().await,
+            Ok(Item::Comment(String::new())),
+            "and then with a comment"
+        );
         stream
     }
 

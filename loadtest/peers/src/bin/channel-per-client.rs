@@ -1,4 +1,5 @@
-//! A bounded channel per client and a hub that writes into each: the design of most Go and Node servers.
+//! A bounded channel per client and a hub that writes into each: the design of most Go and Node
+//! servers.
 
 #![forbid(unsafe_code)]
 

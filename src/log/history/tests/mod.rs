@@ -112,7 +112,9 @@ fn several_topics_read_as_one_in_order_and_each_event_once() {
 fn a_slice_is_bounded_in_bytes_but_takes_one_event() {
     let mut history = history(KEEP_ALL);
     history.add_many(5, "a");
-    let read = |bytes| history.seqs(&topics(&["a"]), Replay::after(Seq(0)), Most { bytes, ..MANY }).0.len();
+    let read = |bytes| {
+        history.seqs(&topics(&["a"]), Replay::after(Seq(0)), Most { bytes, ..MANY }).0.len()
+    };
     assert_eq!((read(0), read(199), read(200), read(499), read(500)), (1, 1, 2, 4, 5));
 }
 

@@ -52,12 +52,18 @@ fn ids_lead_to_their_event_or_are_refused() {
     let other = Incarnation::from_bits(2).id(Seq(1));
     for id in ["y", &other, &history.incarnation().id(Seq(3))] {
         let resume = history.after_id(id, &all);
-        let reset =
-            Reset { asked: id.into(), reason: Reason::UnknownId, oldest: Some(Seq(1)), from: Some(Seq(2)) };
+        let reset = Reset {
+            asked: id.into(),
+            reason: Reason::UnknownId,
+            oldest: Some(Seq(1)),
+            from: Some(Seq(2)),
+        };
         assert_eq!((resume.replay.seq(), resume.reset), (Seq(2), Some(reset)));
     }
     assert!(
-        history.is_own(&history.incarnation().id(Seq(9))) && !history.is_own("x") && !history.is_own(&other)
+        history.is_own(&history.incarnation().id(Seq(9)))
+            && !history.is_own("x")
+            && !history.is_own(&other)
     );
 }
 
@@ -83,7 +89,8 @@ fn a_reset_carries_an_id_only_if_nothing_kept_lies_below_it() {
         history.add(&[name]);
     }
     // Topic `b` has lost 1, 3 and 4; 2 of topic `a` is kept.
-    let from = |seq, names: &[&str]| history.after(seq, &topics(names)).reset.map(|reset| reset.from);
+    let from =
+        |seq, names: &[&str]| history.after(seq, &topics(names)).reset.map(|reset| reset.from);
     assert_eq!(from(0, &["b"]), Some(Some(Seq(4))));
     assert_eq!(from(4, &["b"]), None);
     assert_eq!(from(0, &["a", "b"]), Some(None), "2 would be skipped");
