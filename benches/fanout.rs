@@ -47,7 +47,7 @@ impl Rig {
     fn start(readers: usize, events: usize) -> Self {
         let config = Config::default();
         let registry = Arc::new(Registry::new(1, NonZeroUsize::new(config.window).unwrap()));
-        let ingest = Arc::new(Ingest::new(config.ingest_events, config.ingest_bytes));
+        let ingest = Arc::new(Ingest::new(config.queue_events, config.queue_bytes));
         let topic = Topic::new("https://example.com/news").unwrap();
         let (done, drained) = sync_channel(SHARDS);
         let (mut threads, mut stops) = (Vec::new(), Vec::new());
@@ -154,8 +154,8 @@ fn sequencer(config: &Config, ingest: &Arc<Ingest>, registry: Arc<Registry>) -> 
         watermark: Arc::new(Watermark::new()),
     };
     let limits = Limits {
-        turn_events: config.turn_events,
-        turn_bytes: config.turn_bytes,
+        batch_events: config.batch_events,
+        batch_bytes: config.batch_bytes,
         window_bytes: config.window_bytes,
         window_age: config.write_timeout,
     };

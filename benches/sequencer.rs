@@ -46,7 +46,7 @@ impl Rig {
     /// a topic.
     fn new(topics: usize, read: bool, history_events: usize) -> Self {
         let config = Config::default();
-        let ingest = Arc::new(Ingest::new(config.ingest_events, config.ingest_bytes));
+        let ingest = Arc::new(Ingest::new(config.queue_events, config.queue_bytes));
         let registry = Arc::new(Registry::new(topics, NonZeroUsize::new(config.window).unwrap()));
         let desk = Arc::new(Desk::new(0));
         let topics: Vec<_> = (0..topics)
@@ -114,8 +114,8 @@ impl Rig {
 
 fn limits(config: &Config) -> Limits {
     Limits {
-        turn_events: config.turn_events,
-        turn_bytes: config.turn_bytes,
+        batch_events: config.batch_events,
+        batch_bytes: config.batch_bytes,
         window_bytes: config.window_bytes,
         window_age: config.write_timeout,
     }

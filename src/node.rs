@@ -193,7 +193,7 @@ impl Core {
         let window =
             NonZeroUsize::new(config.window).expect("config has FANFARE_WINDOW at 2 or more");
         let parts = Parts {
-            ingest: Arc::new(Ingest::new(config.ingest_events, config.ingest_bytes)),
+            ingest: Arc::new(Ingest::new(config.queue_events, config.queue_bytes)),
             log: Arc::new(Log::in_memory(retention)),
             registry: Arc::new(Registry::new(config.topics_max, window)),
             watermark: Arc::new(Watermark::new()),
@@ -263,8 +263,8 @@ fn listener_options(config: &Config) -> Options {
 
 fn turn_limits(config: &Config) -> Limits {
     Limits {
-        turn_events: config.turn_events,
-        turn_bytes: config.turn_bytes,
+        batch_events: config.batch_events,
+        batch_bytes: config.batch_bytes,
         window_bytes: config.window_bytes,
         window_age: config.write_timeout + WINDOW_AGE_SLACK,
     }

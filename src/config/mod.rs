@@ -89,10 +89,10 @@ impl Config {
             ));
         }
         let holds = [
-            ("FANFARE_WINDOW_BYTES", self.window_bytes, "FANFARE_TURN_BYTES", self.turn_bytes),
+            ("FANFARE_WINDOW_BYTES", self.window_bytes, "FANFARE_BATCH_BYTES", self.batch_bytes),
             (
-                "FANFARE_INGEST_BYTES",
-                self.ingest_bytes,
+                "FANFARE_QUEUE_BYTES",
+                self.queue_bytes,
                 "FANFARE_EVENT_BYTES_MAX",
                 self.event_bytes_max,
             ),
@@ -310,14 +310,14 @@ mod tests {
                 "FANFARE_RETRY_MIN=6s is longer than FANFARE_RETRY_MAX=5s; lower the one or raise the other",
             ),
             (
-                ["--window-bytes=1MiB", "--turn-bytes=2MiB"],
-                ["--window-bytes=2MiB", "--turn-bytes=2MiB"],
-                "FANFARE_WINDOW_BYTES=1MiB can't hold even one of FANFARE_TURN_BYTES=2MiB; raise the one or lower the other",
+                ["--window-bytes=1MiB", "--batch-bytes=2MiB"],
+                ["--window-bytes=2MiB", "--batch-bytes=2MiB"],
+                "FANFARE_WINDOW_BYTES=1MiB can't hold even one of FANFARE_BATCH_BYTES=2MiB; raise the one or lower the other",
             ),
             (
-                ["--ingest-bytes=1MiB", "--event-bytes-max=2MiB"],
-                ["--ingest-bytes=2MiB", "--event-bytes-max=2MiB"],
-                "FANFARE_INGEST_BYTES=1MiB can't hold even one of FANFARE_EVENT_BYTES_MAX=2MiB; raise the one or lower \
+                ["--queue-bytes=1MiB", "--event-bytes-max=2MiB"],
+                ["--queue-bytes=2MiB", "--event-bytes-max=2MiB"],
+                "FANFARE_QUEUE_BYTES=1MiB can't hold even one of FANFARE_EVENT_BYTES_MAX=2MiB; raise the one or lower \
                  the other",
             ),
         ];

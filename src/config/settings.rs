@@ -125,7 +125,7 @@ pub struct Config {
     /// 1 to 1_048_576. A publish that finds no place is answered 503 with Retry-After at once.
     #[arg(long, value_name = "COUNT", default_value = "8192", value_parser = count::<usize>(1..=1_048_576))]
     #[arg(help_heading = PUBLISHING)]
-    pub ingest_events: usize,
+    pub queue_events: usize,
 
     /// Most bytes of publish bodies being read or waiting for the sequencer, all together.
     ///
@@ -133,21 +133,21 @@ pub struct Config {
     /// answered 503 with Retry-After at once.
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes::<u64>("1KiB", "1024TiB"))]
     #[arg(help_heading = PUBLISHING)]
-    pub ingest_bytes: u64,
+    pub queue_bytes: u64,
 
     /// Most events the sequencer takes in one turn.
     ///
     /// 1 to 65_536. What is left waits for the next turn, which follows at once.
     #[arg(long, value_name = "COUNT", default_value = "1024", value_parser = count::<usize>(1..=65_536))]
     #[arg(help_heading = PUBLISHING)]
-    pub turn_events: usize,
+    pub batch_events: usize,
 
     /// Bytes after which the sequencer ends a turn.
     ///
     /// 4KiB to 16MiB. A turn ends with the event that crosses it, so it may be larger by one event.
     #[arg(long, value_name = "BYTES", default_value = "256KiB", value_parser = bytes::<usize>("4KiB", "16MiB"))]
     #[arg(help_heading = PUBLISHING)]
-    pub turn_bytes: usize,
+    pub batch_bytes: usize,
 
     /// Most streams on this node.
     ///
@@ -242,7 +242,7 @@ pub struct Config {
 
     /// Most bytes of recent turns that all rings together keep alive.
     ///
-    /// 1MiB to 1024TiB, and no less than FANFARE_TURN_BYTES. Beyond it the oldest turn leaves every
+    /// 1MiB to 1024TiB, and no less than FANFARE_BATCH_BYTES. Beyond it the oldest turn leaves every
     /// ring, and streams that had yet to read it are lagged out.
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes::<u64>("1MiB", "1024TiB"))]
     #[arg(help_heading = DELIVERY)]
@@ -265,7 +265,7 @@ pub struct Config {
     /// the whole.
     #[arg(long, value_name = "COUNT", default_value = "256", value_parser = count::<usize>(1..=65_536))]
     #[arg(help_heading = DELIVERY)]
-    pub wake_batch: usize,
+    pub quantum_streams: usize,
 
     /// Most events of one topic kept for replay.
     ///
@@ -336,10 +336,10 @@ mod tests {
             event_bytes_max: 1 << 20,
             event_topics_max: 100,
             topic_bytes_max: 1024,
-            ingest_events: 8192,
-            ingest_bytes: 64 << 20,
-            turn_events: 1024,
-            turn_bytes: 256 << 10,
+            queue_events: 8192,
+            queue_bytes: 64 << 20,
+            batch_events: 1024,
+            batch_bytes: 256 << 10,
             streams_max: 1_000_000,
             selectors_max: 100,
             topics_max: 1_000_000,
@@ -353,7 +353,7 @@ mod tests {
             window: 1024,
             window_bytes: 64 << 20,
             io: Io::Auto,
-            wake_batch: 256,
+            quantum_streams: 256,
             history_events: 1000,
             history_age: Duration::from_secs(600),
             history_bytes: 256 << 20,
@@ -409,10 +409,10 @@ mod tests {
             "event_bytes_max: 1KiB to 64MiB",
             "event_topics_max: 1 to 65_536",
             "topic_bytes_max: 1B to 64KiB",
-            "ingest_events: 1 to 1_048_576",
-            "ingest_bytes: 1KiB to 1024TiB",
-            "turn_events: 1 to 65_536",
-            "turn_bytes: 4KiB to 16MiB",
+            "queue_events: 1 to 1_048_576",
+            "queue_bytes: 1KiB to 1024TiB",
+            "batch_events: 1 to 65_536",
+            "batch_bytes: 4KiB to 16MiB",
             "streams_max: 1 to 1_000_000_000",
             "selectors_max: 1 to 65_536",
             "topics_max: 1 to 1_000_000_000",
@@ -423,7 +423,7 @@ mod tests {
             "send_buffer_bytes: 4KiB to 16MiB",
             "window: 2 to 1_048_576",
             "window_bytes: 1MiB to 1024TiB",
-            "wake_batch: 1 to 65_536",
+            "quantum_streams: 1 to 65_536",
             "history_events: 0 to 1_000_000_000",
             "history_age: 0s to 365d",
             "history_bytes: 0B to 1024TiB",

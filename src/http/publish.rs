@@ -1,7 +1,7 @@
 //! `POST /events`: from a request to an event in the log, and the answer with its id.
 //!
 //! The body is read within `FANFARE_BODY_TIMEOUT`, `FANFARE_EVENT_BYTES_MAX` and the node's
-//! `FANFARE_INGEST_BYTES`. A refusal reads the rest of the body off, within bounds, so that the
+//! `FANFARE_QUEUE_BYTES`. A refusal reads the rest of the body off, within bounds, so that the
 //! connection can be used again.
 
 use std::rc::Rc;

@@ -32,15 +32,15 @@ pub struct Submission {
     permit: Permit,
 }
 
-/// There is no room: `FANFARE_INGEST_EVENTS` are waiting, `FANFARE_INGEST_BYTES` are being read or
+/// There is no room: `FANFARE_QUEUE_EVENTS` are waiting, `FANFARE_QUEUE_BYTES` are being read or
 /// waiting, or the node is leaving service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IngestFull {
     /// The queue is full.
-    #[error("{0} events are waiting for the log (FANFARE_INGEST_EVENTS); publish again later")]
+    #[error("{0} events are waiting for the log (FANFARE_QUEUE_EVENTS); publish again later")]
     Events(usize),
     /// The byte budget is used up.
-    #[error("publish bodies take up {0} bytes (FANFARE_INGEST_BYTES); publish again later")]
+    #[error("publish bodies take up {0} bytes (FANFARE_QUEUE_BYTES); publish again later")]
     Bytes(u64),
     /// The node has stopped taking events.
     #[error("this node is leaving service; publish to another one")]

@@ -140,7 +140,7 @@ impl Registry {
     pub fn publish_all(&self, turn: &Arc<Turn>, rounds: &mut Rounds) -> Option<(Arc<Ring>, u64)> {
         let all = lock(&self.all);
         let picks = Picks::Run(
-            0..u32::try_from(turn.len()).expect("a turn has at most FANFARE_TURN_EVENTS"),
+            0..u32::try_from(turn.len()).expect("a turn has at most FANFARE_BATCH_EVENTS"),
         );
         Some(all.as_ref()?.publish(turn, picks, rounds))
     }

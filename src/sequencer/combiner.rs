@@ -23,7 +23,7 @@
 //! its processor could be long. What is left to wait for is short and rare: who begins to read the
 //! log in that instant, who attaches to or detaches from the same stripe of the registry, who is
 //! between two steps of putting an event into the queue. The turn itself has its usual bounds
-//! (`FANFARE_TURN_EVENTS`, `FANFARE_TURN_BYTES`).
+//! (`FANFARE_BATCH_EVENTS`, `FANFARE_BATCH_BYTES`).
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -155,19 +155,19 @@ mod tests {
     use crate::log::history::Retention;
     use crate::ring::{Registry, Watermark};
 
-    fn combiner(turn_events: usize) -> Combiner {
+    fn combiner(batch_events: usize) -> Combiner {
         let config = Config::default();
         let retention =
             Retention { events_per_topic: 4, age: Duration::MAX, bytes: 1 << 20, topics_max: 4 };
         let parts = Parts {
-            ingest: Arc::new(Ingest::new(config.ingest_events, config.ingest_bytes)),
+            ingest: Arc::new(Ingest::new(config.queue_events, config.queue_bytes)),
             log: Arc::new(Log::in_memory(retention)),
             registry: Arc::new(Registry::new(4, NonZeroUsize::new(config.window).unwrap())),
             watermark: Arc::new(Watermark::new()),
         };
         let limits = Limits {
-            turn_events,
-            turn_bytes: config.turn_bytes,
+            batch_events,
+            batch_bytes: config.batch_bytes,
             window_bytes: config.window_bytes,
             window_age: config.write_timeout,
         };

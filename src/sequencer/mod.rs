@@ -3,7 +3,7 @@
 //!
 //! One at a time, the only writer of the log and of every ring: [`Combiner`] says who. It never
 //! waits for a subscriber (I3) and never touches a socket. Each turn is bounded by
-//! `FANFARE_TURN_EVENTS` and `FANFARE_TURN_BYTES`.
+//! `FANFARE_BATCH_EVENTS` and `FANFARE_BATCH_BYTES`.
 //!
 //! The order inside a turn carries the promises:
 //!
@@ -48,10 +48,10 @@ pub struct Parts {
 /// The bounds of the sequencer's work.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Events in one turn (`FANFARE_TURN_EVENTS`).
-    pub turn_events: usize,
-    /// A turn ends with the event that reaches this many bytes (`FANFARE_TURN_BYTES`).
-    pub turn_bytes: usize,
+    /// Events in one turn (`FANFARE_BATCH_EVENTS`).
+    pub batch_events: usize,
+    /// A turn ends with the event that reaches this many bytes (`FANFARE_BATCH_BYTES`).
+    pub batch_bytes: usize,
     /// Bytes of turns the rings keep alive (`FANFARE_WINDOW_BYTES`).
     pub window_bytes: u64,
     /// Age at which a turn leaves the rings: more than a stream can be behind without being closed
@@ -117,8 +117,8 @@ impl Sequencer {
     /// Encodes what is waiting, in the order it came, up to the limits of a turn.
     fn gather(&mut self, first: Seq) {
         let mut seq = first;
-        while self.batch.len() < self.limits.turn_events
-            && self.buffer.len() < self.limits.turn_bytes
+        while self.batch.len() < self.limits.batch_events
+            && self.buffer.len() < self.limits.batch_bytes
         {
             let Some(submission) = self.parts.ingest.take() else { return };
             let event = &submission.publication;
@@ -144,7 +144,7 @@ impl Sequencer {
         let turn =
             Turn::new(Bytes::copy_from_slice(&self.buffer), self.ends.as_slice().into(), first);
         self.buffer.clear();
-        self.buffer.shrink_to(2 * self.limits.turn_bytes);
+        self.buffer.shrink_to(2 * self.limits.batch_bytes);
         self.ends.clear();
         Arc::new(turn)
     }

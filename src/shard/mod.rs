@@ -71,7 +71,7 @@ pub struct Shard {
 }
 
 /// While events are being published here, slices of the pump are of this part of
-/// `FANFARE_WAKE_BATCH`.
+/// `FANFARE_QUANTUM_STREAMS`.
 const SLICE_PARTS: usize = 16;
 
 /// As many slices are short after the last event published here.
@@ -110,7 +110,7 @@ impl Shard {
 
     /// Most streams the pump looks at before everything else has its turn.
     fn slice_max(&self) -> usize {
-        let most = self.core.config.wake_batch;
+        let most = self.core.config.quantum_streams;
         match self.short_slices.get() {
             0 => most,
             _ => {
@@ -142,7 +142,7 @@ impl Shard {
         let taken = most.min(due.len());
         out.extend(due.drain(..taken).inspect(|conn| conn.poked().set(false)));
         if due.is_empty() {
-            due.shrink_to(self.core.config.wake_batch);
+            due.shrink_to(self.core.config.quantum_streams);
         }
         !due.is_empty()
     }

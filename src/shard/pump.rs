@@ -4,7 +4,7 @@
 //! heartbeat, the end), or its socket takes bytes again. Live fan-out polls no task: a detached
 //! stream has none.
 //!
-//! After a slice of `FANFARE_WAKE_BATCH` streams everything else on the shard has its turn, so that
+//! After a slice of `FANFARE_QUANTUM_STREAMS` streams everything else on the shard has its turn, so that
 //! accepting and health checks stay quick while 100,000 streams are being written to. While events
 //! are published on the shard, slices are shorter: a publisher that sends its next event when it
 //! has the answer would otherwise give each event a slice of its own, and every stream a send for
@@ -361,8 +361,8 @@ mod tests {
     /// An event goes to all streams. As soon as one has it, another thread wakes a task of the
     /// shard, as the sequencer does that of a publisher. How many streams have the event when that
     /// task runs.
-    fn reached_before_the_answer(wake_batch: usize, published_here: bool) -> usize {
-        let config = Config { wake_batch, ..Config::default() };
+    fn reached_before_the_answer(quantum_streams: usize, published_here: bool) -> usize {
+        let config = Config { quantum_streams, ..Config::default() };
         let shard =
             Rc::new(Shard::new(Arc::new(Core::new(config, Io::Send)), Arc::default()).unwrap());
         let quota = Quota::new(STREAMS);
@@ -417,7 +417,7 @@ mod tests {
 
     #[test]
     fn slices_grow_with_the_events_published_since_the_last_and_are_whole_again_after_some() {
-        let config = Config { wake_batch: 256, ..Config::default() };
+        let config = Config { quantum_streams: 256, ..Config::default() };
         let shard = Shard::new(Arc::new(Core::new(config, Io::Send)), Arc::default()).unwrap();
         assert_eq!(shard.slice_max(), 256);
         (0..10).for_each(|_| shard.note_publish());

@@ -114,7 +114,7 @@ async fn a_connection_too_many_is_closed_at_once() {
 }
 
 fn little_ingest(config: &mut Config) {
-    (config.event_bytes_max, config.ingest_bytes) = (1024, 1024);
+    (config.event_bytes_max, config.queue_bytes) = (1024, 1024);
 }
 
 /// Sends all but the body of a publish, whose room the node has reserved when this returns.

@@ -200,7 +200,7 @@ async fn an_http_1_0_publisher_is_answered() {
 /// answered 200 and delivered, or refused and not.
 #[tokio::test]
 async fn what_is_acknowledged_is_delivered_and_what_is_refused_is_not() {
-    let node = TestNode::with(|config| (config.ingest_events, config.turn_events) = (1, 1));
+    let node = TestNode::with(|config| (config.queue_events, config.batch_events) = (1, 1));
     let mut stream = node.subscribe("topic=a").await;
     let mut publishers = tokio::task::JoinSet::new();
     for p in 0..16 {

@@ -232,9 +232,9 @@ fn plan(seed: u64) -> Plan {
 async fn with_enough_history_nothing_is_lost_or_repeated() {
     for seed in 0..20 {
         let resets = Round::run(plan(seed), |config| {
-            config.turn_events = [1024, 1, 3][seed as usize % 3];
+            config.batch_events = [1024, 1, 3][seed as usize % 3];
             config.window = [1024, 2, 4, 16][seed as usize % 4];
-            config.wake_batch = [256, 1][seed as usize % 2];
+            config.quantum_streams = [256, 1][seed as usize % 2];
         });
         assert_eq!(resets.await, 0, "seed {seed}");
     }
@@ -246,7 +246,7 @@ async fn with_little_history_every_loss_is_announced() {
     for seed in 100..112 {
         let round = Round::run(Plan { own_ids: false, ..plan(seed) }, |config| {
             config.history_events = [1, 3, 10, 40][seed as usize % 4];
-            config.turn_events = [1024, 2][seed as usize % 2];
+            config.batch_events = [1024, 2][seed as usize % 2];
             config.window = [1024, 2, 8][seed as usize % 3];
         });
         resets += round.await;
@@ -259,7 +259,7 @@ async fn events_that_fill_buffers_are_handed_over_whole() {
     for seed in 200..203 {
         let plan = Plan { padding: 8000, ..plan(seed) };
         let resets = Round::run(plan, |config| {
-            config.turn_bytes = 4096;
+            config.batch_bytes = 4096;
             config.send_buffer_bytes = 4096;
             config.window = [1024, 2][seed as usize % 2];
         });
@@ -290,6 +290,6 @@ async fn unions_stay_in_order_when_turns_are_large() {
     for seed in 500..510 {
         let plan =
             Plan { subscribers: 60, publishers: 60, patience: 1000, padding: 0, ..plan(seed) };
-        assert_eq!(Round::run(plan, |config| config.wake_batch = 1).await, 0, "seed {seed}");
+        assert_eq!(Round::run(plan, |config| config.quantum_streams = 1).await, 0, "seed {seed}");
     }
 }
