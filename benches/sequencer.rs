@@ -15,11 +15,10 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fanfare::config::Config;
 use fanfare::event::{Publication, Selector, Topic};
-use fanfare::ingest::Ingest;
 use fanfare::log::Log;
 use fanfare::log::history::Retention;
 use fanfare::ring::{Desk, Mark, Registry, Watermark};
-use fanfare::sequencer::{Limits, Parts, Sequencer};
+use fanfare::sequencer::{Ingest, Limits, Parts, Sequencer};
 use reader::Reader;
 
 #[global_allocator]

@@ -11,9 +11,9 @@
 //! ```
 //!
 //! 1. A `POST /events` arrives on the shard that accepted its connection, at the [`http::Service`].
-//!    [`ingest::parse()`] makes it an [`event::Publication`], or the refusal becomes an
+//!    [`http::publication::parse()`] makes it an [`event::Publication`], or the refusal becomes an
 //!    [`http::Problem`].
-//! 2. [`ingest::Ingest`] takes it into a bounded queue, or says at once that it is full. The
+//! 2. [`sequencer::Ingest`] takes it into a bounded queue, or says at once that it is full. The
 //!    publisher's task waits for the event's place, for nothing else; its shard takes the turn that
 //!    gives it, if nobody else is at it.
 //! 3. The [`sequencer`] takes all that is waiting in one turn and writes each event's wire form
@@ -52,13 +52,12 @@
 //! |---|---|
 //! | [`event`] | an event, its names and its wire form; pure |
 //! | [`http`] | routes, requests, refusals |
-//! | [`ingest`] | from a request's body to the sequencer's queue |
 //! | [`log`] | the order of events, and what is kept of them |
 //! | [`sequencer`] | the one place where events get their order |
 //! | [`ring`] | windows of recent events that are read without a lock |
 //! | [`shard`] | threads, listeners, connections, timers |
 //! | [`session`] | one subscriber's stream |
-//! | [`page`] | the page at `/` |
+//! | [`console`] | the page at `/` |
 //! | [`admin`] | the node's health |
 //! | [`quota`] | how many connections and streams there may be |
 //! | [`config`] | every setting |
@@ -68,12 +67,11 @@
 
 pub mod admin;
 pub mod config;
+pub mod console;
 pub mod event;
 pub mod http;
-pub mod ingest;
 pub mod log;
 pub mod node;
-pub mod page;
 pub mod process;
 pub mod quota;
 pub mod ring;

@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::config::{Config, DescriptorTables, Io};
-use crate::ingest::Ingest;
 use crate::log::Log;
 use crate::log::history::Retention;
 use crate::quota::Quota;
 use crate::ring::{Desk, Registry, Watermark};
-use crate::sequencer::{Combiner, Limits, Parts};
+use crate::sequencer::{Combiner, Ingest, Limits, Parts};
 use crate::shard::{Options, Order, Plan, Prepared, available, can_own_descriptors, reserve};
 
 /// Descriptors that are not connections: standard streams, the shards' own, `/proc` while it is

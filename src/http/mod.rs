@@ -6,19 +6,20 @@
 
 #![forbid(unsafe_code)]
 
-mod accept;
 pub mod cors;
 mod excerpt;
 mod header;
+mod negotiate;
 mod problem;
+pub mod publication;
 mod publish;
 mod query;
 mod service;
 mod subscribe;
 mod urlencoded;
 
-pub use accept::{accepts_event_stream, prefers_event_stream};
 pub use excerpt::Excerpt;
+pub use negotiate::{accepts_event_stream, prefers_event_stream};
 pub use problem::{Kind, Problem};
 pub use query::{SelectLimits, SubscribeError, SubscribeRequest, parse_subscribe};
 pub use service::{Answer, Body, Service};

@@ -24,7 +24,7 @@ use hyper::{Response, StatusCode};
 use serde::Serialize;
 
 use super::SubscribeError;
-use crate::ingest::PublishError;
+use super::publication::PublishError;
 
 /// What kind of refusal it is: `type` and `title` of the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

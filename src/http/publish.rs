@@ -15,9 +15,10 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use tokio::time::timeout;
 
+use super::publication::{self, Limits, PublishError};
 use super::service::Body;
 use super::{Kind, Problem, cors};
-use crate::ingest::{self, IngestFull, Limits, Permit, PublishError};
+use crate::sequencer::{IngestFull, Permit};
 use crate::shard::Shard;
 
 /// Bytes of a refused body that are read off before the connection is given up.
@@ -69,7 +70,7 @@ async fn submit(shard: &Shard, head: &Parts, body: &mut Incoming) -> Result<Stri
     };
     let limits =
         Limits { topics: core.config.event_topics_max, topic_bytes: core.config.topic_bytes_max };
-    let publication = ingest::parse(content_type, head.uri.query(), bytes, &limits)?;
+    let publication = publication::parse(content_type, head.uri.query(), bytes, &limits)?;
     if publication
         .id
         .as_ref()

@@ -6,7 +6,7 @@
 //! | `POST /events` | an event: [`publish`](super::publish) |
 //! | `OPTIONS /events` | what a browser asks before either, from another origin |
 //! | `GET`, `HEAD /healthz` | [`admin`](crate::admin) |
-//! | `GET`, `HEAD /` | [`page`](crate::page) |
+//! | `GET`, `HEAD /` | [`console`](crate::console) |
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -23,7 +23,7 @@ use hyper::{Method, Request, Response, StatusCode};
 use super::{Problem, cors, publish, subscribe};
 use crate::session;
 use crate::shard::{Conn, Shard};
-use crate::{admin, page};
+use crate::{admin, console};
 
 /// What `Allow` says of `/events`.
 const EVENTS_METHODS: &str = "GET, HEAD, POST, OPTIONS";
@@ -68,8 +68,8 @@ impl Service {
             }
             ("/", _) if read => {
                 let mut page =
-                    document_of(StatusCode::OK, "text/html; charset=utf-8", page::page());
-                let policy = HeaderValue::from_static(page::POLICY);
+                    document_of(StatusCode::OK, "text/html; charset=utf-8", console::page());
+                let policy = HeaderValue::from_static(console::POLICY);
                 page.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
                 return Answer::now(page);
             }

@@ -24,20 +24,20 @@
 //! state slot `n % slots` holds epoch `n` unless it has been overwritten or expelled. So a slot
 //! that does not hold `n` means lagged, never "not yet".
 
-mod cell;
 mod epoch;
 #[cfg(all(test, ring_loom))]
 mod model;
 mod registry;
+mod slot;
 mod wake;
 mod watermark;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-pub use cell::{Cell, Cells, Swap};
 pub use epoch::{Epoch, Picks, Run, Turn};
 pub use registry::{Registry, RingsFull};
+pub use slot::{Cell, Cells, Swap};
 pub use wake::{Desk, Latch, Mark, Rounds};
 pub use watermark::Watermark;
 

@@ -30,9 +30,9 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use super::queue::{Ingest, IngestFull, Permit};
 use super::{Limits, Parts, Sequencer};
 use crate::event::{Publication, Seq};
-use crate::ingest::{Ingest, IngestFull, Permit};
 
 /// The sequencer's thread looks at least this often, so that what is too old leaves history and
 /// rings on a quiet node. In unit tests it does not, so that an event left lying stays there.

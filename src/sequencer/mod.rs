@@ -12,6 +12,7 @@
 //! 3. publishers are answered, so that an acknowledged event is on its way to every stream (I7).
 
 mod combiner;
+mod queue;
 mod route;
 mod window;
 
@@ -22,10 +23,10 @@ use bytes::Bytes;
 
 use crate::event::wire::Fields;
 use crate::event::{OwnIds, Seq};
-use crate::ingest::{Ingest, Submission};
 use crate::log::Log;
 use crate::ring::{Registry, Rounds, Turn, Watermark};
 pub use combiner::Combiner;
+pub use queue::{Ingest, IngestFull, Permit, Submission};
 use route::Router;
 use window::LiveWindow;
 

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Shard;
 use super::conn::Conn;
-use super::serve::Serve;
+use super::http_conn::Serve;
 
 /// Connections taken before everything else has its turn.
 const ACCEPT_BATCH: usize = 64;

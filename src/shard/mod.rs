@@ -7,12 +7,12 @@
 mod accept;
 mod conn;
 mod drain;
+mod http_conn;
+mod hyper_io;
 mod listener;
 mod pump;
 mod reactor;
 mod sender;
-mod serve;
-mod socket;
 mod start;
 mod table;
 mod timer;

@@ -4,6 +4,7 @@ mod process;
 mod subscriber;
 mod support;
 
+mod bad_clients;
 mod burst;
 mod churn;
 mod handover;
@@ -21,4 +22,3 @@ mod slow;
 mod slow_body;
 mod subscribing;
 mod topics;
-mod trouble;

@@ -7,8 +7,8 @@
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 
-use super::order::Order;
-use super::parts::Parts;
+use super::events_by_seq::Order;
+use super::striped_map::Parts;
 use crate::event::{EventId, Seq};
 
 #[derive(Default)]

@@ -17,12 +17,12 @@
 //! a table of fixed size (see the `topics` module), which may raise a false alarm but never hides a
 //! loss.
 
+mod events_by_seq;
 mod ids;
-mod kept;
-mod order;
-mod parts;
 mod read;
 mod resume;
+mod stored_event;
+mod striped_map;
 mod topics;
 
 #[cfg(test)]
@@ -38,14 +38,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::event::{EventId, Incarnation, Selector, Seq, Topic};
+use events_by_seq::Order;
 use ids::Ids;
-use kept::Kept;
-use order::Order;
+use stored_event::Kept;
 use topics::Topics;
 
-pub use kept::{EVENT_BYTES, ID_BYTES, PLACE_BYTES, TOPIC_BYTES};
 pub use read::{Gap, Most, Replay, Slice};
 pub use resume::{Reason, Reset, Resume};
+pub use stored_event::{EVENT_BYTES, ID_BYTES, PLACE_BYTES, TOPIC_BYTES};
 
 /// Most events one [`History::append`] drops beside those that its own topics and its own bytes
 /// push out. Being over [`Retention::topics_max`] or [`Retention::age`] by more is left for later

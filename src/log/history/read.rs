@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::kept::Kept;
+use super::stored_event::Kept;
 use super::{History, chosen};
 use crate::event::{Selector, Seq, Topic};
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::kept::{Kept, Names, TOPIC_BYTES};
-use super::parts::Parts;
+use super::stored_event::{Kept, Names, TOPIC_BYTES};
+use super::striped_map::Parts;
 use crate::event::{Seq, Topic};
 
 /// Below this capacity a queue isn't worth shrinking.

@@ -5,7 +5,7 @@
 //! each has had over all of its connections is then compared with what was published. All that is
 //! missing must have been announced.
 
-mod tale;
+mod transcript;
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::support::{Connection, Ending, Event, Request, TestNode, within};
-use tale::{Entry, Published, Tale, Topics};
+use transcript::{Entry, Published, Tale, Topics};
 
 const EVENTS: usize = 480;
 

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use browser::Browser;
 use fanfare::config::Config;
+use fanfare::console::POLICY;
 use fanfare::node::Node;
-use fanfare::page::POLICY;
 
 /// WebDriver's code points for keys that are no text.
 const CONTROL_AND_ENTER: &str = "\u{E009}\u{E007}";

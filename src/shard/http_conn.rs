@@ -11,8 +11,8 @@ use hyper_util::rt::TokioTimer;
 
 use super::Shard;
 use super::conn::{Conn, Stage};
+use super::hyper_io::Socket;
 use super::pump;
-use super::socket::Socket;
 use crate::http::Service;
 
 /// Longest request head, bytes: `Last-Event-ID` may be long. hyper's buffers grow up to this.

@@ -7,13 +7,11 @@
 
 #![forbid(unsafe_code)]
 
-mod draft;
+mod builder;
 mod error;
 mod form;
 mod json;
 mod parse;
-mod queue;
 
 pub use error::{Place, PublishError};
 pub use parse::{Limits, parse};
-pub use queue::{Ingest, IngestFull, Permit, Submission};

@@ -1,7 +1,7 @@
 //! Fields in `application/x-www-form-urlencoded`: a form body, or the query beside a body that is
 //! the data.
 
-use super::draft::Draft;
+use super::builder::Draft;
 use super::{Place, PublishError};
 use crate::http::{NotUtf8, pairs};
 
@@ -35,7 +35,7 @@ mod tests {
 
     use crate::event::{EventId, Publication, Topic};
     use crate::http::Excerpt;
-    use crate::ingest::{Limits, Place, PublishError, parse};
+    use crate::http::publication::{Limits, Place, PublishError, parse};
 
     const LIMITS: Limits = Limits { topics: 3, topic_bytes: 64 };
 

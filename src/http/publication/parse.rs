@@ -8,7 +8,7 @@
 
 use bytes::Bytes;
 
-use super::draft::{Draft, Field};
+use super::builder::{Draft, Field};
 use super::{Place, PublishError, form, json};
 use crate::event::Publication;
 use crate::http::{Excerpt, parameter, split_unquoted};

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::kept::Kept;
+use super::stored_event::Kept;
 use crate::event::Seq;
 
 #[derive(Default)]

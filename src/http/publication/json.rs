@@ -9,7 +9,7 @@ use serde_json::Deserializer;
 use serde_json::value::RawValue;
 
 use super::PublishError;
-use super::draft::{Draft, Field};
+use super::builder::{Draft, Field};
 use crate::http::Excerpt;
 
 /// Reads every field of the object `body` into the draft.
@@ -133,7 +133,7 @@ mod tests {
 
     use super::*;
     use crate::event::{EventId, Publication, Topic, TopicError};
-    use crate::ingest::{Limits, Place, parse};
+    use crate::http::publication::{Limits, Place, parse};
 
     const LIMITS: Limits = Limits { topics: 3, topic_bytes: 64 };
 

@@ -1,0 +1,5 @@
+//! What operators ask a node.
+
+mod health;
+
+pub use health::health;
