@@ -2,7 +2,7 @@
 //! topic on two shards.
 //!
 //! As in a node where publishing is busy, but for the sockets: the sequencer on its thread, and a
-//! thread for each shard that sleeps at its desk, takes marks, and lets its readers drain. The
+//! thread for each shard that sleeps at its mailbox, takes wakers, and lets its readers drain. The
 //! clock runs from the first submit until the last reader has the last event. `alone` is one event
 //! at a time, `burst` is 50 back to back. `cargo bench --bench fanout`.
 
@@ -19,8 +19,8 @@ use fanfare::config::Config;
 use fanfare::event::{Publication, Selector, Topic};
 use fanfare::log::Log;
 use fanfare::log::history::Retention;
-use fanfare::ring::{Desk, Mark, Registry, Watermark};
-use fanfare::sequencer::{Combiner, Ingest, Limits, Parts};
+use fanfare::ring::{Mailbox, Registry, RingWaker, Watermark};
+use fanfare::sequencer::{BatchLimits, Combiner, Deps, Queue};
 use reader::Reader;
 use tokio::sync::oneshot;
 
@@ -32,7 +32,7 @@ const DATA_BYTES: usize = 200;
 const READERS: [usize; 2] = [1_000, 10_000];
 
 struct Rig {
-    ingest: Arc<Ingest>,
+    queue: Arc<Queue>,
     topic: Topic,
     /// A shard says here that its readers have everything.
     drained: Receiver<()>,
@@ -46,21 +46,23 @@ impl Rig {
     fn start(readers: usize, events: usize) -> Self {
         let config = Config::default();
         let registry = Arc::new(Registry::new(1, NonZeroUsize::new(config.window).unwrap()));
-        let ingest = Arc::new(Ingest::new(config.queue_events, config.queue_bytes));
+        let queue = Arc::new(Queue::new(config.queue_events, config.queue_bytes));
         let topic = Topic::new("https://example.com/news").unwrap();
         let (done, drained) = sync_channel(SHARDS);
         let (mut threads, mut stops) = (Vec::new(), Vec::new());
-        for desk in (0..SHARDS).map(|index| Arc::new(Desk::new(index))) {
-            let mark = registry.attach(&Selector::Topic(topic.clone()), &desk, 0).unwrap();
+        for mailbox in (0..SHARDS).map(|index| Arc::new(Mailbox::new(index))) {
+            let ring_waker =
+                registry.subscribe(&Selector::Topic(topic.clone()), &mailbox, 0).unwrap();
             let (stop, stopped) = oneshot::channel();
-            let readers = vec![Reader::new(&mark.ring); readers / SHARDS];
-            let shard = Shard { desk, mark, readers, events: events as u64, done: done.clone() };
+            let readers = vec![Reader::new(&ring_waker.ring); readers / SHARDS];
+            let shard =
+                Shard { mailbox, ring_waker, readers, events: events as u64, done: done.clone() };
             threads.push(spawn("shard", move || shard.run(stopped)));
             stops.push(stop);
         }
-        let sequencer = sequencer(&config, &ingest, registry);
+        let sequencer = sequencer(&config, &queue, registry);
         threads.push(spawn("sequencer", move || sequencer.run()));
-        Self { ingest, topic, drained, threads, stops }
+        Self { queue, topic, drained, threads, stops }
     }
 
     fn publications(&self, events: usize) -> Vec<Publication> {
@@ -80,9 +82,9 @@ impl Rig {
     /// Publishes, and waits until every reader has drained.
     fn fan_out(&self, publications: Vec<Publication>) {
         for publication in publications {
-            let permit = self.ingest.reserve(DATA_BYTES as u64).unwrap();
-            drop(self.ingest.submit(publication, permit).unwrap());
-            self.ingest.wake();
+            let permit = self.queue.reserve(DATA_BYTES as u64).unwrap();
+            drop(self.queue.submit(publication, permit).unwrap());
+            self.queue.wake();
         }
         for _ in 0..SHARDS {
             self.drained.recv().expect("the shards are there");
@@ -93,7 +95,7 @@ impl Rig {
 impl Drop for Rig {
     fn drop(&mut self) {
         self.stops.clear();
-        self.ingest.close();
+        self.queue.close();
         for thread in self.threads.drain(..) {
             thread.join().expect("no thread panicked");
         }
@@ -101,8 +103,8 @@ impl Drop for Rig {
 }
 
 struct Shard {
-    desk: Arc<Desk>,
-    mark: Arc<Mark>,
+    mailbox: Arc<Mailbox>,
+    ring_waker: Arc<RingWaker>,
     readers: Vec<Reader>,
     events: u64,
     done: SyncSender<()>,
@@ -115,15 +117,15 @@ impl Shard {
             let mut left = self.left();
             loop {
                 tokio::select! {
-                    () = self.desk.rung() => {}
+                    () = self.mailbox.woken() => {}
                     _ = &mut stopped => return,
                 }
-                while let Some(mark) = self.desk.take() {
-                    mark.clear();
+                while let Some(ring_waker) = self.mailbox.take() {
+                    ring_waker.clear();
                     left -= self
                         .readers
                         .iter_mut()
-                        .map(|reader| reader.drain(&self.mark.ring))
+                        .map(|reader| reader.drain(&self.ring_waker.ring))
                         .sum::<u64>();
                 }
                 if left == 0 {
@@ -139,26 +141,26 @@ impl Shard {
     }
 }
 
-fn sequencer(config: &Config, ingest: &Arc<Ingest>, registry: Arc<Registry>) -> Combiner {
+fn sequencer(config: &Config, queue: &Arc<Queue>, registry: Arc<Registry>) -> Combiner {
     let retention = Retention {
         events_per_topic: config.history_events,
         age: config.history_age,
         bytes: config.history_bytes,
         topics_max: config.topics_max,
     };
-    let parts = Parts {
-        ingest: Arc::clone(ingest),
+    let deps = Deps {
+        queue: Arc::clone(queue),
         log: Arc::new(Log::in_memory(retention)),
         registry,
         watermark: Arc::new(Watermark::new()),
     };
-    let limits = Limits {
+    let limits = BatchLimits {
         batch_events: config.batch_events,
         batch_bytes: config.batch_bytes,
         window_bytes: config.window_bytes,
         window_age: config.write_timeout,
     };
-    Combiner::new(parts, limits)
+    Combiner::new(deps, limits)
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fanfare::event::{EventId, Incarnation, Position, Selector, Seq, Topic};
-use fanfare::log::history::{Encoded, History, Most, Retention};
+use fanfare::log::history::{Encoded, History, PageLimit, Retention};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -54,8 +54,8 @@ fn bench_append(c: &mut Criterion) {
     });
     group.bench_function("1000_topics_in_turn", |b| {
         let mut history = history(1000, u64::MAX);
-        let mut turn = (0..1000).cycle();
-        let mut one = || turn.next().map(|n| append(&mut history, &topics[n..=n], None));
+        let mut batch = (0..1000).cycle();
+        let mut one = || batch.next().map(|n| append(&mut history, &topics[n..=n], None));
         (0..1_000_000).for_each(|_| one().unwrap());
         b.iter(one);
     });
@@ -100,8 +100,8 @@ fn bench_read(c: &mut Criterion) {
         group.bench_function(BenchmarkId::new(name, EVENTS), |b| {
             b.iter(|| {
                 out.clear();
-                let most = Most { events: EVENTS, bytes: usize::MAX };
-                black_box(history.read(&selectors, replay, most, &mut out)).unwrap();
+                let limit = PageLimit { events: EVENTS, bytes: usize::MAX };
+                black_box(history.read(&selectors, replay, limit, &mut out)).unwrap();
                 assert_eq!(out.len(), EVENTS);
             });
         });

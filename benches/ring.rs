@@ -2,7 +2,7 @@
 //! `tokio::sync::broadcast`.
 //!
 //! One thread does everything, so this is work, without contention or wake-ups. `fanout` is one
-//! event at a time; `burst` is 50, which are one turn for the ring, hence one epoch, and so many
+//! event at a time; `burst` is 50, which are one batch for the ring, hence one epoch, and so many
 //! values for the channel. `cargo bench --bench ring`.
 
 mod reader;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use fanfare::event::Seq;
-use fanfare::ring::{Picks, Ring, Turn};
+use fanfare::ring::{Batch, EventIndices, Ring};
 use reader::Reader;
 use tokio::sync::broadcast;
 
@@ -29,23 +29,23 @@ const EVENT: [u8; 240] = [b'x'; 240];
 const BURST: u32 = 50;
 const READERS: [usize; 3] = [1, 100, 10_000];
 
-/// Turns of the same events, under rising seqs.
-struct Turns {
+/// Batches of the same events, under rising seqs.
+struct Batches {
     buffer: Bytes,
     ends: Box<[u32]>,
     next: Seq,
 }
 
-impl Turns {
+impl Batches {
     fn of(events: u32) -> Self {
         let ends = (1..=events).map(|event| event * EVENT.len() as u32).collect();
         Self { buffer: EVENT.repeat(events as usize).into(), ends, next: Seq(1) }
     }
 
-    fn next(&mut self) -> Arc<Turn> {
-        let turn = Turn::new(self.buffer.clone(), self.ends.clone(), self.next);
-        self.next.0 += turn.len() as u64;
-        Arc::new(turn)
+    fn next(&mut self) -> Arc<Batch> {
+        let batch = Batch::new(self.buffer.clone(), self.ends.clone(), self.next);
+        self.next.0 += batch.len() as u64;
+        Arc::new(batch)
     }
 }
 
@@ -57,9 +57,9 @@ fn bench_publish(c: &mut Criterion) {
     let mut group = c.benchmark_group("ring");
     group.throughput(Throughput::Elements(1));
     group.bench_function(BenchmarkId::new("publish", 1), |b| {
-        let (ring, mut turns) = (ring(), Turns::of(1));
-        let publish = |turn| ring.publish(&turn, Picks::Run(0..1));
-        b.iter_batched(|| turns.next(), publish, BatchSize::SmallInput);
+        let (ring, mut batches) = (ring(), Batches::of(1));
+        let publish = |batch| ring.publish(&batch, EventIndices::Range(0..1));
+        b.iter_batched(|| batches.next(), publish, BatchSize::SmallInput);
     });
 }
 
@@ -77,10 +77,10 @@ fn ring_fanout(c: &mut Criterion, operation: &str, events: u32, readers: usize, 
     let mut group = c.benchmark_group("ring");
     group.throughput(Throughput::Elements(deliveries));
     group.bench_function(BenchmarkId::new(operation, readers), |b| {
-        let (ring, mut turns) = (ring(), Turns::of(events));
+        let (ring, mut batches) = (ring(), Batches::of(events));
         let mut readers = vec![Reader::new(&ring); readers];
         b.iter(|| {
-            ring.publish(&turns.next(), Picks::Run(0..events));
+            ring.publish(&batches.next(), EventIndices::Range(0..events));
             let delivered: u64 = readers.iter_mut().map(|reader| reader.drain(&ring)).sum();
             assert_eq!(delivered, deliveries);
         });

@@ -1,8 +1,8 @@
-//! What an event costs from the ingest queue to its readers' hands, at 1, 100 and 10,000 topics.
+//! What an event costs from the queue queue to its readers' hands, at 1, 100 and 10,000 topics.
 //!
-//! A turn is full: 1,024 events of 200 bytes, over the topics in rotation. The clock runs while the
-//! turn is taken and until the one reader of each topic has drained; `through` runs it from the
-//! submit, too, and `unread` has no readers. The publisher has gone before its answer comes. Turns
+//! A batch is full: 1,024 events of 200 bytes, over the topics in rotation. The clock runs while the
+//! batch is taken and until the one reader of each topic has drained; `through` runs it from the
+//! submit, too, and `unread` has no readers. The publisher has gone before its answer comes. Batches
 //! taken beforehand fill history and window, so that each event that comes in also drops one.
 //! `cargo bench --bench sequencer`.
 
@@ -17,8 +17,8 @@ use fanfare::config::Config;
 use fanfare::event::{Publication, Selector, Topic};
 use fanfare::log::Log;
 use fanfare::log::history::Retention;
-use fanfare::ring::{Desk, Mark, Registry, Watermark};
-use fanfare::sequencer::{Ingest, Limits, Parts, Sequencer};
+use fanfare::ring::{Mailbox, Registry, RingWaker, Watermark};
+use fanfare::sequencer::{BatchLimits, Deps, Queue, Sequencer};
 use reader::Reader;
 
 #[global_allocator]
@@ -28,14 +28,14 @@ const EVENTS: usize = 1024;
 const DATA_BYTES: usize = 200;
 const TOPICS: [usize; 3] = [1, 100, 10_000];
 
-/// More turns than window and history hold at their defaults.
+/// More batches than window and history hold at their defaults.
 const TURNS_BEFORE: usize = 600;
 
 struct Rig {
-    ingest: Arc<Ingest>,
+    queue: Arc<Queue>,
     sequencer: Sequencer,
-    desk: Arc<Desk>,
-    readers: Vec<(Arc<Mark>, Reader)>,
+    mailbox: Arc<Mailbox>,
+    readers: Vec<(Arc<RingWaker>, Reader)>,
     topics: Vec<Topic>,
     next_topic: usize,
 }
@@ -45,32 +45,33 @@ impl Rig {
     /// a topic.
     fn new(topics: usize, read: bool, history_events: usize) -> Self {
         let config = Config::default();
-        let ingest = Arc::new(Ingest::new(config.queue_events, config.queue_bytes));
+        let queue = Arc::new(Queue::new(config.queue_events, config.queue_bytes));
         let registry = Arc::new(Registry::new(topics, NonZeroUsize::new(config.window).unwrap()));
-        let desk = Arc::new(Desk::new(0));
+        let mailbox = Arc::new(Mailbox::new(0));
         let topics: Vec<_> = (0..topics)
             .map(|n| Topic::new(&format!("https://example.com/users/{n}")).unwrap())
             .collect();
         let attach = |(key, topic): (usize, &Topic)| {
-            let mark = registry.attach(&Selector::Topic(topic.clone()), &desk, key).unwrap();
-            let reader = Reader::new(&mark.ring);
-            (mark, reader)
+            let ring_waker =
+                registry.subscribe(&Selector::Topic(topic.clone()), &mailbox, key).unwrap();
+            let reader = Reader::new(&ring_waker.ring);
+            (ring_waker, reader)
         };
         let readers = topics.iter().enumerate().filter(|_| read).map(attach).collect();
         let sequencer = Sequencer::new(
-            Parts {
-                ingest: Arc::clone(&ingest),
+            Deps {
+                queue: Arc::clone(&queue),
                 log: Arc::new(Log::in_memory(retention(&config, history_events))),
                 registry: Arc::clone(&registry),
                 watermark: Arc::new(Watermark::new()),
             },
             limits(&config),
         );
-        let mut rig = Self { ingest, sequencer, desk, readers, topics, next_topic: 0 };
+        let mut rig = Self { queue, sequencer, mailbox, readers, topics, next_topic: 0 };
         for _ in 0..TURNS_BEFORE {
             let publications = rig.publications();
             rig.submit(publications);
-            rig.turn();
+            rig.batch();
         }
         rig
     }
@@ -92,27 +93,27 @@ impl Rig {
 
     fn submit(&self, publications: Vec<Publication>) {
         for publication in publications {
-            let permit = self.ingest.reserve(DATA_BYTES as u64).unwrap();
-            drop(self.ingest.submit(publication, permit).unwrap());
+            let permit = self.queue.reserve(DATA_BYTES as u64).unwrap();
+            drop(self.queue.submit(publication, permit).unwrap());
         }
     }
 
-    /// Takes a turn, then reads what the mailbox says has something.
-    fn turn(&mut self) {
-        assert!(self.sequencer.turn());
+    /// Takes a batch, then reads what the mailbox says has something.
+    fn batch(&mut self) {
+        assert!(self.sequencer.run_batch());
         let mut delivered = 0;
-        while let Some(mark) = self.desk.take() {
-            mark.clear();
-            let (mark, reader) = &mut self.readers[mark.key];
-            delivered += reader.drain(&mark.ring);
+        while let Some(ring_waker) = self.mailbox.take() {
+            ring_waker.clear();
+            let (ring_waker, reader) = &mut self.readers[ring_waker.key];
+            delivered += reader.drain(&ring_waker.ring);
         }
         assert_eq!(delivered, if self.readers.is_empty() { 0 } else { EVENTS as u64 });
-        assert_eq!(self.ingest.waiting(), 0, "it was one turn");
+        assert_eq!(self.queue.waiting(), 0, "it was one batch");
     }
 }
 
-fn limits(config: &Config) -> Limits {
-    Limits {
+fn limits(config: &Config) -> BatchLimits {
+    BatchLimits {
         batch_events: config.batch_events,
         batch_bytes: config.batch_bytes,
         window_bytes: config.window_bytes,
@@ -132,9 +133,9 @@ fn retention(config: &Config, events_per_topic: usize) -> Retention {
 fn bench_sequencer(c: &mut Criterion) {
     let kept = Config::default().history_events;
     for (operation, read, kept, from) in [
-        ("turn", true, kept, From::Turn),
-        ("unread", false, kept, From::Turn),
-        ("without_history", true, 0, From::Turn),
+        ("batch", true, kept, From::Batch),
+        ("unread", false, kept, From::Batch),
+        ("without_history", true, 0, From::Batch),
         ("through", true, kept, From::Submit),
     ] {
         for topics in TOPICS {
@@ -147,7 +148,7 @@ fn bench_sequencer(c: &mut Criterion) {
 #[derive(Clone, Copy)]
 enum From {
     Submit,
-    Turn,
+    Batch,
 }
 
 fn bench(c: &mut Criterion, id: BenchmarkId, from: From, rig: impl Fn() -> Rig) {
@@ -157,17 +158,17 @@ fn bench(c: &mut Criterion, id: BenchmarkId, from: From, rig: impl Fn() -> Rig) 
     let mut built = None;
     group.bench_function(id, |b| {
         let rig = built.get_or_insert_with(&rig);
-        b.iter_custom(|turns| {
+        b.iter_custom(|batches| {
             let mut time = Duration::ZERO;
-            for _ in 0..turns {
+            for _ in 0..batches {
                 let publications = rig.publications();
                 let submitting = Instant::now();
                 rig.submit(publications);
                 let turning = Instant::now();
-                rig.turn();
+                rig.batch();
                 time += match from {
                     From::Submit => submitting.elapsed(),
-                    From::Turn => turning.elapsed(),
+                    From::Batch => turning.elapsed(),
                 };
             }
             time

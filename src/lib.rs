@@ -4,28 +4,28 @@
 //! # The life of an event
 //!
 //! ```text
-//! POST ──> ingest ──> sequencer ──> ring ──> shard ──> session ──> socket
+//! POST ──> queue ──> sequencer ──> ring ──> shard ──> session ──> socket
 //!          check,     log: order    slots,   one wake  cursor      detached
-//!          bounded    encode once,  no lock  per turn
+//!          bounded    encode once,  no lock  per batch
 //!          queue      route
 //! ```
 //!
 //! 1. A `POST /events` arrives on the shard that accepted its connection, at the [`http::Service`].
 //!    [`http::publication::parse()`] makes it an [`event::Publication`], or the refusal becomes an
 //!    [`http::Problem`].
-//! 2. [`sequencer::Ingest`] takes it into a bounded queue, or says at once that it is full. The
-//!    publisher's task waits for the event's place, for nothing else; its shard takes the turn that
+//! 2. [`sequencer::Queue`] takes it into a bounded queue, or says at once that it is full. The
+//!    publisher's task waits for the event's place, for nothing else; its shard takes the batch that
 //!    gives it, if nobody else is at it.
-//! 3. The [`sequencer`] takes all that is waiting in one turn and writes each event's wire form
-//!    ([`event::wire`]), its id in it, into one buffer: a [`ring::Turn`].
-//! 4. The [`log`] keeps the turn's events, copied out of the buffer, for streams that were away.
-//! 5. The turn's slices go to the [`ring::Ring`] of each topic that is being read, and to that of
-//!    `*`, as one [`ring::Epoch`] each. When all of them have it, a [`ring::Mark`] goes to the
-//!    [`ring::Desk`] of each shard that reads there, and each such shard is woken once. Then the
+//! 3. The [`sequencer`] takes all that is waiting in one batch and writes each event's wire form
+//!    ([`event::wire`]), its id in it, into one buffer: a [`ring::Batch`].
+//! 4. The [`log`] keeps the batch's events, copied out of the buffer, for streams that were away.
+//! 5. The batch's slices go to the [`ring::Ring`] of each topic that is being read, and to that of
+//!    `*`, as one [`ring::Epoch`] each. When all of them have it, a [`ring::RingWaker`] goes to the
+//!    [`ring::Mailbox`] of each shard that reads there, and each such shard is woken once. Then the
 //!    publisher is answered with the id.
 //! 6. The [`shard`] goes through the connections of its sessions on those rings, a slice at a time.
 //! 7. Each [`session::Session`] reads its rings from its cursor on, without a lock, and yields
-//!    slices of the turn's buffer. What was missed before comes from the log first; what can't be
+//!    slices of the batch's buffer. What was missed before comes from the log first; what can't be
 //!    had is announced.
 //! 8. The shard's pump writes them to the socket, a batch at a time. A peer that does not read
 //!    costs its socket buffer, falls out of the rings' window, and is told so, or is closed.

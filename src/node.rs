@@ -1,4 +1,4 @@
-//! The composition root: from settings to parts, in the order they need each other, and back out
+//! The composition root: from settings to deps, in the command they need each other, and back out
 //! again.
 
 use std::io;
@@ -14,9 +14,9 @@ use crate::config::{Config, DescriptorTables, Io};
 use crate::log::Log;
 use crate::log::history::Retention;
 use crate::quota::Quota;
-use crate::ring::{Desk, Registry, Watermark};
-use crate::sequencer::{Combiner, Ingest, Limits, Parts};
-use crate::shard::{Options, Order, Plan, Prepared, available, can_own_descriptors, reserve};
+use crate::ring::{Mailbox, Registry, Watermark};
+use crate::sequencer::{BatchLimits, Combiner, Deps, Queue};
+use crate::shard::{Command, Options, Plan, Prepared, available, can_own_descriptors, reserve};
 
 /// Descriptors that are not connections: standard streams, the shards' own, `/proc` while it is
 /// read.
@@ -29,7 +29,7 @@ const DESCRIPTORS_PER_SHARD: usize = 8;
 /// still be published to and asked for its health.
 const CONNECTIONS_RESERVED: usize = 256;
 
-/// How much longer than the write timeout a turn stays in the rings: a stream is looked at a few
+/// How much longer than the write timeout a batch stays in the rings: a stream is looked at a few
 /// times per timeout, not at its very end.
 const WINDOW_AGE_SLACK: Duration = Duration::from_secs(5);
 
@@ -38,7 +38,7 @@ pub struct Core {
     /// The settings.
     pub config: Config,
     /// The way in for events.
-    pub ingest: Arc<Ingest>,
+    pub queue: Arc<Queue>,
     /// Where they are kept.
     pub log: Arc<Log>,
     /// The rings.
@@ -93,11 +93,11 @@ pub enum StartError {
     },
 }
 
-/// A running node. Dropping it cuts everything off; [`Self::drain`] leaves in order.
+/// A running node. Dropping it cuts everything off; [`Self::drain`] leaves in command.
 pub struct Node {
     core: Arc<Core>,
     addr: SocketAddr,
-    orders: watch::Sender<Order>,
+    commands: watch::Sender<Command>,
     shards: Vec<JoinHandle<()>>,
     sequencer: Option<JoinHandle<()>>,
 }
@@ -112,13 +112,13 @@ impl Node {
         let prepared = (0..config.shards).map(|_| Prepared::new()).collect::<io::Result<Vec<_>>>();
         let prepared = prepared.map_err(thread("a runtime"))?;
         let core = Arc::new(Core::new(config, io));
-        let (orders, order) = watch::channel(Order::Serve);
+        let (commands, command) = watch::channel(Command::Serve);
         let mut starting = Vec::new();
         for (shard, index) in prepared.into_iter().zip(0..) {
             let plan = Plan {
                 core: Arc::clone(&core),
-                desk: Arc::new(Desk::new(index)),
-                orders: order.clone(),
+                mailbox: Arc::new(Mailbox::new(index)),
+                commands: command.clone(),
                 own_descriptors: core.own_descriptors,
                 options: listener_options(&core.config),
             };
@@ -129,7 +129,8 @@ impl Node {
         }
         let (reserved, addr) = reserve(wanted).map_err(cant_listen)?;
         let sequencer = start_sequencer(Arc::clone(&core))?;
-        let mut node = Self { core, addr, orders, shards: Vec::new(), sequencer: Some(sequencer) };
+        let mut node =
+            Self { core, addr, commands, shards: Vec::new(), sequencer: Some(sequencer) };
         for shard in starting {
             node.shards.push(shard.listen(addr).map_err(cant_listen)?);
         }
@@ -150,19 +151,19 @@ impl Node {
     /// Leaves service within `FANFARE_DRAIN`: accepts nothing more, finishes publishes under way,
     /// sends streams away. Blocks until everything has ended.
     pub fn drain(mut self) {
-        self.stop(Order::Drain(self.core.config.drain));
+        self.stop(Command::Drain(self.core.config.drain));
     }
 
-    fn stop(&mut self, order: Order) {
+    fn stop(&mut self, command: Command) {
         // No shard left to hear it is as good.
-        let _ = self.orders.send(order);
+        let _ = self.commands.send(command);
         for shard in self.shards.drain(..) {
             if shard.join().is_err() {
                 tracing::error!("a shard had panicked");
             }
         }
         // Only now: publishes that were under way have been handed over.
-        self.core.ingest.close();
+        self.core.queue.close();
         if self.sequencer.take().is_some_and(|sequencer| sequencer.join().is_err()) {
             tracing::error!("the sequencer had panicked");
         }
@@ -171,7 +172,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        self.stop(Order::End);
+        self.stop(Command::End);
     }
 }
 
@@ -191,19 +192,19 @@ impl Core {
         };
         let window =
             NonZeroUsize::new(config.window).expect("config has FANFARE_WINDOW at 2 or more");
-        let parts = Parts {
-            ingest: Arc::new(Ingest::new(config.queue_events, config.queue_bytes)),
+        let deps = Deps {
+            queue: Arc::new(Queue::new(config.queue_events, config.queue_bytes)),
             log: Arc::new(Log::in_memory(retention)),
             registry: Arc::new(Registry::new(config.topics_max, window)),
             watermark: Arc::new(Watermark::new()),
         };
-        let Parts { ingest, log, registry, watermark } = parts.clone();
+        let Deps { queue, log, registry, watermark } = deps.clone();
         Self {
-            ingest,
+            queue,
             log,
             registry,
             watermark,
-            sequencer: Combiner::new(parts, turn_limits(&config)),
+            sequencer: Combiner::new(deps, batch_limits(&config)),
             connections: Quota::new(connections),
             streams: Quota::new(streams),
             shard_connections_max,
@@ -260,8 +261,8 @@ fn listener_options(config: &Config) -> Options {
     }
 }
 
-fn turn_limits(config: &Config) -> Limits {
-    Limits {
+fn batch_limits(config: &Config) -> BatchLimits {
+    BatchLimits {
         batch_events: config.batch_events,
         batch_bytes: config.batch_bytes,
         window_bytes: config.window_bytes,

@@ -25,7 +25,7 @@ impl Reader {
     pub fn drain(&mut self, ring: &Ring) -> u64 {
         let before = self.counted;
         loop {
-            match ring.read(self.next, |epoch| (epoch.run_after(self.last), epoch.counted())) {
+            match ring.read(self.next, |epoch| (epoch.slice_after(self.last), epoch.counted())) {
                 Read::Epoch((Some(run), counted)) => {
                     self.last = run.last;
                     if run.ends_epoch {
@@ -35,7 +35,7 @@ impl Reader {
                 }
                 Read::Epoch((None, counted)) => self.advance(counted),
                 Read::Wait => return self.counted - before,
-                Read::Lagged => panic!("a reader that drains after each turn can't lag"),
+                Read::Lagged => panic!("a reader that drains after each batch can't lag"),
             }
         }
     }

@@ -13,9 +13,9 @@ use crate::node::Core;
 /// `resident_bytes` is null where `/proc` is not.
 pub fn health(core: &Core) -> (StatusCode, Bytes) {
     let kept = core.log.stats();
-    // The ingest closes before the last connection does only if the sequencer or a shard has ended
+    // The queue closes before the last connection does only if the sequencer or a shard has ended
     // by itself.
-    let failed = core.ingest.is_closed();
+    let failed = core.queue.is_closed();
     let document = json!({
         "status": if failed { "failed" } else { "ok" },
         "version": env!("CARGO_PKG_VERSION"),

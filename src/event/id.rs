@@ -92,7 +92,7 @@ impl Incarnation {
 }
 
 /// Writes the ids of one numbering one after the other, each into the place of the one before: no
-/// allocation, and no formatting machinery, which was a tenth of a turn's instructions.
+/// allocation, and no formatting machinery, which was a tenth of a batch's instructions.
 pub struct OwnIds {
     text: String,
 }

@@ -70,7 +70,7 @@ impl Fields<'_> {
     }
 
     /// The event as a run of its own.
-    pub fn to_run(&self) -> Bytes {
+    pub fn to_chunk(&self) -> Bytes {
         let mut out = Vec::new();
         self.encode(&mut out);
         out.into()
@@ -260,12 +260,12 @@ mod tests {
             id: Some("x-1"),
         };
         let expected = "event: greeting\nretry: 3000\ndata: hello\ndata: world\nid: x-1\n\n";
-        assert_eq!(fields.to_run(), format!("{:x}\r\n{expected}\r\n", expected.len()));
+        assert_eq!(fields.to_chunk(), format!("{:x}\r\n{expected}\r\n", expected.len()));
     }
 
     #[test]
     fn empty_data_is_one_empty_line() {
-        assert_eq!(Fields::default().to_run(), "8\r\ndata: \n\n\r\n");
+        assert_eq!(Fields::default().to_chunk(), "8\r\ndata: \n\n\r\n");
     }
 
     #[test]
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn a_megabyte_of_line_breaks_round_trips() {
         let data = "\n".repeat(1 << 20);
-        let run = Fields { data: &data, ..Fields::default() }.to_run();
+        let run = Fields { data: &data, ..Fields::default() }.to_chunk();
         let text = String::from_utf8(dechunk(&run).concat()).unwrap();
         assert_eq!(interpret(&text)[0].data, data);
     }

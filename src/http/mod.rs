@@ -22,7 +22,7 @@ pub use excerpt::Excerpt;
 pub use negotiate::{accepts_event_stream, prefers_event_stream};
 pub use problem::{Kind, Problem};
 pub use query::{SelectLimits, SubscribeError, SubscribeRequest, parse_subscribe};
-pub use service::{Answer, Body, Service};
+pub use service::{Answer, ResponseBody, Service};
 
 pub(crate) use header::{parameter, split_unquoted};
 pub(crate) use urlencoded::{NotUtf8, pairs};

@@ -15,10 +15,10 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use tokio::time::timeout;
 
-use super::publication::{self, Limits, PublishError};
-use super::service::Body;
+use super::publication::{self, EventLimits, PublishError};
+use super::service::ResponseBody;
 use super::{Kind, Problem, cors};
-use crate::sequencer::{IngestFull, Permit};
+use crate::sequencer::{ByteReservation, QueueFull};
 use crate::shard::Shard;
 
 /// Bytes of a refused body that are read off before the connection is given up.
@@ -33,7 +33,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 ///
 /// Dropped before the event is handed over, nothing is published; after that, the event is
 /// published and nobody is told its id.
-pub(super) async fn publish(shard: Rc<Shard>, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn publish(
+    shard: Rc<Shard>,
+    request: Request<Incoming>,
+) -> Response<ResponseBody> {
     let (head, mut body) = request.into_parts();
     match submit(&shard, &head, &mut body).await {
         Ok(id) => allow_origin(&shard, &head, accepted(id)),
@@ -46,7 +49,7 @@ pub(super) async fn refuse(
     shard: Rc<Shard>,
     request: Request<Incoming>,
     problem: Problem,
-) -> Response<Body> {
+) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
     answer_refused(&shard, &head, body, problem).await
 }
@@ -59,7 +62,7 @@ async fn submit(shard: &Shard, head: &Parts, body: &mut Incoming) -> Result<Stri
         return Err(Problem::forbidden_origin());
     }
     let wait = core.config.body_timeout;
-    let (bytes, permit) =
+    let (bytes, reservation) =
         timeout(wait, collect(shard, body)).await.map_err(|_| Problem::timeout(wait))??;
     let content_type = match head.headers.get(CONTENT_TYPE).map(HeaderValue::to_str) {
         Some(Ok(content_type)) => Some(content_type),
@@ -68,8 +71,10 @@ async fn submit(shard: &Shard, head: &Parts, body: &mut Incoming) -> Result<Stri
         }
         None => None,
     };
-    let limits =
-        Limits { topics: core.config.event_topics_max, topic_bytes: core.config.topic_bytes_max };
+    let limits = EventLimits {
+        topics: core.config.event_topics_max,
+        topic_bytes: core.config.topic_bytes_max,
+    };
     let publication = publication::parse(content_type, head.uri.query(), bytes, &limits)?;
     if publication
         .id
@@ -81,14 +86,14 @@ async fn submit(shard: &Shard, head: &Parts, body: &mut Incoming) -> Result<Stri
         return Err(Problem::bad_request(Kind::BadField, detail));
     }
     let id = publication.id.clone();
-    let place = core.sequencer.submit(publication, permit)?;
+    let ack = core.sequencer.submit(publication, reservation)?;
     shard.note_publish();
-    let seq = place.await.map_err(|_| Problem::from(IngestFull::Closed))?;
+    let seq = ack.await.map_err(|_| Problem::from(QueueFull::Closed))?;
     Ok(id.map_or_else(|| core.log.incarnation().id(seq), |id| id.as_str().to_owned()))
 }
 
 /// Reads a body whole. One that comes in one piece is not copied.
-async fn collect(shard: &Shard, body: &mut Incoming) -> Result<(Bytes, Permit), Problem> {
+async fn collect(shard: &Shard, body: &mut Incoming) -> Result<(Bytes, ByteReservation), Problem> {
     let core = &shard.core;
     let limit = core.config.event_bytes_max;
     let too_large = || Problem::from(PublishError::TooLarge { limit });
@@ -98,7 +103,7 @@ async fn collect(shard: &Shard, body: &mut Incoming) -> Result<(Bytes, Permit), 
     }
     // All that is announced, at once: bodies that take room as they arrive could fill it up with
     // halves, and none end.
-    let mut permit = core.ingest.reserve(announced)?;
+    let mut reservation = core.queue.reserve(announced)?;
     let mut reserved = announced as usize;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -111,7 +116,7 @@ async fn collect(shard: &Shard, body: &mut Incoming) -> Result<(Bytes, Permit), 
         if total > limit {
             return Err(too_large());
         }
-        permit.extend(total.saturating_sub(reserved) as u64)?;
+        reservation.extend(total.saturating_sub(reserved) as u64)?;
         reserved = reserved.max(total);
         if first.is_empty() {
             first = data;
@@ -120,13 +125,13 @@ async fn collect(shard: &Shard, body: &mut Incoming) -> Result<(Bytes, Permit), 
         }
     }
     if rest.is_empty() {
-        return Ok((first, permit));
+        return Ok((first, reservation));
     }
-    Ok(([first, rest.freeze()].concat().into(), permit))
+    Ok(([first, rest.freeze()].concat().into(), reservation))
 }
 
-fn accepted(id: String) -> Response<Body> {
-    let mut response = Response::new(Body::Full(Full::new(id.into())));
+fn accepted(id: String) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Full(Full::new(id.into())));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -138,7 +143,7 @@ async fn answer_refused(
     head: &Parts,
     body: Incoming,
     problem: Problem,
-) -> Response<Body> {
+) -> Response<ResponseBody> {
     // A client that waits for 100 Continue has not sent its body; reading would ask for it. One
     // that was too slow has had its time.
     let waits = head.headers.contains_key(EXPECT) && !body.is_end_stream();
@@ -146,7 +151,7 @@ async fn answer_refused(
     let read_off = !waits
         && !late
         && timeout(shard.core.config.body_timeout, discard(body)).await.unwrap_or(false);
-    let mut response = problem.into_response().map(Body::Full);
+    let mut response = problem.into_response().map(ResponseBody::Full);
     if !read_off {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
@@ -171,13 +176,17 @@ async fn discard(mut body: Incoming) -> bool {
     true
 }
 
-fn allow_origin(shard: &Shard, head: &Parts, mut response: Response<Body>) -> Response<Body> {
+fn allow_origin(
+    shard: &Shard,
+    head: &Parts,
+    mut response: Response<ResponseBody>,
+) -> Response<ResponseBody> {
     cors::apply(response.headers_mut(), head.headers.get(ORIGIN), &shard.core.config.cors_origins);
     response
 }
 
-impl From<IngestFull> for Problem {
-    fn from(full: IngestFull) -> Self {
+impl From<QueueFull> for Problem {
+    fn from(full: QueueFull) -> Self {
         Self::busy(full.to_string(), RETRY_AFTER)
     }
 }

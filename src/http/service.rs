@@ -60,7 +60,7 @@ impl Service {
             ("/events", &Method::OPTIONS) => {
                 let origins = &self.shard.core.config.cors_origins;
                 let preflight = cors::preflight(request.headers().get(ORIGIN), origins);
-                return Answer::now(preflight.map(Body::Full));
+                return Answer::now(preflight.map(ResponseBody::Full));
             }
             ("/healthz", _) if read => {
                 let (status, document) = admin::health(&self.shard.core);
@@ -83,7 +83,7 @@ impl Service {
 }
 
 impl hyper::service::Service<Request<Incoming>> for Service {
-    type Response = Response<Body>;
+    type Response = Response<ResponseBody>;
     type Error = Infallible;
     type Future = Answer;
 
@@ -92,8 +92,12 @@ impl hyper::service::Service<Request<Incoming>> for Service {
     }
 }
 
-fn document_of(status: StatusCode, content_type: &'static str, document: Bytes) -> Response<Body> {
-    let mut response = Response::new(Body::Full(Full::new(document)));
+fn document_of(
+    status: StatusCode,
+    content_type: &'static str,
+    document: Bytes,
+) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::Full(Full::new(document)));
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
@@ -104,19 +108,19 @@ fn document_of(status: StatusCode, content_type: &'static str, document: Bytes) 
 /// as long as the connection lasts.
 pub enum Answer {
     /// At once.
-    Now(Option<Box<Response<Body>>>),
+    Now(Option<Box<Response<ResponseBody>>>),
     /// Later.
-    Later(Pin<Box<dyn Future<Output = Response<Body>>>>),
+    Later(Pin<Box<dyn Future<Output = Response<ResponseBody>>>>),
 }
 
 impl Answer {
-    fn now(response: Response<Body>) -> Self {
+    fn now(response: Response<ResponseBody>) -> Self {
         Self::Now(Some(Box::new(response)))
     }
 }
 
 impl Future for Answer {
-    type Output = Result<Response<Body>, Infallible>;
+    type Output = Result<Response<ResponseBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
@@ -129,14 +133,14 @@ impl Future for Answer {
 }
 
 /// The body of an answer.
-pub enum Body {
+pub enum ResponseBody {
     /// Known in full.
     Full(Full<Bytes>),
     /// A stream.
-    Stream(session::Body),
+    Stream(session::StreamBody),
 }
 
-impl hyper::body::Body for Body {
+impl hyper::body::Body for ResponseBody {
     type Data = Bytes;
     type Error = Infallible;
 

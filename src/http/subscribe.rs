@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, Version};
 
-use super::service::Body;
+use super::service::ResponseBody;
 use super::{
     Problem, SelectLimits, accepts_event_stream, cors, parse_subscribe, prefers_event_stream,
 };
@@ -29,7 +29,7 @@ pub(super) fn subscribe(
     shard: &Rc<Shard>,
     conn: &Rc<Conn>,
     request: &Request<Incoming>,
-) -> Result<Response<Body>, Problem> {
+) -> Result<Response<ResponseBody>, Problem> {
     let config = &shard.core.config;
     if !accepts_event_stream(request.headers()) {
         return Err(Problem::not_acceptable());
@@ -39,7 +39,7 @@ pub(super) fn subscribe(
     let last_event_id = request.headers().get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
     let wanted = parse_subscribe(request.uri().query(), last_event_id, &limits)?;
     let body = if request.method() == Method::HEAD {
-        Body::Full(Full::default())
+        ResponseBody::Full(Full::default())
     } else {
         match Session::open(shard, conn, &wanted.selectors, &wanted.position) {
             Ok(session) => {
@@ -47,7 +47,7 @@ pub(super) fn subscribe(
                     shard.core.io != Io::Hyper && request.version() == Version::HTTP_11,
                 );
                 conn.open_stream(session);
-                Body::Stream(session::Body::new(Rc::clone(conn)))
+                ResponseBody::Stream(session::StreamBody::new(Rc::clone(conn)))
             }
             Err(busy) => return come_back(shard, request, busy),
         }
@@ -60,19 +60,23 @@ fn come_back(
     shard: &Shard,
     request: &Request<Incoming>,
     busy: Busy,
-) -> Result<Response<Body>, Problem> {
+) -> Result<Response<ResponseBody>, Problem> {
     let config = &shard.core.config;
     let retry = session::jittered(config.retry_min, config.retry_max);
     if config.busy_answer == BusyAnswer::Status503 || !prefers_event_stream(request.headers()) {
         return Err(Problem::busy(busy.to_string(), retry));
     }
-    let body = Body::Full(Full::new(session::busy(retry, busy.reason())));
+    let body = ResponseBody::Full(Full::new(session::busy(retry, busy.reason())));
     let mut response = event_stream(shard, request, body);
     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     Ok(response)
 }
 
-fn event_stream(shard: &Shard, request: &Request<Incoming>, body: Body) -> Response<Body> {
+fn event_stream(
+    shard: &Shard,
+    request: &Request<Incoming>,
+    body: ResponseBody,
+) -> Response<ResponseBody> {
     let mut response = Response::new(body);
     let headers = response.headers_mut();
     // The charset is for clients that guess Latin-1.

@@ -1,6 +1,6 @@
 //! The log: where an event gets its place, and where streams that were away find what they missed.
 //!
-//! In memory, for now the only one. The sequencer is its one writer, once per turn; shards read it
+//! In memory, for now the only one. The sequencer is its one writer, once per batch; shards read it
 //! in bounded slices when streams are opened. The lock is for those two; no live event passes
 //! through it (I4).
 
@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::event::{Incarnation, Position, Publication, Selector, Seq};
-use crate::ring::Turn;
-use history::{Encoded, Gap, History, Most, Replay, Resume, Retention, Slice, Stats};
+use crate::ring::Batch;
+use history::{Encoded, Gap, History, Page, PageLimit, Replay, Resume, Retention, Stats};
 
 /// The node's log; see the module.
 pub struct Log {
@@ -44,16 +44,16 @@ impl Log {
         self.read_lock().next_seq()
     }
 
-    /// Keeps a turn's events, which from here on have their place. Sequencer only.
+    /// Keeps a batch's events, which from here on have their place. Sequencer only.
     pub fn append<'a>(
         &self,
-        turn: &Turn,
+        batch: &Batch,
         events: impl Iterator<Item = &'a mut Publication>,
         now: Duration,
     ) {
         let mut history = self.history.write().unwrap_or_else(PoisonError::into_inner);
-        for ((event, index), seq) in events.zip(0..).zip(turn.first().0..) {
-            let wire = turn.detach(index);
+        for ((event, index), seq) in events.zip(0..).zip(batch.first().0..) {
+            let wire = batch.copy_out(index);
             history.append(
                 Seq(seq),
                 Encoded { topics: &event.topics, id: event.id.take(), wire },
@@ -62,44 +62,44 @@ impl Log {
         }
     }
 
-    /// Drops what is over age, `budget` events at most; true if there is more. Sequencer only.
+    /// Drops what is over age, `budget` events at limit; true if there is more. Sequencer only.
     pub fn expire(&self, now: Duration, budget: usize) -> bool {
         self.history.write().unwrap_or_else(PoisonError::into_inner).expire(now, budget)
     }
 
-    /// Where a stream starts that asks for `position`, and the first slice of what it missed. Both
+    /// Where a stream starts that asks for `position`, and the first page of what it missed. Both
     /// at once, so that the oldest event a reset names does follow.
     pub fn resume(
         &self,
         position: &Position,
         selectors: &[Selector],
-        most: Most,
-    ) -> (Resume, Vec<(Seq, Bytes)>, Slice) {
+        limit: PageLimit,
+    ) -> (Resume, Vec<(Seq, Bytes)>, Page) {
         let history = self.read_lock();
         let resume = history.resume(position, selectors);
         let mut events = Vec::new();
-        let slice = if *position == Position::Live {
-            Slice { next: resume.replay, more: false }
+        let page = if *position == Position::Live {
+            Page { next: resume.replay, more: false }
         } else {
             // A gap would have to open between two looks at the same history. If one did, the next
             // read would tell it.
             history
-                .read(selectors, resume.replay, most, &mut events)
-                .unwrap_or(Slice { next: resume.replay, more: true })
+                .read(selectors, resume.replay, limit, &mut events)
+                .unwrap_or(Page { next: resume.replay, more: true })
         };
-        (resume, events, slice)
+        (resume, events, page)
     }
 
-    /// The next slice of a replay.
+    /// The next page of a replay.
     pub fn read(
         &self,
         selectors: &[Selector],
         replay: Replay,
-        most: Most,
-    ) -> Result<(Vec<(Seq, Bytes)>, Slice), Gap> {
+        limit: PageLimit,
+    ) -> Result<(Vec<(Seq, Bytes)>, Page), Gap> {
         let mut events = Vec::new();
-        let slice = self.read_lock().read(selectors, replay, most, &mut events)?;
-        Ok((events, slice))
+        let page = self.read_lock().read(selectors, replay, limit, &mut events)?;
+        Ok((events, page))
     }
 
     /// What is kept.

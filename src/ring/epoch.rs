@@ -1,4 +1,4 @@
-//! What the sequencer makes of one turn ([`Turn`]), and one ring's share of it ([`Epoch`]).
+//! What the sequencer makes of one batch ([`Batch`]), and one ring's share of it ([`Epoch`]).
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use bytes::Bytes;
 
 use crate::event::Seq;
 
-/// All events of one sequencer turn: one buffer, encoded once (I1), in seq order without gaps.
+/// All events of one sequencer batch: one buffer, encoded once (I1), in seq order without gaps.
 #[derive(Debug)]
-pub struct Turn {
+pub struct Batch {
     buffer: Bytes,
     /// Where each event's chunk ends in `buffer`; it starts where the one before ends.
     ends: Box<[u32]>,
     first: Seq,
 }
 
-impl Turn {
-    /// A turn of the events from `first` on, whose chunks end at `ends`.
+impl Batch {
+    /// A batch of the events from `first` on, whose chunks end at `ends`.
     pub fn new(buffer: Bytes, ends: Box<[u32]>, first: Seq) -> Self {
         debug_assert_eq!(ends.last().map_or(0, |&end| end as usize), buffer.len());
         Self { buffer, ends, first }
@@ -44,21 +44,21 @@ impl Turn {
     }
 
     /// The chunks of neighbouring events, as they stand.
-    pub fn run(&self, events: Range<u32>) -> Bytes {
-        self.buffer.slice(self.place(events))
+    pub fn slice(&self, events: Range<u32>) -> Bytes {
+        self.buffer.slice(self.byte_range(events))
     }
 
-    /// A copy of one event's chunk that does not keep the turn alive. A lone event owns its buffer
+    /// A copy of one event's chunk that does not keep the batch alive. A lone event owns its buffer
     /// as it is.
-    pub fn detach(&self, event: u32) -> Bytes {
+    pub fn copy_out(&self, event: u32) -> Bytes {
         match self.len() {
             1 => self.buffer.clone(),
-            _ => Bytes::copy_from_slice(&self.buffer[self.place(event..event + 1)]),
+            _ => Bytes::copy_from_slice(&self.buffer[self.byte_range(event..event + 1)]),
         }
     }
 
     /// Where neighbouring events stand in the buffer.
-    fn place(&self, events: Range<u32>) -> Range<usize> {
+    fn byte_range(&self, events: Range<u32>) -> Range<usize> {
         let start = match events.start {
             0 => 0,
             index => self.ends[index as usize - 1],
@@ -78,21 +78,21 @@ impl Turn {
     }
 }
 
-/// Which events of a turn go to a ring, by index into the turn.
+/// Which events of a batch go to a ring, by index into the batch.
 #[derive(Debug)]
-pub enum Picks {
+pub enum EventIndices {
     /// Neighbours.
-    Run(Range<u32>),
+    Range(Range<u32>),
     /// Any, ascending.
     List(Box<[u32]>),
 }
 
-impl Picks {
+impl EventIndices {
     /// From ascending, distinct indices; at least one.
     pub fn of(indices: &[u32]) -> Self {
         let (first, last) = (indices[0], indices[indices.len() - 1]);
         if (last - first) as usize == indices.len() - 1 {
-            Self::Run(first..last + 1)
+            Self::Range(first..last + 1)
         } else {
             Self::List(indices.into())
         }
@@ -100,17 +100,17 @@ impl Picks {
 
     fn len(&self) -> u64 {
         match self {
-            Self::Run(run) => u64::from(run.end - run.start),
+            Self::Range(range) => u64::from(range.end - range.start),
             Self::List(list) => list.len() as u64,
         }
     }
 
     /// The first neighbours at or over index `from`.
-    fn run_from(&self, from: u32) -> Option<Range<u32>> {
+    fn range_from(&self, from: u32) -> Option<Range<u32>> {
         match self {
-            Self::Run(run) => {
-                let start = run.start.max(from);
-                (start < run.end).then_some(start..run.end)
+            Self::Range(range) => {
+                let start = range.start.max(from);
+                (start < range.end).then_some(start..range.end)
             }
             Self::List(list) => {
                 let list = &list[list.partition_point(|&index| index < from)..];
@@ -124,27 +124,27 @@ impl Picks {
 
     fn last(&self) -> u32 {
         match self {
-            Self::Run(run) => run.end - 1,
+            Self::Range(range) => range.end - 1,
             Self::List(list) => list[list.len() - 1],
         }
     }
 }
 
-/// What was published to one ring in one turn. A ring's slot holds one.
+/// What was published to one ring in one batch. A ring's slot holds one.
 #[derive(Debug)]
 pub struct Epoch {
     /// Its place in its ring, from 0.
     pub(super) number: u64,
     /// Events published to the ring up to this epoch, itself included.
     pub(super) counted: u64,
-    turn: Arc<Turn>,
-    picks: Picks,
+    batch: Arc<Batch>,
+    indices: EventIndices,
 }
 
 /// Neighbouring events of an epoch: their seqs follow one another without a gap, so whoever merges
 /// rings never has to look inside a run.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Run {
+pub struct Slice {
     /// Their chunks.
     pub bytes: Bytes,
     /// The seq of the last of them.
@@ -154,13 +154,18 @@ pub struct Run {
 }
 
 impl Epoch {
-    pub(super) fn new(number: u64, counted_before: u64, turn: Arc<Turn>, picks: Picks) -> Self {
-        Self { number, counted: counted_before + picks.len(), turn, picks }
+    pub(super) fn new(
+        number: u64,
+        counted_before: u64,
+        batch: Arc<Batch>,
+        indices: EventIndices,
+    ) -> Self {
+        Self { number, counted: counted_before + indices.len(), batch, indices }
     }
 
-    /// The seq of the first event of the turn this epoch is from.
-    pub fn turn_first(&self) -> Seq {
-        self.turn.first
+    /// The seq of the first event of the batch this epoch is from.
+    pub fn batch_first(&self) -> Seq {
+        self.batch.first
     }
 
     /// Events published to the ring up to and with this epoch.
@@ -170,15 +175,19 @@ impl Epoch {
 
     /// The seq of the first event over `last`.
     pub fn next_after(&self, last: Seq) -> Option<Seq> {
-        let run = self.picks.run_from(self.turn.index_after(last))?;
-        Some(self.turn.seq(run.start))
+        let range = self.indices.range_from(self.batch.index_after(last))?;
+        Some(self.batch.seq(range.start))
     }
 
     /// The next neighbouring events over `last`.
-    pub fn run_after(&self, last: Seq) -> Option<Run> {
-        let run = self.picks.run_from(self.turn.index_after(last))?;
-        let ends_epoch = run.end - 1 == self.picks.last();
-        Some(Run { last: self.turn.seq(run.end - 1), bytes: self.turn.run(run), ends_epoch })
+    pub fn slice_after(&self, last: Seq) -> Option<Slice> {
+        let range = self.indices.range_from(self.batch.index_after(last))?;
+        let ends_epoch = range.end - 1 == self.indices.last();
+        Some(Slice {
+            last: self.batch.seq(range.end - 1),
+            bytes: self.batch.slice(range),
+            ends_epoch,
+        })
     }
 }
 
@@ -187,21 +196,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A turn whose event `i` is the one byte `a + i`.
-    pub(crate) fn letters(first: u64, n: u32) -> Arc<Turn> {
+    /// A batch whose event `i` is the one byte `a + i`.
+    pub(crate) fn letters(first: u64, n: u32) -> Arc<Batch> {
         let buffer: Vec<u8> = (0..n).map(|i| b'a' + (i % 26) as u8).collect();
-        Arc::new(Turn::new(buffer.into(), (1..=n).collect(), Seq(first)))
+        Arc::new(Batch::new(buffer.into(), (1..=n).collect(), Seq(first)))
     }
 
     #[test]
     fn neighbours_come_out_as_one_run() {
-        let epoch = Epoch::new(0, 0, letters(10, 4), Picks::of(&[1, 2, 3]));
-        let run = |bytes: &'static str, ends_epoch| {
-            Some(Run { bytes: bytes.into(), last: Seq(13), ends_epoch })
+        let epoch = Epoch::new(0, 0, letters(10, 4), EventIndices::of(&[1, 2, 3]));
+        let slice = |bytes: &'static str, ends_epoch| {
+            Some(Slice { bytes: bytes.into(), last: Seq(13), ends_epoch })
         };
-        assert_eq!(epoch.run_after(Seq(0)), run("bcd", true));
-        assert_eq!(epoch.run_after(Seq(11)), run("cd", true));
-        assert_eq!(epoch.run_after(Seq(13)), None);
+        assert_eq!(epoch.slice_after(Seq(0)), slice("bcd", true));
+        assert_eq!(epoch.slice_after(Seq(11)), slice("cd", true));
+        assert_eq!(epoch.slice_after(Seq(13)), None);
         assert_eq!(epoch.next_after(Seq(0)), Some(Seq(11)));
         assert_eq!(epoch.counted(), 3);
     }
@@ -213,17 +222,17 @@ mod tests {
             last in 0u64..60,
         ) {
             let indices: Vec<u32> = picked.iter().copied().collect();
-            let epoch = Epoch::new(0, 0, letters(first, 40), Picks::of(&indices));
+            let epoch = Epoch::new(0, 0, letters(first, 40), EventIndices::of(&indices));
             let mut last = Seq((first + last).saturating_sub(10));
             let expected: Vec<u8> = indices.iter()
                 .filter(|&&i| first + u64::from(i) > last.0)
                 .map(|i| b'a' + (i % 26) as u8).collect();
             let mut seen = Vec::new();
-            while let Some(run) = epoch.run_after(last) {
-                prop_assert_eq!(epoch.next_after(last), Some(Seq(run.last.0 + 1 - run.bytes.len() as u64)));
-                last = run.last;
-                prop_assert_eq!(run.ends_epoch, epoch.run_after(last).is_none());
-                seen.extend_from_slice(&run.bytes);
+            while let Some(slice) = epoch.slice_after(last) {
+                prop_assert_eq!(epoch.next_after(last), Some(Seq(slice.last.0 + 1 - slice.bytes.len() as u64)));
+                last = slice.last;
+                prop_assert_eq!(slice.ends_epoch, epoch.slice_after(last).is_none());
+                seen.extend_from_slice(&slice.bytes);
             }
             prop_assert_eq!(seen, expected);
         }

@@ -16,7 +16,7 @@
 //! | word | writer | readers | what becomes visible | model |
 //! |---|---|---|---|---|
 //! | `tail` | sequencer, Release | sessions, Acquire | the array and slot of every epoch below it, `counted` | `a_reader_sees_every_epoch_or_knows_it_lagged` |
-//! | `slots`, slot | sequencer, Release (in [`Cell`]) | sessions, Acquire | the epoch | the same, `growing_loses_nothing` |
+//! | `slots`, slot | sequencer, Release (in [`ArcSlot`]) | sessions, Acquire | the epoch | the same, `growing_loses_nothing` |
 //! | `head`, `counted` | sequencer, Relaxed | sequencer; sessions for `counted` | nothing: `counted` rides on `tail`; the sequencer's lock hands both to the next at it | the same |
 //!
 //! Why *tail, then array, then slot* is enough: `tail > n` was read, so the array and the slot as
@@ -35,10 +35,10 @@ mod watermark;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-pub use epoch::{Epoch, Picks, Run, Turn};
+pub use epoch::{Batch, Epoch, EventIndices, Slice};
 pub use registry::{Registry, RingsFull};
-pub use slot::{Cell, Cells, Swap};
-pub use wake::{Desk, Latch, Mark, Rounds};
+pub use slot::{ArcSlot, ArcSwapSlot, SlotFamily};
+pub use wake::{Mailbox, PendingFlag, PendingWakes, RingWaker};
 pub use watermark::Watermark;
 
 use crate::sync::{AtomicU64, Ordering};
@@ -46,10 +46,10 @@ use crate::sync::{AtomicU64, Ordering};
 /// Slots a ring starts with when its first epoch comes.
 const SLOTS_MIN: usize = 2;
 
-type Slots<C> = Box<[<C as Cells>::Of<Epoch>]>;
+type Slots<C> = Box<[<C as SlotFamily>::Of<Epoch>]>;
 
 /// A window of epochs; see the module.
-pub struct Ring<C: Cells = Swap> {
+pub struct Ring<C: SlotFamily = ArcSwapSlot> {
     slots: C::Of<Slots<C>>,
     /// Number of the next epoch; every one below it has been published.
     tail: AtomicU64,
@@ -71,7 +71,7 @@ pub enum Read<R> {
     Lagged,
 }
 
-impl<C: Cells> Ring<C> {
+impl<C: SlotFamily> Ring<C> {
     /// An empty ring that holds at most `window` epochs.
     pub fn new(window: NonZeroUsize) -> Self {
         Self {
@@ -112,14 +112,14 @@ impl<C: Cells> Ring<C> {
         })
     }
 
-    /// Publishes a turn's events to this ring as one epoch and returns its number. Sequencer only.
-    pub fn publish(&self, turn: &Arc<Turn>, picks: Picks) -> u64 {
+    /// Publishes a batch's events to this ring as one epoch and returns its number. Sequencer only.
+    pub fn publish(&self, batch: &Arc<Batch>, indices: EventIndices) -> u64 {
         // Ordering: Relaxed: written under the sequencer's lock only. Model:
         // a_reader_sees_every_epoch_or_knows_it_lagged.
         let number = self.tail.load(Ordering::Relaxed);
         let counted = self.counted.load(Ordering::Relaxed);
         let slots = self.room_for(number);
-        let epoch = Epoch::new(number, counted, Arc::clone(turn), picks);
+        let epoch = Epoch::new(number, counted, Arc::clone(batch), indices);
         // Ordering: Relaxed: published by the Release store of `tail` below. Model: the same.
         self.counted.store(epoch.counted, Ordering::Relaxed);
         slots[slot(number, slots.len())].store(Some(Arc::new(epoch)));
@@ -195,8 +195,8 @@ mod tests {
     use super::*;
     use crate::event::Seq;
 
-    fn turn(seq: u64) -> Arc<Turn> {
-        Arc::new(Turn::new("x".into(), Box::new([1]), Seq(seq)))
+    fn batch(seq: u64) -> Arc<Batch> {
+        Arc::new(Batch::new("x".into(), Box::new([1]), Seq(seq)))
     }
 
     fn ring(window: usize) -> Ring {
@@ -205,7 +205,7 @@ mod tests {
 
     fn publish(ring: &Ring, n: u64) {
         for seq in 1..=n {
-            ring.publish(&turn(seq), Picks::Run(0..1));
+            ring.publish(&batch(seq), EventIndices::Range(0..1));
         }
     }
 
@@ -214,7 +214,7 @@ mod tests {
         let ring = ring(4);
         for cursor in 0..100 {
             assert_eq!(ring.read(cursor, |_| ()), Read::Wait);
-            ring.publish(&turn(cursor + 1), Picks::Run(0..1));
+            ring.publish(&batch(cursor + 1), EventIndices::Range(0..1));
             assert_eq!(
                 ring.read(cursor, |epoch| epoch.next_after(Seq(0))),
                 Read::Epoch(Some(Seq(cursor + 1)))

@@ -1,6 +1,6 @@
 //! loom models of the ring and the wake. Run with `make model`.
 //!
-//! The models run the real [`Ring`] and [`Latch`]; only the cell is put in, and it promises what
+//! The models run the real [`Ring`] and [`PendingFlag`]; only the cell is put in, and it promises what
 //! `arc-swap` promises: Acquire loads, Release stores.
 
 use std::num::NonZeroUsize;
@@ -9,30 +9,30 @@ use std::sync::{Arc, Mutex};
 use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use loom::thread;
 
-use super::{Cell, Cells, Latch, Picks, Read, Ring, Turn, Watermark};
+use super::{ArcSlot, Batch, EventIndices, PendingFlag, Read, Ring, SlotFamily, Watermark};
 use crate::event::Seq;
 
 struct Model;
 
-impl Cells for Model {
-    type Of<T> = ModelCell<T>;
+impl SlotFamily for Model {
+    type Of<T> = ModelSlot<T>;
 }
 
 /// A pointer loom sees, and the owners of everything it ever pointed to, so that no load can
 /// dangle.
-struct ModelCell<T> {
+struct ModelSlot<T> {
     now: AtomicPtr<Arc<T>>,
     #[expect(clippy::vec_box, reason = "the pointer needs an address that stays")]
     owned: Mutex<Vec<Box<Arc<T>>>>,
 }
 
-impl<T> Default for ModelCell<T> {
+impl<T> Default for ModelSlot<T> {
     fn default() -> Self {
         Self { now: AtomicPtr::new(std::ptr::null_mut()), owned: Mutex::default() }
     }
 }
 
-impl<T> Cell<T> for ModelCell<T> {
+impl<T> ArcSlot<T> for ModelSlot<T> {
     fn with<R>(&self, look: impl FnOnce(Option<&Arc<T>>) -> R) -> R {
         let now = self.now.load(Ordering::Acquire);
         // SAFETY: every pointer stored is null or into a box in `owned`, which lives as long as the
@@ -58,8 +58,8 @@ fn ring(window: usize) -> Arc<Ring<Model>> {
 }
 
 fn publish(ring: &Ring<Model>, seq: u64) {
-    let turn = Arc::new(Turn::new("x".into(), Box::new([1]), Seq(seq)));
-    ring.publish(&turn, Picks::Run(0..1));
+    let batch = Arc::new(Batch::new("x".into(), Box::new([1]), Seq(seq)));
+    ring.publish(&batch, EventIndices::Range(0..1));
 }
 
 /// Reads until it has to wait; true if it lagged. What it read must be epoch `cursor` each time.
@@ -166,32 +166,32 @@ fn two_rings_are_read_in_one_order() {
 }
 
 /// Whatever the interleaving, the last look a shard takes sees everything published: either the
-/// sequencer's mark is still in the mailbox, or the shard that took it saw the tail.
+/// sequencer's ring_waker is still in the mailbox, or the shard that took it saw the tail.
 #[test]
 fn no_wake_is_lost() {
     loom::model(|| {
         let tail = loom::sync::Arc::new(AtomicU64::new(0));
-        let latch = loom::sync::Arc::new(Latch::new());
-        let mail = loom::sync::Arc::new(loom::sync::Mutex::new(0));
+        let pending = loom::sync::Arc::new(PendingFlag::new());
+        let queue = loom::sync::Arc::new(loom::sync::Mutex::new(0));
         let sequencer = {
-            let (tail, latch, mail) = (tail.clone(), latch.clone(), mail.clone());
+            let (tail, pending, queue) = (tail.clone(), pending.clone(), queue.clone());
             thread::spawn(move || {
                 for epoch in 1..=2 {
                     tail.store(epoch, Ordering::Release);
-                    if latch.set() {
-                        *mail.lock().expect("the mailbox") += 1;
+                    if pending.set() {
+                        *queue.lock().expect("the mailbox") += 1;
                     }
                 }
             })
         };
         let mut seen = 0;
         let mut look = || {
-            let mut mailbox = mail.lock().expect("the mailbox");
+            let mut mailbox = queue.lock().expect("the mailbox");
             let marked = *mailbox > 0;
             if marked {
                 *mailbox -= 1;
                 drop(mailbox);
-                latch.clear();
+                pending.clear();
                 seen = tail.load(Ordering::Acquire);
             }
             marked

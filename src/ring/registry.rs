@@ -1,9 +1,9 @@
 //! Which selectors are being read, and by which shards.
 //!
 //! Shards attach and detach; the sequencer publishes. Each selector's entry is under the lock of
-//! its stripe, and the sequencer publishes to the ring and gathers the marks while it holds it, so
-//! that an attach comes either wholly before (the mark will be posted) or wholly after (the shard
-//! reads a tail that includes the epoch). The lock is held for a lookup and one mark per shard; it
+//! its stripe, and the sequencer publishes to the ring and gathers the wakers while it holds it, so
+//! that an attach comes either wholly before (the ring_waker will be posted) or wholly after (the shard
+//! reads a tail that includes the epoch). The lock is held for a lookup and one ring_waker per shard; it
 //! stands before the ring, never between ring and socket (I4).
 //!
 //! A ring exists while a shard reads it. A topic that nobody reads has none, and publishing to it
@@ -13,7 +13,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Desk, Latch, Mark, Picks, Ring, Rounds, Turn};
+use super::{Batch, EventIndices, Mailbox, PendingFlag, PendingWakes, Ring, RingWaker};
 use crate::event::{Selector, Topic, TopicMap};
 
 /// Locks the topics are spread over; more than any machine has shards that attach at once.
@@ -21,7 +21,7 @@ const STRIPES: usize = 256;
 
 struct Entry {
     ring: Arc<Ring>,
-    marks: Vec<Arc<Mark>>,
+    wakers: Vec<Arc<RingWaker>>,
 }
 
 /// All rings by selector; see the module.
@@ -67,22 +67,28 @@ impl Registry {
         self.len() == 0
     }
 
-    /// Notes that the shard at `desk` reads `selector`, under its own `key`. A shard attaches to a
-    /// selector once and keeps the mark until its last session there has gone.
-    pub fn attach(
+    /// Notes that the shard at `mailbox` reads `selector`, under its own `key`. A shard attaches to a
+    /// selector once and keeps the ring_waker until its last session there has gone.
+    pub fn subscribe(
         &self,
         selector: &Selector,
-        desk: &Arc<Desk>,
+        mailbox: &Arc<Mailbox>,
         key: usize,
-    ) -> Result<Arc<Mark>, RingsFull> {
-        let mark = |ring: &Arc<Ring>| {
-            let (ring, desk) = (Arc::clone(ring), Arc::clone(desk));
-            Arc::new(Mark { ring, selector: selector.clone(), key, latch: Latch::new(), desk })
+    ) -> Result<Arc<RingWaker>, RingsFull> {
+        let ring_waker = |ring: &Arc<Ring>| {
+            let (ring, mailbox) = (Arc::clone(ring), Arc::clone(mailbox));
+            Arc::new(RingWaker {
+                ring,
+                selector: selector.clone(),
+                key,
+                pending: PendingFlag::new(),
+                mailbox,
+            })
         };
         let add = |entry: &mut Entry| {
-            let mark = mark(&entry.ring);
-            entry.marks.push(Arc::clone(&mark));
-            mark
+            let ring_waker = ring_waker(&entry.ring);
+            entry.wakers.push(Arc::clone(&ring_waker));
+            ring_waker
         };
         match selector {
             Selector::All => {
@@ -100,18 +106,18 @@ impl Registry {
         }
     }
 
-    /// Takes the mark back; the ring goes with its last mark.
-    pub fn detach(&self, mark: &Arc<Mark>) {
-        match &mark.selector {
+    /// Takes the ring_waker back; the ring goes with its last ring_waker.
+    pub fn unsubscribe(&self, ring_waker: &Arc<RingWaker>) {
+        match &ring_waker.selector {
             Selector::All => {
                 let mut all = lock(&self.all);
-                if all.as_mut().is_some_and(|entry| entry.remove(mark)) {
+                if all.as_mut().is_some_and(|entry| entry.remove(ring_waker)) {
                     *all = None;
                 }
             }
             Selector::Topic(topic) => {
                 let mut stripe = self.stripe(topic);
-                if stripe.get_mut(topic).is_some_and(|entry| entry.remove(mark)) {
+                if stripe.get_mut(topic).is_some_and(|entry| entry.remove(ring_waker)) {
                     stripe.remove(topic);
                     if stripe.len() * 4 < stripe.capacity() {
                         stripe.shrink_to_fit();
@@ -123,30 +129,34 @@ impl Registry {
         }
     }
 
-    /// Publishes the events at `picks` to a topic's ring, if it has one, and marks it for the
+    /// Publishes the events at `indices` to a topic's ring, if it has one, and wakers it for the
     /// shards that read it. Sequencer only.
     pub fn publish(
         &self,
         topic: &Topic,
-        turn: &Arc<Turn>,
-        picks: &[u32],
-        rounds: &mut Rounds,
+        batch: &Arc<Batch>,
+        indices: &[u32],
+        wakes: &mut PendingWakes,
     ) -> Option<(Arc<Ring>, u64)> {
         let stripe = self.stripe(topic);
-        Some(stripe.get(topic)?.publish(turn, Picks::of(picks), rounds))
+        Some(stripe.get(topic)?.publish(batch, EventIndices::of(indices), wakes))
     }
 
-    /// Publishes a whole turn to the ring of `*`. Sequencer only.
-    pub fn publish_all(&self, turn: &Arc<Turn>, rounds: &mut Rounds) -> Option<(Arc<Ring>, u64)> {
+    /// Publishes a whole batch to the ring of `*`. Sequencer only.
+    pub fn publish_all(
+        &self,
+        batch: &Arc<Batch>,
+        wakes: &mut PendingWakes,
+    ) -> Option<(Arc<Ring>, u64)> {
         let all = lock(&self.all);
-        let picks = Picks::Run(
-            0..u32::try_from(turn.len()).expect("a turn has at most FANFARE_BATCH_EVENTS"),
+        let indices = EventIndices::Range(
+            0..u32::try_from(batch.len()).expect("a batch has at most FANFARE_BATCH_EVENTS"),
         );
-        Some(all.as_ref()?.publish(turn, picks, rounds))
+        Some(all.as_ref()?.publish(batch, indices, wakes))
     }
 
     fn entry(&self) -> Entry {
-        Entry { ring: Arc::new(Ring::new(self.window)), marks: Vec::with_capacity(1) }
+        Entry { ring: Arc::new(Ring::new(self.window)), wakers: Vec::with_capacity(1) }
     }
 
     fn count_ring(&self) -> Result<(), RingsFull> {
@@ -166,18 +176,23 @@ impl Registry {
 }
 
 impl Entry {
-    fn publish(&self, turn: &Arc<Turn>, picks: Picks, rounds: &mut Rounds) -> (Arc<Ring>, u64) {
-        let number = self.ring.publish(turn, picks);
-        for mark in &self.marks {
-            rounds.add(mark);
+    fn publish(
+        &self,
+        batch: &Arc<Batch>,
+        indices: EventIndices,
+        wakes: &mut PendingWakes,
+    ) -> (Arc<Ring>, u64) {
+        let number = self.ring.publish(batch, indices);
+        for ring_waker in &self.wakers {
+            wakes.add(ring_waker);
         }
         (Arc::clone(&self.ring), number)
     }
 
-    /// True if that was the last mark.
-    fn remove(&mut self, mark: &Arc<Mark>) -> bool {
-        self.marks.retain(|other| !Arc::ptr_eq(other, mark));
-        self.marks.is_empty()
+    /// True if that was the last ring_waker.
+    fn remove(&mut self, ring_waker: &Arc<RingWaker>) -> bool {
+        self.wakers.retain(|other| !Arc::ptr_eq(other, ring_waker));
+        self.wakers.is_empty()
     }
 }
 
@@ -200,75 +215,79 @@ mod tests {
         Selector::parse(name).unwrap()
     }
 
-    fn turn() -> Arc<Turn> {
-        Arc::new(Turn::new("x".into(), Box::new([1]), Seq(1)))
+    fn batch() -> Arc<Batch> {
+        Arc::new(Batch::new("x".into(), Box::new([1]), Seq(1)))
     }
 
     #[test]
     fn a_mark_is_posted_once_until_the_shard_has_looked() {
-        let (registry, desk, mut rounds) = (registry(9), Arc::new(Desk::new(0)), Rounds::default());
-        let mark = registry.attach(&selector("a"), &desk, 7).unwrap();
+        let (registry, mailbox, mut wakes) =
+            (registry(9), Arc::new(Mailbox::new(0)), PendingWakes::default());
+        let ring_waker = registry.subscribe(&selector("a"), &mailbox, 7).unwrap();
         let topic = Topic::new("a").unwrap();
         for _ in 0..2 {
-            registry.publish(&topic, &turn(), &[0], &mut rounds).unwrap();
-            rounds.deliver();
+            registry.publish(&topic, &batch(), &[0], &mut wakes).unwrap();
+            wakes.wake_all();
         }
-        let taken = desk.take().unwrap();
-        assert!(Arc::ptr_eq(&taken, &mark) && taken.key == 7);
-        assert!(desk.take().is_none());
+        let taken = mailbox.take().unwrap();
+        assert!(Arc::ptr_eq(&taken, &ring_waker) && taken.key == 7);
+        assert!(mailbox.take().is_none());
         taken.clear();
-        registry.publish(&topic, &turn(), &[0], &mut rounds).unwrap();
-        rounds.deliver();
-        assert!(desk.take().is_some());
-        assert!(mark.ring.read(2, |_| ()) == Read::Epoch(()));
+        registry.publish(&topic, &batch(), &[0], &mut wakes).unwrap();
+        wakes.wake_all();
+        assert!(mailbox.take().is_some());
+        assert!(ring_waker.ring.read(2, |_| ()) == Read::Epoch(()));
     }
 
-    /// Ensures a mark can't be taken before its turn is in all rings.
+    /// Ensures a ring_waker can't be taken before its batch is in all rings.
     ///
-    /// Scenario: a shard is awake while the sequencer publishes a turn to rings A and B. Cause: the
-    /// mark of A was posted with A's epoch; the shard took it, and its session on A and B found the
-    /// turn beyond the watermark and waited; no further mark came. Fix: marks are kept back until
+    /// Scenario: a shard is awake while the sequencer publishes a batch to rings A and B. Cause: the
+    /// ring_waker of A was posted with A's epoch; the shard took it, and its session on A and B found the
+    /// batch beyond the watermark and waited; no further ring_waker came. Fix: wakers are kept back until
     /// the watermark is raised.
     #[test]
     fn a_mark_is_posted_only_when_its_whole_turn_can_be_read() {
-        let (registry, desk, mut rounds) = (registry(9), Arc::new(Desk::new(0)), Rounds::default());
-        registry.attach(&selector("a"), &desk, 0).unwrap();
-        registry.publish(&Topic::new("a").unwrap(), &turn(), &[0], &mut rounds).unwrap();
-        assert!(desk.take().is_none());
-        rounds.deliver();
-        assert!(desk.take().is_some());
+        let (registry, mailbox, mut wakes) =
+            (registry(9), Arc::new(Mailbox::new(0)), PendingWakes::default());
+        registry.subscribe(&selector("a"), &mailbox, 0).unwrap();
+        registry.publish(&Topic::new("a").unwrap(), &batch(), &[0], &mut wakes).unwrap();
+        assert!(mailbox.take().is_none());
+        wakes.wake_all();
+        assert!(mailbox.take().is_some());
     }
 
     #[test]
     fn a_ring_goes_with_its_last_mark() {
-        let (registry, mut rounds) = (registry(9), Rounds::default());
-        let desks = [Arc::new(Desk::new(0)), Arc::new(Desk::new(1))];
-        let marks = desks.each_ref().map(|desk| registry.attach(&selector("a"), desk, 0).unwrap());
-        let all = registry.attach(&Selector::All, &desks[0], 1).unwrap();
-        assert!(Arc::ptr_eq(&marks[0].ring, &marks[1].ring));
+        let (registry, mut wakes) = (registry(9), PendingWakes::default());
+        let mailboxes = [Arc::new(Mailbox::new(0)), Arc::new(Mailbox::new(1))];
+        let wakers = mailboxes
+            .each_ref()
+            .map(|mailbox| registry.subscribe(&selector("a"), mailbox, 0).unwrap());
+        let all = registry.subscribe(&Selector::All, &mailboxes[0], 1).unwrap();
+        assert!(Arc::ptr_eq(&wakers[0].ring, &wakers[1].ring));
         assert_eq!(registry.len(), 1);
-        registry.detach(&marks[0]);
+        registry.unsubscribe(&wakers[0]);
         let topic = Topic::new("a").unwrap();
-        assert!(registry.publish(&topic, &turn(), &[0], &mut rounds).is_some());
-        rounds.deliver();
-        assert!(desks[0].take().is_none() && desks[1].take().is_some());
-        registry.detach(&marks[1]);
-        registry.detach(&marks[1]);
+        assert!(registry.publish(&topic, &batch(), &[0], &mut wakes).is_some());
+        wakes.wake_all();
+        assert!(mailboxes[0].take().is_none() && mailboxes[1].take().is_some());
+        registry.unsubscribe(&wakers[1]);
+        registry.unsubscribe(&wakers[1]);
         assert!(registry.is_empty());
-        assert!(registry.publish(&topic, &turn(), &[0], &mut rounds).is_none());
-        assert!(registry.publish_all(&turn(), &mut rounds).is_some());
-        registry.detach(&all);
-        assert!(registry.publish_all(&turn(), &mut rounds).is_none());
+        assert!(registry.publish(&topic, &batch(), &[0], &mut wakes).is_none());
+        assert!(registry.publish_all(&batch(), &mut wakes).is_some());
+        registry.unsubscribe(&all);
+        assert!(registry.publish_all(&batch(), &mut wakes).is_none());
     }
 
     #[test]
     fn one_topic_too_many_is_refused_and_known_ones_are_not() {
-        let (registry, desk) = (registry(2), Arc::new(Desk::new(0)));
-        let first = registry.attach(&selector("a"), &desk, 0).unwrap();
-        registry.attach(&selector("b"), &desk, 1).unwrap();
-        assert_eq!(registry.attach(&selector("c"), &desk, 2).err(), Some(RingsFull));
-        assert!(registry.attach(&Selector::All, &desk, 3).is_ok());
-        registry.detach(&first);
-        assert!(registry.attach(&selector("c"), &desk, 2).is_ok());
+        let (registry, mailbox) = (registry(2), Arc::new(Mailbox::new(0)));
+        let first = registry.subscribe(&selector("a"), &mailbox, 0).unwrap();
+        registry.subscribe(&selector("b"), &mailbox, 1).unwrap();
+        assert_eq!(registry.subscribe(&selector("c"), &mailbox, 2).err(), Some(RingsFull));
+        assert!(registry.subscribe(&Selector::All, &mailbox, 3).is_ok());
+        registry.unsubscribe(&first);
+        assert!(registry.subscribe(&selector("c"), &mailbox, 2).is_ok());
     }
 }

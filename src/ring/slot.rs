@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 /// A place for one `Arc<T>`, or none.
-pub trait Cell<T>: Default {
+pub trait ArcSlot<T>: Default {
     /// Shows the value stored last, without touching its reference count, which readers on every
     /// shard would contend for. Acquire: what was written before the store that is read is visible.
     fn with<R>(&self, look: impl FnOnce(Option<&Arc<T>>) -> R) -> R;
@@ -17,21 +17,21 @@ pub trait Cell<T>: Default {
     fn store(&self, value: Option<Arc<T>>);
 }
 
-/// Picks the cell a ring is built of.
-pub trait Cells {
+/// EventIndices the cell a ring is built of.
+pub trait SlotFamily {
     /// The cell for a `T`.
-    type Of<T>: Cell<T>;
+    type Of<T>: ArcSlot<T>;
 }
 
 /// `arc-swap`: what the program runs on.
 #[derive(Debug)]
-pub struct Swap;
+pub struct ArcSwapSlot;
 
-impl Cells for Swap {
+impl SlotFamily for ArcSwapSlot {
     type Of<T> = ArcSwapOption<T>;
 }
 
-impl<T> Cell<T> for ArcSwapOption<T> {
+impl<T> ArcSlot<T> for ArcSwapOption<T> {
     fn with<R>(&self, look: impl FnOnce(Option<&Arc<T>>) -> R) -> R {
         look(self.load().as_ref())
     }

@@ -5,16 +5,16 @@
 //!
 //! | word | writer | readers | what becomes visible | model |
 //! |---|---|---|---|---|
-//! | `Watermark` | sequencer, Release | sessions, Acquire | every ring's epochs of the turns up to it | `two_rings_are_read_in_one_order` |
+//! | `Watermark` | sequencer, Release | sessions, Acquire | every ring's epochs of the batches up to it | `two_rings_are_read_in_one_order` |
 //!
-//! A turn goes to its rings one after the other. A session that read them meanwhile could see the
+//! A batch goes to its rings one after the other. A session that read them meanwhile could see the
 //! later event of one ring and not yet the earlier one of another. So it reads the watermark first
 //! and takes nothing over it; everything up to it is in every ring already.
 
 use crate::event::Seq;
 use crate::sync::{AtomicU64, Ordering};
 
-/// The last seq whose turn is in all of its rings.
+/// The last seq whose batch is in all of its rings.
 #[derive(Debug)]
 pub struct Watermark(AtomicU64);
 
@@ -25,9 +25,9 @@ impl Watermark {
     }
 
     /// Says that every ring has its events up to `seq`. Sequencer only, after the last ring of a
-    /// turn.
+    /// batch.
     pub fn raise(&self, seq: Seq) {
-        // Ordering: Release: the tails of this turn's rings before it. Pairs with Acquire in
+        // Ordering: Release: the tails of this batch's rings before it. Pairs with Acquire in
         // `reached`. Model: two_rings_are_read_in_one_order.
         self.0.store(seq.0, Ordering::Release);
     }

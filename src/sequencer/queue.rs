@@ -2,14 +2,14 @@
 //! bytes.
 //!
 //! Shards push, whoever is at the sequencer takes. A full queue or a full budget is told at once
-//! ([`IngestFull`]); nobody waits for room.
+//! ([`QueueFull`]); nobody waits for room.
 //!
 //! # Ordering
 //!
 //! | word | writer | readers | what becomes visible | model |
 //! |---|---|---|---|---|
 //! | `bytes` | shards and sequencer, Relaxed read-modify-write | each other | nothing but the number: it is a budget | none |
-//! | `closed` | drain, SeqCst | shards, sequencer | see [`Ingest::close`] | none: see there |
+//! | `closed` | drain, SeqCst | shards, sequencer | see [`Queue::close`] | none: see there |
 //!
 //! The queue orders what is pushed before what is taken. The wake is `Thread::unpark`, whose token
 //! is kept if the sequencer's thread is not parked yet.
@@ -27,15 +27,15 @@ use crate::event::{Publication, Seq};
 pub struct Submission {
     /// The event.
     pub publication: Publication,
-    /// Answered with the event's place once the log has it.
-    pub receipt: oneshot::Sender<Seq>,
-    permit: Permit,
+    /// Answered with the event's ack once the log has it.
+    pub ack: oneshot::Sender<Seq>,
+    reservation: ByteReservation,
 }
 
 /// There is no room: `FANFARE_QUEUE_EVENTS` are waiting, `FANFARE_QUEUE_BYTES` are being read or
 /// waiting, or the node is leaving service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum IngestFull {
+pub enum QueueFull {
     /// The queue is full.
     #[error("{0} events are waiting for the log (FANFARE_QUEUE_EVENTS); publish again later")]
     Events(usize),
@@ -48,7 +48,7 @@ pub enum IngestFull {
 }
 
 /// The bounded way in; one per node.
-pub struct Ingest {
+pub struct Queue {
     queue: ArrayQueue<Submission>,
     bytes: AtomicU64,
     bytes_max: u64,
@@ -59,12 +59,12 @@ pub struct Ingest {
 }
 
 /// Bytes of the budget; given back when dropped.
-pub struct Permit {
-    ingest: Arc<Ingest>,
+pub struct ByteReservation {
+    queue: Arc<Queue>,
     bytes: u64,
 }
 
-impl Ingest {
+impl Queue {
     /// Room for `events_max` events and `bytes_max` bytes of bodies.
     pub fn new(events_max: usize, bytes_max: u64) -> Self {
         Self {
@@ -78,12 +78,12 @@ impl Ingest {
     }
 
     /// Takes `bytes` of the budget for a body about to be read.
-    pub fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Permit, IngestFull> {
+    pub fn reserve(self: &Arc<Self>, bytes: u64) -> Result<ByteReservation, QueueFull> {
         // Ordering: Relaxed: a budget, see the table.
         let take = |used: u64| used.checked_add(bytes).filter(|&used| used <= self.bytes_max);
         match self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            Ok(_) => Ok(Permit { ingest: Arc::clone(self), bytes }),
-            Err(_) => Err(IngestFull::Bytes(self.bytes_max)),
+            Ok(_) => Ok(ByteReservation { queue: Arc::clone(self), bytes }),
+            Err(_) => Err(QueueFull::Bytes(self.bytes_max)),
         }
     }
 
@@ -92,23 +92,23 @@ impl Ingest {
     pub fn submit(
         &self,
         publication: Publication,
-        permit: Permit,
-    ) -> Result<oneshot::Receiver<Seq>, IngestFull> {
-        let (receipt, place) = oneshot::channel();
+        reservation: ByteReservation,
+    ) -> Result<oneshot::Receiver<Seq>, QueueFull> {
+        let (ack, acked) = oneshot::channel();
         // Ordering: SeqCst on `pushing` and `closed`: see `close`.
         self.pushing.fetch_add(1, Ordering::SeqCst);
         let pushed = if self.closed.load(Ordering::SeqCst) {
-            Err(IngestFull::Closed)
+            Err(QueueFull::Closed)
         } else {
-            let submission = Submission { publication, receipt, permit };
-            self.queue.push(submission).map_err(|_| IngestFull::Events(self.queue.capacity()))
+            let submission = Submission { publication, ack, reservation };
+            self.queue.push(submission).map_err(|_| QueueFull::Events(self.queue.capacity()))
         };
         self.pushing.fetch_sub(1, Ordering::SeqCst);
         if pushed.is_err() {
             // Who looked whether it is finished may have seen this push.
             self.wake();
         }
-        pushed.map(|()| place)
+        pushed.map(|()| acked)
     }
 
     /// How many events are waiting.
@@ -122,7 +122,7 @@ impl Ingest {
     }
 
     /// Says which thread to wake; the sequencer's calls it before it first looks at the queue.
-    pub fn wake_here(&self) {
+    pub fn set_consumer(&self) {
         // A second sequencer would be a defect of `node`; the first stays.
         let _ = self.sequencer.set(std::thread::current());
     }
@@ -156,28 +156,28 @@ impl Ingest {
     }
 }
 
-impl Permit {
+impl ByteReservation {
     /// Takes more of the budget for the same body.
-    pub fn extend(&mut self, bytes: u64) -> Result<(), IngestFull> {
-        let mut more = self.ingest.reserve(bytes)?;
+    pub fn extend(&mut self, bytes: u64) -> Result<(), QueueFull> {
+        let mut more = self.queue.reserve(bytes)?;
         self.bytes += std::mem::take(&mut more.bytes);
         Ok(())
     }
 }
 
-impl Drop for Permit {
+impl Drop for ByteReservation {
     fn drop(&mut self) {
         // Ordering: Relaxed: a budget, see the module's table.
-        self.ingest.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.queue.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
 impl Submission {
     /// Ends the submission: the bytes go back to the budget, the publisher has its answer.
     pub fn acknowledge(self, seq: Seq) {
-        drop(self.permit);
+        drop(self.reservation);
         // The publisher may have gone; its event is published all the same.
-        let _ = self.receipt.send(seq);
+        let _ = self.ack.send(seq);
     }
 }
 
@@ -193,37 +193,37 @@ mod tests {
 
     #[test]
     fn one_event_too_many_is_told_at_once_and_its_bytes_come_back() {
-        let ingest = Arc::new(Ingest::new(1, 100));
-        let mut place = ingest.submit(publication(), ingest.reserve(60).unwrap()).unwrap();
-        let full = ingest.submit(publication(), ingest.reserve(40).unwrap());
-        assert_eq!(full.err(), Some(IngestFull::Events(1)));
-        assert_eq!(ingest.reserve(41).err(), Some(IngestFull::Bytes(100)));
-        ingest.take().unwrap().acknowledge(Seq(3));
-        assert_eq!(place.try_recv(), Ok(Seq(3)));
-        assert!(ingest.reserve(100).is_ok());
+        let queue = Arc::new(Queue::new(1, 100));
+        let mut ack = queue.submit(publication(), queue.reserve(60).unwrap()).unwrap();
+        let full = queue.submit(publication(), queue.reserve(40).unwrap());
+        assert_eq!(full.err(), Some(QueueFull::Events(1)));
+        assert_eq!(queue.reserve(41).err(), Some(QueueFull::Bytes(100)));
+        queue.take().unwrap().acknowledge(Seq(3));
+        assert_eq!(ack.try_recv(), Ok(Seq(3)));
+        assert!(queue.reserve(100).is_ok());
     }
 
     #[test]
     fn a_permit_grows_within_the_budget() {
-        let ingest = Arc::new(Ingest::new(1, 100));
-        let mut permit = ingest.reserve(10).unwrap();
-        permit.extend(90).unwrap();
-        assert_eq!(permit.extend(1), Err(IngestFull::Bytes(100)));
-        drop(permit);
-        assert!(ingest.reserve(100).is_ok());
+        let queue = Arc::new(Queue::new(1, 100));
+        let mut reservation = queue.reserve(10).unwrap();
+        reservation.extend(90).unwrap();
+        assert_eq!(reservation.extend(1), Err(QueueFull::Bytes(100)));
+        drop(reservation);
+        assert!(queue.reserve(100).is_ok());
     }
 
     #[test]
     fn a_closed_ingest_is_finished_when_the_last_event_is_taken() {
-        let ingest = Arc::new(Ingest::new(2, 100));
-        let _place = ingest.submit(publication(), ingest.reserve(1).unwrap()).unwrap();
-        ingest.close();
+        let queue = Arc::new(Queue::new(2, 100));
+        let _place = queue.submit(publication(), queue.reserve(1).unwrap()).unwrap();
+        queue.close();
         assert_eq!(
-            ingest.submit(publication(), ingest.reserve(1).unwrap()).err(),
-            Some(IngestFull::Closed)
+            queue.submit(publication(), queue.reserve(1).unwrap()).err(),
+            Some(QueueFull::Closed)
         );
-        assert!(!ingest.is_finished());
-        ingest.take().unwrap();
-        assert!(ingest.is_finished());
+        assert!(!queue.is_finished());
+        queue.take().unwrap();
+        assert!(queue.is_finished());
     }
 }

@@ -1,8 +1,8 @@
-//! Sorts a turn's events by topic, so that each ring is looked up and published to once per turn.
+//! Sorts a batch's events by topic, so that each ring is looked up and published to once per batch.
 
 use crate::event::{Topic, TopicMap};
 
-/// Scratch space, kept from turn to turn.
+/// Scratch space, kept from batch to batch.
 #[derive(Default)]
 pub(super) struct Router {
     groups: Vec<Group>,
@@ -12,15 +12,15 @@ pub(super) struct Router {
 
 struct Group {
     topic: Topic,
-    /// Indices into the turn, ascending.
+    /// Indices into the batch, ascending.
     events: Vec<u32>,
 }
 
-/// Groups kept for the next turn; more are freed.
+/// Groups kept for the next batch; more are freed.
 const GROUPS_KEPT: usize = 1024;
 
 impl Router {
-    /// Adds event `event` of the turn; events come in order.
+    /// Adds event `event` of the batch; events come in order.
     pub(super) fn add(&mut self, topics: &[Topic], event: u32) {
         for topic in topics {
             // Not `entry`: it would take a reference to the name for every event, not once per
@@ -50,7 +50,7 @@ impl Router {
         self.groups[..self.used].iter().map(|group| (&group.topic, &*group.events))
     }
 
-    /// Forgets the turn.
+    /// Forgets the batch.
     pub(super) fn clear(&mut self) {
         self.used = 0;
         self.index.clear();

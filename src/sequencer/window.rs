@@ -1,8 +1,8 @@
-//! The live window: which turns the rings still hold, and when they let go.
+//! The live window: which batches the rings still hold, and when they let go.
 //!
-//! A slot of a ring keeps its whole turn's buffer alive. A quiet ring would keep the turn of its
-//! last epoch for ever, so a turn leaves all of its rings when it is older than any stream that is
-//! still there can be behind, or when all turns together are over `FANFARE_WINDOW_BYTES`.
+//! A slot of a ring keeps its whole batch's buffer alive. A quiet ring would keep the batch of its
+//! last epoch for ever, so a batch leaves all of its rings when it is older than any stream that is
+//! still there can be behind, or when all batches together are over `FANFARE_WINDOW_BYTES`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,24 +10,24 @@ use std::time::Duration;
 
 use crate::ring::Ring;
 
-/// The epochs of one turn: ring and number.
+/// The epochs of one batch: ring and number.
 pub(super) type Placed = Vec<(Arc<Ring>, u64)>;
 
-/// What a turn takes beside its chunks and their ends, bytes, by the sizes of its parts.
-const TURN_BYTES: u64 = 192;
+/// What a batch takes beside its chunks and their ends, bytes, by the sizes of its deps.
+const BATCH_BYTES: u64 = 192;
 
 /// What an epoch takes with its slot and its record here, bytes.
 const EPOCH_BYTES: u64 = 128;
 
-struct LiveTurn {
+struct LiveBatch {
     at: Duration,
     bytes: u64,
     epochs: Placed,
 }
 
-/// Turns in the order they were published; the sequencer's own.
+/// Batches in the order they were published; the sequencer's own.
 pub(super) struct LiveWindow {
-    turns: VecDeque<LiveTurn>,
+    batches: VecDeque<LiveBatch>,
     bytes: u64,
     bytes_max: u64,
     age_max: Duration,
@@ -35,33 +35,33 @@ pub(super) struct LiveWindow {
 
 impl LiveWindow {
     pub(super) fn new(bytes_max: u64, age_max: Duration) -> Self {
-        Self { turns: VecDeque::new(), bytes: 0, bytes_max, age_max }
+        Self { batches: VecDeque::new(), bytes: 0, bytes_max, age_max }
     }
 
-    /// Notes a turn that went to at least one ring.
+    /// Notes a batch that went to at least one ring.
     pub(super) fn admit(&mut self, at: Duration, bytes: usize, epochs: Placed) {
-        let bytes = bytes as u64 + TURN_BYTES + EPOCH_BYTES * epochs.len() as u64;
+        let bytes = bytes as u64 + BATCH_BYTES + EPOCH_BYTES * epochs.len() as u64;
         self.bytes += bytes;
-        self.turns.push_back(LiveTurn { at, bytes, epochs });
+        self.batches.push_back(LiveBatch { at, bytes, epochs });
     }
 
-    /// Takes what is over age or over budget out of the rings. The newest two turns stay whatever
+    /// Takes what is over age or over budget out of the rings. The newest two batches stay whatever
     /// their size: two large events back to back must not make a stream lag that keeps up.
     pub(super) fn trim(&mut self, now: Duration) {
-        while let Some(oldest) = self.turns.front() {
+        while let Some(oldest) = self.batches.front() {
             let aged = now.saturating_sub(oldest.at) > self.age_max;
-            let over = self.bytes > self.bytes_max && self.turns.len() > 2;
+            let over = self.bytes > self.bytes_max && self.batches.len() > 2;
             if !aged && !over {
                 break;
             }
-            let gone = self.turns.pop_front().expect("there is a front");
+            let gone = self.batches.pop_front().expect("there is a front");
             self.bytes -= gone.bytes;
             for (ring, number) in gone.epochs {
                 ring.expel(number);
             }
         }
-        if self.turns.is_empty() {
-            self.turns.shrink_to(64);
+        if self.batches.is_empty() {
+            self.batches.shrink_to(64);
         }
     }
 }
@@ -70,20 +70,20 @@ impl LiveWindow {
 mod tests {
     use super::*;
     use crate::event::Seq;
-    use crate::ring::{Picks, Turn};
+    use crate::ring::{Batch, EventIndices};
     use std::num::NonZeroUsize;
 
     fn publish(window: &mut LiveWindow, ring: &Arc<Ring>, at: u64) {
-        let turn = Arc::new(Turn::new(vec![0; 100].into(), Box::new([100]), Seq(1)));
-        let number = ring.publish(&turn, Picks::Run(0..1));
-        window.admit(Duration::from_secs(at), turn.bytes(), vec![(Arc::clone(ring), number)]);
+        let batch = Arc::new(Batch::new(vec![0; 100].into(), Box::new([100]), Seq(1)));
+        let number = ring.publish(&batch, EventIndices::Range(0..1));
+        window.admit(Duration::from_secs(at), batch.bytes(), vec![(Arc::clone(ring), number)]);
     }
 
     #[test]
     fn turns_leave_by_bytes_and_by_age() {
         let ring = Arc::new(Ring::new(NonZeroUsize::new(64).unwrap()));
         let mut window =
-            LiveWindow::new(3 * (100 + TURN_BYTES + EPOCH_BYTES), Duration::from_secs(20));
+            LiveWindow::new(3 * (100 + BATCH_BYTES + EPOCH_BYTES), Duration::from_secs(20));
         for at in 0..5 {
             publish(&mut window, &ring, at);
             window.trim(Duration::from_secs(at));

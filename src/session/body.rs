@@ -17,28 +17,28 @@ use crate::event::wire;
 use crate::shard::{Conn, Stage};
 
 /// See the module. The connection's task is woken by the shard, so no waker is kept here.
-pub struct Body {
+pub struct StreamBody {
     conn: Rc<Conn>,
     /// Chunks not yet handed to hyper.
-    run: Bytes,
+    slice: Bytes,
     begun: bool,
 }
 
-impl Body {
+impl StreamBody {
     /// The body of the stream that `conn` has been given.
     pub fn new(conn: Rc<Conn>) -> Self {
-        Self { conn, run: Bytes::new(), begun: false }
+        Self { conn, slice: Bytes::new(), begun: false }
     }
 
-    fn next_run(&self) -> Next {
+    fn next_slice(&self) -> Next {
         match self.conn.stream().borrow_mut().as_mut() {
-            Some(stream) => stream.session.next_run(&self.conn),
+            Some(stream) => stream.session.next_slice(&self.conn),
             None => Next::End,
         }
     }
 }
 
-impl hyper::body::Body for Body {
+impl hyper::body::Body for StreamBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -47,7 +47,7 @@ impl hyper::body::Body for Body {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         loop {
-            if let Some(payload) = wire::split_payload(&mut self.run) {
+            if let Some(payload) = wire::split_payload(&mut self.slice) {
                 self.begun = true;
                 return Poll::Ready(Some(Ok(Frame::data(payload))));
             }
@@ -59,8 +59,8 @@ impl hyper::body::Body for Body {
                 }
                 return Poll::Pending;
             }
-            match self.next_run() {
-                Next::Run(run) => self.run = run,
+            match self.next_slice() {
+                Next::Slice(slice) => self.slice = slice,
                 Next::Wait => return Poll::Pending,
                 Next::End => return Poll::Ready(None),
             }
@@ -68,7 +68,7 @@ impl hyper::body::Body for Body {
     }
 }
 
-impl Drop for Body {
+impl Drop for StreamBody {
     fn drop(&mut self) {
         // A stream that has been detached goes on without its body.
         if self.conn.stage() == Stage::Http {

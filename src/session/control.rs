@@ -28,20 +28,20 @@ pub(super) fn preamble(retry: Duration) -> Bytes {
 /// What the client asked for can't be replayed.
 pub(super) fn reset(asked: &str, oldest: Option<&str>, reason: &str, id: Option<&str>) -> Bytes {
     let data = json!({ "asked": asked, "oldest": oldest, "reason": reason }).to_string();
-    Fields { event_type: Some("reset"), data: &data, id, retry: None }.to_run()
+    Fields { event_type: Some("reset"), data: &data, id, retry: None }.to_chunk()
 }
 
 /// The stream fell behind by so many events and ends here.
 pub(super) fn lagged(missed: u64, id: &str) -> Bytes {
     let data = json!({ "missed": missed }).to_string();
-    Fields { event_type: Some("lagged"), data: &data, id: Some(id), retry: None }.to_run()
+    Fields { event_type: Some("lagged"), data: &data, id: Some(id), retry: None }.to_chunk()
 }
 
 /// The node is leaving service.
 pub(super) fn shutdown(retry: Duration, id: &str) -> Bytes {
     let data = json!({ "reason": "draining" }).to_string();
     Fields { event_type: Some("shutdown"), data: &data, id: Some(id), retry: Some(millis(retry)) }
-        .to_run()
+        .to_chunk()
 }
 
 /// The whole body of an answer to a subscriber that should come back later, not framed.
@@ -49,7 +49,7 @@ pub fn busy(retry: Duration, reason: &str) -> Bytes {
     let data = json!({ "reason": reason }).to_string();
     let mut run =
         Fields { event_type: Some("busy"), data: &data, id: None, retry: Some(millis(retry)) }
-            .to_run();
+            .to_chunk();
     wire::split_payload(&mut run).expect("one event is one chunk")
 }
 

@@ -9,11 +9,11 @@ use bytes::Bytes;
 
 use crate::event::Seq;
 use crate::ring::{Read, Watermark};
-use crate::shard::Seat;
+use crate::shard::Subscription;
 
 /// A session's position in one ring.
 pub(super) struct Cursor {
-    pub(super) seat: Seat,
+    pub(super) subscription: Subscription,
     next: u64,
     /// Events of the ring before `next`.
     counted: u64,
@@ -23,7 +23,7 @@ pub(super) struct Cursor {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Events up to the last seq.
-    Run(Bytes, Seq),
+    Slice(Bytes, Seq),
     /// Nothing yet.
     Wait,
     /// An event was gone before it could be read; so many have been missed.
@@ -33,15 +33,15 @@ pub(super) enum Step {
 /// What a look at one ring's cursor finds.
 enum Peek {
     At(Seq),
-    /// Of a turn that is not in all rings yet.
+    /// Of a batch that is not in all rings yet.
     Beyond,
     /// Nothing over the last seq in this epoch.
     Done(u64),
 }
 
 impl Cursor {
-    pub(super) fn new(seat: Seat) -> Self {
-        let mut cursor = Self { seat, next: 0, counted: 0 };
+    pub(super) fn new(subscription: Subscription) -> Self {
+        let mut cursor = Self { subscription, next: 0, counted: 0 };
         cursor.anchor();
         cursor
     }
@@ -49,8 +49,8 @@ impl Cursor {
     /// Goes to the ring's end: what is published from here on will be read. What was published
     /// before is in the log for whoever reads it after this.
     pub(super) fn anchor(&mut self) {
-        self.next = self.seat.mark.ring.tail();
-        self.counted = self.seat.mark.ring.counted();
+        self.next = self.subscription.ring_waker.ring.tail();
+        self.counted = self.subscription.ring_waker.ring.counted();
     }
 
     fn advance(&mut self, counted: u64) {
@@ -59,23 +59,23 @@ impl Cursor {
     }
 
     fn missed(&self) -> u64 {
-        self.seat.mark.ring.counted().saturating_sub(self.counted)
+        self.subscription.ring_waker.ring.counted().saturating_sub(self.counted)
     }
 
     /// The next run over `last`, whatever other rings have.
     fn step(&mut self, last: Seq) -> Step {
         loop {
             match self
-                .seat
-                .mark
+                .subscription
+                .ring_waker
                 .ring
-                .read(self.next, |epoch| (epoch.run_after(last), epoch.counted()))
+                .read(self.next, |epoch| (epoch.slice_after(last), epoch.counted()))
             {
-                Read::Epoch((Some(run), counted)) => {
-                    if run.ends_epoch {
+                Read::Epoch((Some(slice), counted)) => {
+                    if slice.ends_epoch {
                         self.advance(counted);
                     }
-                    return Step::Run(run.bytes, run.last);
+                    return Step::Slice(slice.bytes, slice.last);
                 }
                 Read::Epoch((None, counted)) => self.advance(counted),
                 Read::Wait => return Step::Wait,
@@ -84,15 +84,15 @@ impl Cursor {
         }
     }
 
-    /// The seq of the next event over `last` in a turn up to `reached`; `Err` if it is gone.
+    /// The seq of the next event over `last` in a batch up to `reached`; `Err` if it is gone.
     fn peek(&mut self, last: Seq, reached: Seq) -> Result<Option<Seq>, ()> {
         loop {
             let look = |epoch: &crate::ring::Epoch| match epoch.next_after(last) {
-                _ if epoch.turn_first() > reached => Peek::Beyond,
+                _ if epoch.batch_first() > reached => Peek::Beyond,
                 Some(seq) => Peek::At(seq),
                 None => Peek::Done(epoch.counted()),
             };
-            match self.seat.mark.ring.read(self.next, look) {
+            match self.subscription.ring_waker.ring.read(self.next, look) {
                 Read::Epoch(Peek::At(seq)) => return Ok(Some(seq)),
                 Read::Epoch(Peek::Done(counted)) => self.advance(counted),
                 Read::Epoch(Peek::Beyond) | Read::Wait => return Ok(None),
@@ -128,7 +128,7 @@ pub(super) fn step(cursors: &mut [Cursor], last: Seq, watermark: &Watermark) -> 
 mod tests {
     use super::*;
     use crate::event::{Selector, Topic};
-    use crate::ring::{Desk, Registry, Rounds, Turn};
+    use crate::ring::{Batch, Mailbox, PendingWakes, Registry};
     use crate::shard::{Conn, Table};
     use proptest::prelude::*;
     use std::num::NonZeroUsize;
@@ -145,19 +145,19 @@ mod tests {
     impl Rig {
         fn new(window: usize) -> Self {
             let registry = Arc::new(Registry::new(100, NonZeroUsize::new(window).unwrap()));
-            let table = Table::new(Arc::clone(&registry), Arc::new(Desk::new(0)));
+            let table = Table::new(Arc::clone(&registry), Arc::new(Mailbox::new(0)));
             Self { registry, watermark: Watermark::new(), table, next: 1 }
         }
 
         fn cursors(&self, topics: &[usize]) -> Vec<Cursor> {
-            let seat = |topic: &usize| {
+            let subscription = |topic: &usize| {
                 let selector = Selector::Topic(name(*topic));
                 self.table.subscribe(&selector, &Rc::new(Conn::for_test())).unwrap()
             };
-            topics.iter().map(|topic| Cursor::new(seat(topic))).collect()
+            topics.iter().map(|topic| Cursor::new(subscription(topic))).collect()
         }
 
-        /// Publishes a turn whose event `i` has the topics in `events[i]`; its chunk is its seq and
+        /// Publishes a batch whose event `i` has the topics in `events[i]`; its chunk is its seq and
         /// a space.
         fn publish(&mut self, events: &[Vec<usize>]) {
             let (mut buffer, mut ends) = (Vec::new(), Vec::new());
@@ -165,12 +165,17 @@ mod tests {
                 buffer.extend_from_slice(format!("{} ", self.next + i).as_bytes());
                 ends.push(buffer.len() as u32);
             }
-            let turn = Arc::new(Turn::new(buffer.into(), ends.into(), Seq(self.next)));
+            let batch = Arc::new(Batch::new(buffer.into(), ends.into(), Seq(self.next)));
             for topic in 0..4 {
                 let has = |i: &u32| events[*i as usize].contains(&topic);
-                let picks: Vec<u32> = (0..events.len() as u32).filter(has).collect();
-                if !picks.is_empty() {
-                    self.registry.publish(&name(topic), &turn, &picks, &mut Rounds::default());
+                let indices: Vec<u32> = (0..events.len() as u32).filter(has).collect();
+                if !indices.is_empty() {
+                    self.registry.publish(
+                        &name(topic),
+                        &batch,
+                        &indices,
+                        &mut PendingWakes::default(),
+                    );
                 }
             }
             self.next += events.len() as u64;
@@ -186,7 +191,7 @@ mod tests {
         let mut seen = Vec::new();
         loop {
             match step(cursors, *last, watermark) {
-                Step::Run(bytes, to) => {
+                Step::Slice(bytes, to) => {
                     let text = std::str::from_utf8(&bytes).unwrap().to_owned();
                     seen.extend(text.split_terminator(' ').map(|seq| seq.parse::<u64>().unwrap()));
                     assert_eq!(seen.last(), Some(&to.0));
@@ -200,7 +205,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_union_of_topics_comes_in_one_order_each_event_once(
-            turns in proptest::collection::vec(
+            batches in proptest::collection::vec(
                 proptest::collection::vec(proptest::collection::vec(0usize..4, 1..3), 1..6), 1..12),
             chosen in proptest::collection::btree_set(0usize..4, 1..4),
             pauses in proptest::collection::vec(any::<bool>(), 12),
@@ -209,9 +214,9 @@ mod tests {
             let chosen: Vec<usize> = chosen.into_iter().collect();
             let (mut cursors, mut last) = (rig.cursors(&chosen), Seq(0));
             let (mut seen, mut expected) = (Vec::new(), Vec::new());
-            for (turn, read_now) in turns.iter().zip(&pauses) {
-                expected.extend((rig.next..).zip(turn).filter(|(_, t)| t.iter().any(|t| chosen.contains(t))).map(|(s, _)| s));
-                rig.publish(turn);
+            for (batch, read_now) in batches.iter().zip(&pauses) {
+                expected.extend((rig.next..).zip(batch).filter(|(_, t)| t.iter().any(|t| chosen.contains(t))).map(|(s, _)| s));
+                rig.publish(batch);
                 if *read_now {
                     seen.extend(drain(&mut cursors, &mut last, &rig.watermark).0);
                 }
@@ -228,8 +233,8 @@ mod tests {
         let mut rig = Rig::new(8);
         let mut cursors = rig.cursors(&[0, 1]);
         rig.publish(&[vec![0]]);
-        let turn = Arc::new(Turn::new("2 ".into(), Box::new([2]), Seq(2)));
-        rig.registry.publish(&name(0), &turn, &[0], &mut Rounds::default());
+        let batch = Arc::new(Batch::new("2 ".into(), Box::new([2]), Seq(2)));
+        rig.registry.publish(&name(0), &batch, &[0], &mut PendingWakes::default());
         let mut last = Seq(0);
         assert_eq!(drain(&mut cursors, &mut last, &rig.watermark), (vec![1], Step::Wait));
         rig.watermark.raise(Seq(2));

@@ -1,12 +1,12 @@
 //! One subscriber's stream: what is kept and was missed, then what comes, then why it ends.
 //!
-//! [`Session::next_run`] is the one source both ways of writing read from: hyper's body (`body`),
+//! [`Session::next_slice`] is the one source both ways of writing read from: hyper's body (`body`),
 //! and whatever writes to a bare socket. It yields runs of whole chunks and never waits; who calls
 //! it is woken through its [`Conn`].
 //!
 //! # From replay to live
 //!
-//! The session takes its seats first, its cursors anchored at the rings' ends, so from then on the
+//! The session takes its subscriptions first, its cursors anchored at the rings' ends, so from then on the
 //! rings keep what is published for it. Then, slice by slice: anchor the cursors at the rings'
 //! ends, *then* read the log after the last event had. The sequencer gives an event to the log
 //! before it gives it to a ring, so what is below the anchors was in the log when it was read. If
@@ -23,7 +23,7 @@ use std::rc::Rc;
 
 use bytes::Bytes;
 
-pub use body::Body;
+pub use body::StreamBody;
 pub use control::{busy, jittered};
 
 use crate::event::{Position, Selector, Seq, wire};
@@ -33,7 +33,7 @@ use crate::shard::{Conn, Shard};
 use live::{Cursor, Step};
 
 /// One read of the log, at most: it holds the lock the sequencer waits for.
-const REPLAY_SLICE: history::Most = history::Most { events: 64, bytes: 64 * 1024 };
+const REPLAY_PAGE: history::PageLimit = history::PageLimit { events: 64, bytes: 64 * 1024 };
 
 /// See the module.
 pub struct Session {
@@ -57,7 +57,7 @@ enum Phase {
 struct Replay {
     selectors: Box<[Selector]>,
     next: history::Replay,
-    slice: std::vec::IntoIter<(Seq, Bytes)>,
+    page: std::vec::IntoIter<(Seq, Bytes)>,
     /// Whether the log may have more after the slice; if not, what follows is in the rings, from
     /// the anchors on.
     more: bool,
@@ -67,7 +67,7 @@ struct Replay {
 #[derive(Debug)]
 pub enum Next {
     /// Whole chunks, as they stand.
-    Run(Bytes),
+    Slice(Bytes),
     /// Nothing until the connection is woken.
     Wait,
     /// The end of the stream.
@@ -100,7 +100,7 @@ impl Busy {
 }
 
 impl Session {
-    /// Takes the session's seats and decides where it starts.
+    /// Takes the session's subscriptions and decides where it starts.
     pub fn open(
         shard: &Rc<Shard>,
         conn: &Rc<Conn>,
@@ -119,8 +119,8 @@ impl Session {
             phase: Phase::Ended,
             _permit: permit,
         };
-        session.take_seats(conn, selectors)?;
-        let (resume, events, slice) = shard.core.log.resume(position, selectors, REPLAY_SLICE);
+        session.subscribe(conn, selectors)?;
+        let (resume, events, page) = shard.core.log.resume(position, selectors, REPLAY_PAGE);
         session.last = resume.replay.seq();
         let (min, max) = (shard.core.config.retry_min, shard.core.config.retry_max);
         let mut first = control::preamble(jittered(min, max));
@@ -128,8 +128,8 @@ impl Session {
             first = [first, session.announce(reset)].concat().into();
         }
         let replay = (*position != Position::Live).then(|| {
-            let (next, more) = (slice.next, slice.more);
-            Box::new(Replay { selectors: selectors.into(), next, slice: events.into_iter(), more })
+            let (next, more) = (page.next, page.more);
+            Box::new(Replay { selectors: selectors.into(), next, page: events.into_iter(), more })
         });
         session.phase = Phase::Opening(first, replay);
         Ok(session)
@@ -141,12 +141,12 @@ impl Session {
         control::reset(&reset.asked, oldest.as_deref(), reset.reason.as_str(), from.as_deref())
     }
 
-    /// On a refusal the seats taken so far are given up by `drop`.
-    fn take_seats(&mut self, conn: &Rc<Conn>, selectors: &[Selector]) -> Result<(), Busy> {
+    /// On a refusal the subscriptions taken so far are given up by `drop`.
+    fn subscribe(&mut self, conn: &Rc<Conn>, selectors: &[Selector]) -> Result<(), Busy> {
         let mut cursors = Vec::with_capacity(selectors.len());
         for selector in selectors {
             match self.shard.table.subscribe(selector, conn) {
-                Ok(seat) => cursors.push(Cursor::new(seat)),
+                Ok(subscription) => cursors.push(Cursor::new(subscription)),
                 Err(_) => {
                     self.cursors = cursors.into();
                     return Err(Busy::Topics);
@@ -158,7 +158,7 @@ impl Session {
     }
 
     /// What to send now. After [`Next::End`] there is nothing more.
-    pub fn next_run(&mut self, conn: &Conn) -> Next {
+    pub fn next_slice(&mut self, conn: &Conn) -> Next {
         // The first bytes go out whatever happens: a `shutdown` before the `reset` would carry a
         // position that says nothing was missed.
         if conn.is_leaving() && !matches!(self.phase, Phase::Opening(..)) {
@@ -171,7 +171,7 @@ impl Session {
             Phase::Opening(first, replay) => {
                 let (first, replay) = (std::mem::take(first), replay.take());
                 self.phase = replay.map_or(Phase::Live, Phase::Replay);
-                Next::Run(first)
+                Next::Slice(first)
             }
             Phase::Replay(_) => self.next_replayed(conn),
             Phase::Live => self.next_live(conn),
@@ -181,20 +181,20 @@ impl Session {
 
     fn next_replayed(&mut self, conn: &Conn) -> Next {
         let Phase::Replay(replay) = &mut self.phase else { return Next::End };
-        if replay.slice.len() == 0 && replay.more {
+        if replay.page.len() == 0 && replay.more {
             self.cursors.iter_mut().for_each(Cursor::anchor);
-            match self.shard.core.log.read(&replay.selectors, replay.next, REPLAY_SLICE) {
-                Ok((events, slice)) => {
-                    replay.slice = events.into_iter();
-                    (replay.next, replay.more) = (slice.next, slice.more);
+            match self.shard.core.log.read(&replay.selectors, replay.next, REPLAY_PAGE) {
+                Ok((events, page)) => {
+                    replay.page = events.into_iter();
+                    (replay.next, replay.more) = (page.next, page.more);
                 }
                 Err(gap) => return self.end_with(|_, id| control::lagged(gap.missed_at_least, id)),
             }
         }
-        match replay.slice.next() {
+        match replay.page.next() {
             Some((seq, wire)) => {
                 self.last = seq;
-                Next::Run(wire)
+                Next::Slice(wire)
             }
             None => {
                 // Everything up to here is passed over in the rings, whether or not it was for this
@@ -208,13 +208,13 @@ impl Session {
 
     fn next_live(&mut self, conn: &Conn) -> Next {
         match live::step(&mut self.cursors, self.last, &self.shard.core.watermark) {
-            Step::Run(run, last) => {
+            Step::Slice(slice, last) => {
                 self.last = last;
                 conn.take_heartbeat();
-                Next::Run(run)
+                Next::Slice(slice)
             }
             Step::Lagged(missed) => self.end_with(|_, id| control::lagged(missed, id)),
-            Step::Wait if conn.take_heartbeat() => Next::Run(Bytes::from_static(wire::HEARTBEAT)),
+            Step::Wait if conn.take_heartbeat() => Next::Slice(Bytes::from_static(wire::HEARTBEAT)),
             Step::Wait => Next::Wait,
         }
     }
@@ -226,14 +226,14 @@ impl Session {
         }
         self.phase = Phase::Ended;
         let id = self.shard.core.log.incarnation().id(self.last);
-        Next::Run(event(self, &id))
+        Next::Slice(event(self, &id))
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
         for cursor in &self.cursors {
-            self.shard.table.unsubscribe(&cursor.seat);
+            self.shard.table.unsubscribe(&cursor.subscription);
         }
     }
 }
@@ -243,12 +243,14 @@ mod tests {
     use super::*;
     use crate::config::{Config, Io};
     use crate::node::Core;
-    use crate::ring::Desk;
+    use crate::ring::Mailbox;
     use std::sync::Arc;
     use tokio::task::LocalSet;
 
     fn shard(config: Config) -> Rc<Shard> {
-        Rc::new(Shard::new(Arc::new(Core::new(config, Io::Send)), Arc::new(Desk::new(0))).unwrap())
+        Rc::new(
+            Shard::new(Arc::new(Core::new(config, Io::Send)), Arc::new(Mailbox::new(0))).unwrap(),
+        )
     }
 
     fn open(shard: &Rc<Shard>, topics: &[&str]) -> Result<Session, Busy> {
@@ -285,8 +287,8 @@ mod tests {
         let (conn, position) = (Rc::new(Conn::for_test()), Position::After("unknown".into()));
         let mut session = Session::open(&shard, &conn, &[Selector::All], &position).unwrap();
         conn.leave();
-        let texts: Vec<_> = std::iter::from_fn(|| match session.next_run(&conn) {
-            Next::Run(run) => Some(String::from_utf8(run.into()).unwrap()),
+        let texts: Vec<_> = std::iter::from_fn(|| match session.next_slice(&conn) {
+            Next::Slice(slice) => Some(String::from_utf8(slice.into()).unwrap()),
             _ => None,
         })
         .collect();

@@ -16,7 +16,7 @@ use super::Shard;
 use super::conn::Conn;
 use super::http_conn::Serve;
 
-/// Connections taken before everything else has its turn.
+/// Connections taken before everything else has its batch.
 const ACCEPT_BATCH: usize = 64;
 
 /// How long to leave the listener alone when the system has no descriptor or memory for another

@@ -62,8 +62,8 @@ pub struct Conn {
     heartbeat_due: Cell<bool>,
     leaving: Cell<bool>,
     killed: Cell<bool>,
-    packed: Cell<bool>,
-    poked: Cell<bool>,
+    write_pending: Cell<bool>,
+    scheduled: Cell<bool>,
     waker: Cell<Option<Waker>>,
     stream: RefCell<Option<Box<Stream>>>,
     _permit: Permit,
@@ -86,8 +86,8 @@ impl Conn {
             heartbeat_due: Cell::new(false),
             leaving: Cell::new(false),
             killed: Cell::new(false),
-            packed: Cell::new(false),
-            poked: Cell::new(false),
+            write_pending: Cell::new(false),
+            scheduled: Cell::new(false),
             waker: Cell::new(None),
             stream: RefCell::new(None),
             _permit: permit,
@@ -145,7 +145,7 @@ impl Conn {
             Some(Box::new(Stream { session, unsent: Vec::new(), ended: false }));
     }
 
-    /// Takes the stream away; dropping it gives its seats up.
+    /// Takes the stream away; dropping it gives its subscriptions up.
     pub fn take_stream(&self) -> Option<Box<Stream>> {
         self.stream.borrow_mut().take()
     }
@@ -242,13 +242,13 @@ impl Conn {
     }
 
     /// Whether it is among those the pump is to look at, so that it is there once.
-    pub fn poked(&self) -> &Cell<bool> {
-        &self.poked
+    pub fn scheduled(&self) -> &Cell<bool> {
+        &self.scheduled
     }
 
-    /// Whether a parcel for it waits to be sent; another one has to wait for what becomes of it.
-    pub fn packed(&self) -> &Cell<bool> {
-        &self.packed
+    /// Whether a write for it waits to be sent; another one has to wait for what becomes of it.
+    pub fn write_pending(&self) -> &Cell<bool> {
+        &self.write_pending
     }
 
     /// Has the connection closed at once, unsent bytes thrown away.

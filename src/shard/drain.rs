@@ -27,7 +27,7 @@ pub async fn drain(shard: Rc<Shard>, time: Duration) {
             streams.push(key);
         } else {
             conn.leave();
-            shard.poke(conn);
+            shard.schedule(conn);
         }
     });
     let count = streams.len();
@@ -38,7 +38,7 @@ pub async fn drain(shard: Rc<Shard>, time: Duration) {
         for key in streams.drain(streams.len().min((count as f64 * stay) as usize)..) {
             if let Some(conn) = shard.table.conn(key) {
                 conn.leave();
-                shard.poke(&conn);
+                shard.schedule(&conn);
             }
         }
     }

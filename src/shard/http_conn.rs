@@ -32,7 +32,7 @@ type Http = http1::Connection<Socket, Service>;
 ///
 /// # Cancel safety
 ///
-/// Dropping it before that closes the connection and gives everything back: seats, permits, the
+/// Dropping it before that closes the connection and gives everything back: subscriptions, permits, the
 /// table's entry.
 pub struct Serve {
     http: Option<Box<Http>>,

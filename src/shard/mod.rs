@@ -34,14 +34,14 @@ use reactor::Reactor;
 use sender::Sender;
 pub use sender::available;
 pub use start::{Plan, Prepared, Starting, can_own_descriptors};
-pub use table::{Seat, Table};
+pub use table::{Subscription, Table};
 
 use crate::node::Core;
-use crate::ring::Desk;
+use crate::ring::Mailbox;
 
 /// What the node tells its shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum Command {
     /// Serve.
     Serve,
     /// Leave service within this time, then end.
@@ -54,97 +54,97 @@ pub enum Order {
 pub struct Shard {
     /// What all shards share.
     pub core: Arc<Core>,
-    /// Where the sequencer leaves its marks.
-    pub desk: Arc<Desk>,
+    /// Where the sequencer leaves its wakers.
+    pub mailbox: Arc<Mailbox>,
     /// Connections and readers.
     pub table: Table,
     reactor: Reactor,
     sender: RefCell<Sender>,
     /// Connections the pump is to look at, whatever their rings say; each is there once.
-    due: RefCell<VecDeque<Rc<Conn>>>,
+    ready: RefCell<VecDeque<Rc<Conn>>>,
     clock: Cell<Millis>,
     started: Instant,
     /// Events published here since the pump last gave way.
     published: Cell<usize>,
     /// How many of the next slices are short.
-    short_slices: Cell<usize>,
+    short_quanta: Cell<usize>,
 }
 
 /// While events are being published here, slices of the pump are of this part of
 /// `FANFARE_QUANTUM_STREAMS`.
-const SLICE_PARTS: usize = 16;
+const QUANTUM_PARTS: usize = 16;
 
 /// As many slices are short after the last event published here.
-const SHORT_SLICES: usize = 4;
+const SHORT_QUANTA: usize = 4;
 
 /// Streams that a slice takes at least for each event published here since the last: sending to
 /// them takes longer than publishing the event.
 const STREAMS_PER_PUBLISH: usize = 4;
 
 impl Shard {
-    pub(crate) fn new(core: Arc<Core>, desk: Arc<Desk>) -> io::Result<Self> {
-        let table = Table::new(Arc::clone(&core.registry), Arc::clone(&desk));
+    pub(crate) fn new(core: Arc<Core>, mailbox: Arc<Mailbox>) -> io::Result<Self> {
+        let table = Table::new(Arc::clone(&core.registry), Arc::clone(&mailbox));
         let sender = RefCell::new(Sender::new(core.io)?);
-        let (reactor, due) = (Reactor::new()?, RefCell::default());
+        let (reactor, ready) = (Reactor::new()?, RefCell::default());
         let (clock, started) = (Cell::new(0), Instant::now());
-        let (published, short_slices) = (Cell::new(0), Cell::new(0));
+        let (published, short_quanta) = (Cell::new(0), Cell::new(0));
         Ok(Self {
             core,
-            desk,
+            mailbox,
             table,
             reactor,
             sender,
-            due,
+            ready,
             clock,
             started,
             published,
-            short_slices,
+            short_quanta,
         })
     }
 
     /// Says that an event is published here: its publisher's next one may be on its way.
     pub fn note_publish(&self) {
         self.published.set(self.published.get() + 1);
-        self.short_slices.set(SHORT_SLICES);
+        self.short_quanta.set(SHORT_QUANTA);
     }
 
-    /// Most streams the pump looks at before everything else has its turn.
-    fn slice_max(&self) -> usize {
+    /// Most streams the pump looks at before everything else has its batch.
+    fn quantum_max(&self) -> usize {
         let most = self.core.config.quantum_streams;
-        match self.short_slices.get() {
+        match self.short_quanta.get() {
             0 => most,
-            _ => {
-                (most / SLICE_PARTS).max(STREAMS_PER_PUBLISH * self.published.get()).clamp(1, most)
-            }
+            _ => (most / QUANTUM_PARTS)
+                .max(STREAMS_PER_PUBLISH * self.published.get())
+                .clamp(1, most),
         }
     }
 
     /// Says that the pump gives way.
-    fn note_slice(&self) {
+    fn note_quantum(&self) {
         self.published.set(0);
-        self.short_slices.set(self.short_slices.get().saturating_sub(1));
+        self.short_quanta.set(self.short_quanta.get().saturating_sub(1));
     }
 
     /// Has a connection looked at: by its task while hyper has it, by the pump after that.
-    fn poke(&self, conn: &Rc<Conn>) {
+    fn schedule(&self, conn: &Rc<Conn>) {
         if !conn.is_detached() {
             conn.wake();
-        } else if !conn.poked().replace(true) {
-            self.due.borrow_mut().push_back(Rc::clone(conn));
-            self.desk.ring();
+        } else if !conn.scheduled().replace(true) {
+            self.ready.borrow_mut().push_back(Rc::clone(conn));
+            self.mailbox.wake();
         }
     }
 
-    /// Takes some of the connections that were poked, the longest waiting first; true if there are
+    /// Takes some of the connections that were scheduled, the longest waiting first; true if there are
     /// more.
-    fn take_due(&self, most: usize, out: &mut Vec<Rc<Conn>>) -> bool {
-        let mut due = self.due.borrow_mut();
-        let taken = most.min(due.len());
-        out.extend(due.drain(..taken).inspect(|conn| conn.poked().set(false)));
-        if due.is_empty() {
-            due.shrink_to(self.core.config.quantum_streams);
+    fn take_ready(&self, most: usize, out: &mut Vec<Rc<Conn>>) -> bool {
+        let mut ready = self.ready.borrow_mut();
+        let taken = most.min(ready.len());
+        out.extend(ready.drain(..taken).inspect(|conn| conn.scheduled().set(false)));
+        if ready.is_empty() {
+            ready.shrink_to(self.core.config.quantum_streams);
         }
-        !due.is_empty()
+        !ready.is_empty()
     }
 
     /// Closes a connection, whoever has it, and gives everything back.
@@ -188,7 +188,7 @@ impl Shard {
 async fn run(
     shard: Rc<Shard>,
     listener: std::net::TcpListener,
-    mut orders: watch::Receiver<Order>,
+    mut commands: watch::Receiver<Command>,
 ) -> io::Result<()> {
     let pump = spawn_local(pump::pump(Rc::clone(&shard)));
     let timer = spawn_local(timer::keep_time(Rc::clone(&shard)));
@@ -199,7 +199,7 @@ async fn run(
         // Neither ends but by a panic; without them the shard's streams would be silent.
         ended = pump => ended.map_err(io::Error::other).map(|()| None),
         ended = timer => ended.map_err(io::Error::other).map(|()| None),
-        time = drain_order(&mut orders) => Ok(time),
+        time = drain_command(&mut commands) => Ok(time),
     };
     if let Ok(Some(time)) = ended {
         drain::drain(Rc::clone(&shard), time).await;
@@ -208,11 +208,11 @@ async fn run(
     ended.map(drop)
 }
 
-/// Waits for the order to drain, or to end at once (`None`), as when the node that gave orders is
+/// Waits for the command to drain, or to end at once (`None`), as when the node that gave commands is
 /// gone.
-async fn drain_order(orders: &mut watch::Receiver<Order>) -> Option<Duration> {
-    match orders.wait_for(|order| *order != Order::Serve).await.as_deref() {
-        Ok(Order::Drain(time)) => Some(*time),
+async fn drain_command(commands: &mut watch::Receiver<Command>) -> Option<Duration> {
+    match commands.wait_for(|command| *command != Command::Serve).await.as_deref() {
+        Ok(Command::Drain(time)) => Some(*time),
         _ => None,
     }
 }

@@ -4,11 +4,11 @@
 //! heartbeat, the end), or its socket takes bytes again. Live fan-out polls no task: a detached
 //! stream has none.
 //!
-//! After a slice of `FANFARE_QUANTUM_STREAMS` streams everything else on the shard has its turn, so that
+//! After a quantum of `FANFARE_QUANTUM_STREAMS` streams everything else on the shard has its batch, so that
 //! accepting and health checks stay quick while 100,000 streams are being written to. While events
 //! are published on the shard, slices are shorter: a publisher that sends its next event when it
-//! has the answer would otherwise give each event a slice of its own, and every stream a send for
-//! each, where one send can take all of them. A slice grows with the events published since the
+//! has the answer would otherwise give each event a quantum of its own, and every stream a send for
+//! each, where one send can take all of them. A quantum grows with the events published since the
 //! last, so that publishing never takes the shard's time from its streams.
 
 use std::future::poll_fn;
@@ -22,61 +22,66 @@ use tokio::task::yield_now;
 
 use super::Shard;
 use super::conn::{Conn, Stream};
-use super::sender::{BATCH, Outcome, Parcel, RUNS_MAX, Runs};
+use super::sender::{SLICES_MAX, Slices, WRITES_MAX, Write, WriteResult};
 use crate::session::Next;
 
-/// A parcel takes no further run from this many bytes on. About what a socket's buffer holds: what
+/// A write takes no further run from this many bytes on. About what a socket's buffer holds: what
 /// is over stays here.
-const PARCEL_BYTES: usize = 64 * 1024;
+const WRITE_BYTES: usize = 64 * 1024;
 
 /// Sends to one stream in a row, so that a long replay does not hold up the others.
 const ROUNDS: usize = 4;
 
-/// Unsent runs smaller than this on average are copied.
-const COPIED_RUN_BYTES: usize = 8 * 1024;
+/// Unsent slices smaller than this on average are copied.
+const COPIED_SLICE_BYTES: usize = 8 * 1024;
 
 /// Ends a chunked response (RFC 9112 §7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// The shard's pump task.
 pub async fn pump(shard: Rc<Shard>) {
-    let mut batch = Batch::default();
-    let mut slice = Vec::new();
+    let mut batch = WriteBatch::default();
+    let mut quantum = Vec::new();
     loop {
-        shard.desk.rung().await;
+        shard.mailbox.woken().await;
         batch.spent += 1;
         shard.tick();
-        pump_due(&shard, &mut batch, &mut slice).await;
-        while let Some(mark) = shard.desk.take() {
-            // Before the first session reads: what is published from here on posts the mark again.
-            mark.clear();
+        pump_ready(&shard, &mut batch, &mut quantum).await;
+        while let Some(ring_waker) = shard.mailbox.take() {
+            // Before the first session reads: what is published from here on posts the ring_waker again.
+            ring_waker.clear();
             batch.spent += 1;
             let mut below = Some(usize::MAX);
             while let Some(at) = below {
-                below = shard.table.readers(&mark, at, batch.room(&shard, slice.len()), &mut slice);
-                if batch.spent + slice.len() >= shard.slice_max() {
-                    pump_slice(&shard, &mut batch, &mut slice).await;
+                below = shard.table.readers(
+                    &ring_waker,
+                    at,
+                    batch.room(&shard, quantum.len()),
+                    &mut quantum,
+                );
+                if batch.spent + quantum.len() >= shard.quantum_max() {
+                    pump_quantum(&shard, &mut batch, &mut quantum).await;
                     // A busy ring may be marked again before its walk has ended, and again.
-                    pump_due(&shard, &mut batch, &mut slice).await;
+                    pump_ready(&shard, &mut batch, &mut quantum).await;
                 }
             }
         }
-        pump_slice(&shard, &mut batch, &mut slice).await;
+        pump_quantum(&shard, &mut batch, &mut quantum).await;
     }
 }
 
-/// Looks at some of the connections that were poked; the pump is rung again for the others.
-async fn pump_due(shard: &Rc<Shard>, batch: &mut Batch, slice: &mut Vec<Rc<Conn>>) {
-    if shard.take_due(batch.room(shard, slice.len()), slice) {
-        shard.desk.ring();
+/// Looks at some of the connections that were scheduled; the pump is rung again for the others.
+async fn pump_ready(shard: &Rc<Shard>, batch: &mut WriteBatch, quantum: &mut Vec<Rc<Conn>>) {
+    if shard.take_ready(batch.room(shard, quantum.len()), quantum) {
+        shard.mailbox.wake();
     }
-    pump_slice(shard, batch, slice).await;
+    pump_quantum(shard, batch, quantum).await;
 }
 
-async fn pump_slice(shard: &Rc<Shard>, batch: &mut Batch, slice: &mut Vec<Rc<Conn>>) {
+async fn pump_quantum(shard: &Rc<Shard>, batch: &mut WriteBatch, quantum: &mut Vec<Rc<Conn>>) {
     let mut woken = false;
-    batch.spent += slice.len();
-    for conn in slice.drain(..) {
+    batch.spent += quantum.len();
+    for conn in quantum.drain(..) {
         if conn.is_detached() {
             batch.add(shard, conn);
         } else {
@@ -90,11 +95,11 @@ async fn pump_slice(shard: &Rc<Shard>, batch: &mut Batch, slice: &mut Vec<Rc<Con
     }
     // Not after every stream: with few on a topic, the look at the driver would be most of what an
     // event costs.
-    if batch.spent >= shard.slice_max() {
+    if batch.spent >= shard.quantum_max() {
         // Behind that look and what other threads have woken, for which a full local queue would
         // wait long.
         batch.spent = 0;
-        shard.note_slice();
+        shard.note_quantum();
         yield_now().await;
     }
 }
@@ -107,98 +112,98 @@ pub fn resume(shard: &Rc<Shard>, conn: &Rc<Conn>) {
 
 /// Writes what a stream just taken from hyper has to say.
 pub fn begin(shard: &Rc<Shard>, conn: &Rc<Conn>) {
-    let mut batch = Batch::default();
+    let mut batch = WriteBatch::default();
     batch.add(shard, Rc::clone(conn));
     batch.flush(shard);
 }
 
-/// Parcels on their way into one call.
+/// Writes on their way into one call.
 #[derive(Default)]
-struct Batch {
-    parcels: Vec<Parcel>,
-    more: Vec<Parcel>,
-    outcomes: Vec<Outcome>,
-    /// Streams, marks and rings of the bell since the pump last gave way.
+struct WriteBatch {
+    writes: Vec<Write>,
+    more: Vec<Write>,
+    results: Vec<WriteResult>,
+    /// Streams, wakers and rings of the bell since the pump last gave way.
     spent: usize,
 }
 
-impl Batch {
-    /// Streams that may join the slice, one at least.
-    fn room(&self, shard: &Shard, slice: usize) -> usize {
-        shard.slice_max().saturating_sub(self.spent + slice).max(1)
+impl WriteBatch {
+    /// Streams that may join the quantum, one at least.
+    fn room(&self, shard: &Shard, quantum: usize) -> usize {
+        shard.quantum_max().saturating_sub(self.spent + quantum).max(1)
     }
 
-    /// A stream can come up twice, once for each of its rings. Its first parcel goes before the
-    /// second is packed: were both in one call and the first taken in part, the second would follow
-    /// in the middle of an event. And it is packed, not passed over, because its second ring may
+    /// A stream can come up twice, once for each of its rings. Its first write goes before the
+    /// second is write_pending: were both in one call and the first taken in part, the second would follow
+    /// in the middle of an event. And it is write_pending, not passed over, because its second ring may
     /// have been published to since.
     fn add(&mut self, shard: &Rc<Shard>, conn: Rc<Conn>) {
-        if conn.packed().get() {
+        if conn.write_pending().get() {
             self.flush(shard);
         }
         if conn.is_killed() {
             shard.close(&conn);
-        } else if let Some(parcel) = pack(conn) {
-            self.parcels.push(parcel);
-            if self.parcels.len() == BATCH {
+        } else if let Some(write) = prepare(conn) {
+            self.writes.push(write);
+            if self.writes.len() == WRITES_MAX {
                 self.flush(shard);
             }
         }
     }
 
-    /// Sends, and again for those that have more, some rounds; those that have more still are
-    /// poked.
+    /// Sends, and again for those that have more, some wakes; those that have more still are
+    /// scheduled.
     fn flush(&mut self, shard: &Rc<Shard>) {
         for round in 1..=ROUNDS {
-            if self.parcels.is_empty() {
+            if self.writes.is_empty() {
                 return;
             }
-            shard.sender.borrow_mut().send(&self.parcels, &mut self.outcomes);
-            for (parcel, outcome) in self.parcels.drain(..).zip(&self.outcomes) {
-                if !settle(shard, &parcel, *outcome) || !parcel.more {
+            shard.sender.borrow_mut().send(&self.writes, &mut self.results);
+            for (write, result) in self.writes.drain(..).zip(&self.results) {
+                if !complete(shard, &write, *result) || !write.more {
                     continue;
                 }
                 if round == ROUNDS {
-                    shard.poke(&parcel.conn);
+                    shard.schedule(&write.conn);
                 } else {
-                    self.more.extend(pack(parcel.conn));
+                    self.more.extend(prepare(write.conn));
                 }
             }
-            std::mem::swap(&mut self.parcels, &mut self.more);
+            std::mem::swap(&mut self.writes, &mut self.more);
         }
     }
 }
 
 /// Takes what a stream has to send, if it has anything and its socket takes bytes.
-fn pack(conn: Rc<Conn>) -> Option<Parcel> {
+fn prepare(conn: Rc<Conn>) -> Option<Write> {
     if conn.blocked_for(0).is_some() {
         return None;
     }
     let mut borrowed = conn.stream().borrow_mut();
     let stream = borrowed.as_mut()?;
-    let mut runs = Gathered::from(std::mem::take(&mut stream.unsent));
-    while runs.has_room() && !stream.ended {
-        match stream.session.next_run(&conn) {
-            Next::Run(run) => runs.push(run),
+    let mut slices = Gathered::from(std::mem::take(&mut stream.unsent));
+    while slices.has_room() && !stream.ended {
+        match stream.session.next_slice(&conn) {
+            Next::Slice(slice) => slices.push(slice),
             Next::Wait => break,
             Next::End => {
-                runs.push(Bytes::from_static(LAST_CHUNK));
+                slices.push(Bytes::from_static(LAST_CHUNK));
                 stream.ended = true;
             }
         }
     }
-    let (more, ends) = (!runs.has_room(), stream.ended);
+    let (more, ends) = (!slices.has_room(), stream.ended);
     drop(borrowed);
-    let parcel = runs.into_parcel(conn, more, ends)?;
-    parcel.conn.packed().set(true);
-    Some(parcel)
+    let write = slices.into_write(conn, more, ends)?;
+    write.conn.write_pending().set(true);
+    Some(write)
 }
 
-/// Notes what became of a parcel; true if the socket took all of it and stays.
-fn settle(shard: &Rc<Shard>, parcel: &Parcel, outcome: Outcome) -> bool {
-    let conn = &parcel.conn;
-    conn.packed().set(false);
-    let sent = match outcome {
+/// Notes what became of a write; true if the socket took all of it and stays.
+fn complete(shard: &Rc<Shard>, write: &Write, result: WriteResult) -> bool {
+    let conn = &write.conn;
+    conn.write_pending().set(false);
+    let sent = match result {
         Ok(sent) => sent,
         Err(Errno::AGAIN) => 0,
         Err(_) => {
@@ -209,17 +214,17 @@ fn settle(shard: &Rc<Shard>, parcel: &Parcel, outcome: Outcome) -> bool {
     if sent > 0 {
         conn.wrote(shard.now());
     }
-    if sent < parcel.bytes {
+    if sent < write.bytes {
         conn.block(shard.now());
         if let Some(stream) = conn.stream().borrow_mut().as_mut() {
-            keep(stream, parcel, sent);
+            retain_unsent(stream, write, sent);
         }
         return false;
     }
-    if parcel.ends {
+    if write.ends {
         end(shard, conn);
     }
-    !parcel.ends
+    !write.ends
 }
 
 /// Closes a connection whose stream has ended. With unread bytes the kernel would send a reset,
@@ -235,19 +240,19 @@ fn end(shard: &Rc<Shard>, conn: &Rc<Conn>) {
     shard.close(conn);
 }
 
-/// Keeps what the socket did not take. A slice keeps its whole turn alive, so small ones are copied
-/// out: a stalled stream of a quiet topic must not pin the turns its events came in.
-fn keep(stream: &mut Stream, parcel: &Parcel, sent: usize) {
-    debug_assert!(stream.unsent.is_empty(), "a parcel takes all that is unsent");
-    let rest = parcel.runs.rest(sent);
-    stream.unsent = if parcel.bytes - sent < rest.len() * COPIED_RUN_BYTES {
+/// Keeps what the socket did not take. A slice keeps its whole batch alive, so small ones are copied
+/// out: a stalled stream of a quiet topic must not pin the batches its events came in.
+fn retain_unsent(stream: &mut Stream, write: &Write, sent: usize) {
+    debug_assert!(stream.unsent.is_empty(), "a write takes all that is unsent");
+    let rest = write.slices.rest(sent);
+    stream.unsent = if write.bytes - sent < rest.len() * COPIED_SLICE_BYTES {
         vec![rest.concat().into()]
     } else {
         rest
     };
 }
 
-/// Runs for one connection, gathered without an allocation while there is one.
+/// Slices for one connection, gathered without an allocation while there is one.
 enum Gathered {
     None,
     One(Bytes),
@@ -265,17 +270,17 @@ impl From<Vec<Bytes>> for Gathered {
 }
 
 impl Gathered {
-    fn push(&mut self, run: Bytes) {
+    fn push(&mut self, slice: Bytes) {
         *self = match std::mem::replace(self, Self::None) {
-            Self::None => Self::One(run),
+            Self::None => Self::One(slice),
             Self::One(first) => {
-                let bytes = first.len() + run.len();
-                Self::Many(vec![first, run], bytes)
+                let bytes = first.len() + slice.len();
+                Self::Many(vec![first, slice], bytes)
             }
-            Self::Many(mut runs, bytes) => {
-                let bytes = bytes + run.len();
-                runs.push(run);
-                Self::Many(runs, bytes)
+            Self::Many(mut slices, bytes) => {
+                let bytes = bytes + slice.len();
+                slices.push(slice);
+                Self::Many(slices, bytes)
             }
         };
     }
@@ -283,30 +288,29 @@ impl Gathered {
     fn has_room(&self) -> bool {
         match self {
             Self::None => true,
-            Self::One(run) => run.len() < PARCEL_BYTES,
+            Self::One(slice) => slice.len() < WRITE_BYTES,
             // One place is left for the last chunk.
-            Self::Many(runs, bytes) => runs.len() < RUNS_MAX && *bytes < PARCEL_BYTES,
+            Self::Many(slices, bytes) => slices.len() < SLICES_MAX && *bytes < WRITE_BYTES,
         }
     }
 
-    fn into_parcel(self, conn: Rc<Conn>, more: bool, ends: bool) -> Option<Parcel> {
-        let (runs, bytes) = match self {
+    fn into_write(self, conn: Rc<Conn>, more: bool, ends: bool) -> Option<Write> {
+        let (slices, bytes) = match self {
             Self::None => return None,
-            Self::One(run) => {
-                let bytes = run.len();
-                (Runs::One(run), bytes)
+            Self::One(slice) => {
+                let bytes = slice.len();
+                (Slices::One(slice), bytes)
             }
-            Self::Many(runs, bytes) => (Runs::Many(runs), bytes),
+            Self::Many(slices, bytes) => (Slices::Many(slices), bytes),
         };
-        Some(Parcel { conn, runs, bytes, more, ends })
+        Some(Write { conn, slices, bytes, more, ends })
     }
 }
 
 /// Goes to the end of the shard's queue, behind the tasks just woken.
 ///
 /// `yield_now` alone would come back after the next look at the driver, however many of them are
-/// still waiting; then all tasks of a large ring would be in the queue before anything else had a
-/// turn.
+/// still waiting; then all tasks of a large ring would be in the queue before anything else had a/// batch.
 async fn queue_up() {
     let mut queued = false;
     poll_fn(|cx| {
@@ -335,7 +339,7 @@ mod tests {
     use crate::event::{Position, Selector, Seq};
     use crate::node::Core;
     use crate::quota::Quota;
-    use crate::ring::{Rounds, Turn};
+    use crate::ring::{Batch, PendingWakes};
     use crate::session::Session;
     use crate::shard::Stage;
 
@@ -360,7 +364,7 @@ mod tests {
 
     /// An event goes to all streams. As soon as one has it, another thread wakes a task of the
     /// shard, as the sequencer does that of a publisher. How many streams have the event when that
-    /// task runs.
+    /// task slices.
     fn reached_before_the_answer(quantum_streams: usize, published_here: bool) -> usize {
         let config = Config { quantum_streams, ..Config::default() };
         let shard =
@@ -386,11 +390,11 @@ mod tests {
             }
             std::thread::spawn(move || answer.send(())).join().unwrap().unwrap();
         });
-        let mut rounds = Rounds::default();
-        let turn = Arc::new(Turn::new("x".into(), Box::new([1]), Seq(1)));
-        shard.core.registry.publish_all(&turn, &mut rounds);
+        let mut wakes = PendingWakes::default();
+        let batch = Arc::new(Batch::new("x".into(), Box::new([1]), Seq(1)));
+        shard.core.registry.publish_all(&batch, &mut wakes);
         shard.core.watermark.raise(Seq(1));
-        rounds.deliver();
+        wakes.wake_all();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let reached = tasks.run_until(async { timeout(Duration::from_secs(30), reached).await });
         runtime.block_on(reached).unwrap().unwrap().unwrap()
@@ -399,7 +403,7 @@ mod tests {
     /// Ensures publishers are answered while their event is on its way to the streams.
     ///
     /// Scenario: an event goes to many streams of the shard that its publisher is connected to.
-    /// Cause: the pump queued up among the shard's own tasks after each slice; tokio looks at what
+    /// Cause: the pump queued up among the shard's own tasks after each quantum; tokio looks at what
     /// other threads have woken only after 31 of those, so the answer waited for as many slices (79
     /// ms, p99, at 15,000 streams). Fix: the pump yields to the driver.
     #[test]
@@ -419,15 +423,15 @@ mod tests {
     fn slices_grow_with_the_events_published_since_the_last_and_are_whole_again_after_some() {
         let config = Config { quantum_streams: 256, ..Config::default() };
         let shard = Shard::new(Arc::new(Core::new(config, Io::Send)), Arc::default()).unwrap();
-        assert_eq!(shard.slice_max(), 256);
+        assert_eq!(shard.quantum_max(), 256);
         (0..10).for_each(|_| shard.note_publish());
         let mut slices = Vec::new();
         for _ in 0..6 {
-            slices.push(shard.slice_max());
-            shard.note_slice();
+            slices.push(shard.quantum_max());
+            shard.note_quantum();
         }
         assert_eq!(slices, [40, 16, 16, 16, 256, 256]);
         (0..1000).for_each(|_| shard.note_publish());
-        assert_eq!(shard.slice_max(), 256);
+        assert_eq!(shard.quantum_max(), 256);
     }
 }

@@ -85,7 +85,7 @@ pub async fn react(shard: Rc<Shard>) -> io::Result<()> {
         for event in &events {
             pass_on(&shard, event);
         }
-        // A full batch may not be the last: others have their turn first.
+        // A full batch may not be the last: others have their batch first.
         if events.len() == EVENTS {
             yield_now().await;
         }

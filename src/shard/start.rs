@@ -23,9 +23,9 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 
 use super::listener::{Options, listen};
-use super::{Order, Shard, run};
+use super::{Command, Shard, run};
 use crate::node::Core;
-use crate::ring::Desk;
+use crate::ring::Mailbox;
 
 /// A shard whose runtime is built.
 pub struct Prepared(Runtime);
@@ -34,10 +34,10 @@ pub struct Prepared(Runtime);
 pub struct Plan {
     /// What it shares with the others.
     pub core: Arc<Core>,
-    /// Where its marks come in.
-    pub desk: Arc<Desk>,
+    /// Where its wakers come in.
+    pub mailbox: Arc<Mailbox>,
     /// What the node tells it.
-    pub orders: watch::Receiver<Order>,
+    pub commands: watch::Receiver<Command>,
     /// Whether it takes a descriptor table of its own.
     pub own_descriptors: bool,
     /// Of its listener.
@@ -62,7 +62,7 @@ impl Prepared {
     pub fn start(self, plan: Plan) -> io::Result<Starting> {
         let (addr, given) = sync_channel(1);
         let (step, steps) = sync_channel(2);
-        let name = format!("shard-{}", plan.desk.index);
+        let name = format!("shard-{}", plan.mailbox.index);
         let thread =
             std::thread::Builder::new().name(name).spawn(move || self.live(plan, &given, &step))?;
         Ok(Starting { thread, addr, steps })
@@ -73,7 +73,7 @@ impl Prepared {
         let _ = step.send(if plan.own_descriptors { take_descriptor_table() } else { Ok(()) });
         let Ok(addr) = given.recv() else { return };
         let opened = listen(addr, plan.options).and_then(|listener| {
-            let shard = Shard::new(plan.core, plan.desk)?;
+            let shard = Shard::new(plan.core, plan.mailbox)?;
             Ok((listener, Rc::new(shard)))
         });
         match opened {
@@ -81,12 +81,12 @@ impl Prepared {
                 let _ = step.send(Ok(()));
                 let (tasks, core) = (LocalSet::new(), Arc::clone(&shard.core));
                 if let Err(error) =
-                    self.0.block_on(tasks.run_until(run(shard, listener, plan.orders)))
+                    self.0.block_on(tasks.run_until(run(shard, listener, plan.commands)))
                 {
                     // The node is not whole any more: it takes no events, and the health check says
                     // so.
                     tracing::error!(%error, "a shard has ended");
-                    core.ingest.close();
+                    core.queue.close();
                 }
             }
             Err(error) => drop(step.send(Err(error))),

@@ -1,7 +1,7 @@
 //! What lives on a shard: its connections, and for each ring it reads, the connections whose
 //! sessions read it.
 //!
-//! On the shard's thread only. The rings here mirror the shard's marks in the [`Registry`]: the
+//! On the shard's thread only. The rings here mirror the shard's wakers in the [`Registry`]: the
 //! first session on a selector attaches, the last one detaches.
 
 use std::cell::{Cell, RefCell};
@@ -13,12 +13,12 @@ use slab::Slab;
 
 use super::conn::Conn;
 use crate::event::Selector;
-use crate::ring::{Desk, Mark, Registry, RingsFull};
+use crate::ring::{Mailbox, Registry, RingWaker, RingsFull};
 
 /// See the module.
 pub struct Table {
     registry: Arc<Registry>,
-    desk: Arc<Desk>,
+    mailbox: Arc<Mailbox>,
     rings: RefCell<Rings>,
     conns: RefCell<Slab<Rc<Conn>>>,
 }
@@ -32,69 +32,73 @@ struct Rings {
 /// The readers of a ring, without gaps: going through them costs what there are, not what there
 /// once were.
 struct Readers {
-    mark: Arc<Mark>,
-    seated: Vec<Reader>,
+    ring_waker: Arc<RingWaker>,
+    readers: Vec<Reader>,
 }
 
 struct Reader {
     conn: Rc<Conn>,
-    /// Its place in `seated`, which its seat knows as well: the last one moves where one leaves.
+    /// Its place in `readers`, which its subscription knows as well: the last one moves where one leaves.
     place: Rc<Cell<u32>>,
 }
 
 /// A session's place among the readers of a ring.
-pub struct Seat {
-    /// The shard's mark on the ring.
-    pub mark: Arc<Mark>,
+pub struct Subscription {
+    /// The shard's ring_waker on the ring.
+    pub ring_waker: Arc<RingWaker>,
     place: Rc<Cell<u32>>,
 }
 
 impl Table {
-    /// An empty table for the shard at `desk`.
-    pub fn new(registry: Arc<Registry>, desk: Arc<Desk>) -> Self {
-        Self { registry, desk, rings: RefCell::default(), conns: RefCell::default() }
+    /// An empty table for the shard at `mailbox`.
+    pub fn new(registry: Arc<Registry>, mailbox: Arc<Mailbox>) -> Self {
+        Self { registry, mailbox, rings: RefCell::default(), conns: RefCell::default() }
     }
 
     /// Seats a session: from here on its connection is woken when the selector's ring has something
     /// new.
-    pub fn subscribe(&self, selector: &Selector, conn: &Rc<Conn>) -> Result<Seat, RingsFull> {
+    pub fn subscribe(
+        &self,
+        selector: &Selector,
+        conn: &Rc<Conn>,
+    ) -> Result<Subscription, RingsFull> {
         let rings = &mut *self.rings.borrow_mut();
         let slot = match rings.by_selector.get(selector) {
             Some(&slot) => slot,
             None => {
                 let vacant = rings.slots.vacant_entry();
                 let slot = vacant.key();
-                let mark = self.registry.attach(selector, &self.desk, slot)?;
-                vacant.insert(Readers { mark, seated: Vec::new() });
+                let ring_waker = self.registry.subscribe(selector, &self.mailbox, slot)?;
+                vacant.insert(Readers { ring_waker, readers: Vec::new() });
                 rings.by_selector.insert(selector.clone(), slot);
                 slot
             }
         };
         let readers = &mut rings.slots[slot];
         let place =
-            u32::try_from(readers.seated.len()).expect("a shard has under 2^32 connections");
+            u32::try_from(readers.readers.len()).expect("a shard has under 2^32 connections");
         let place = Rc::new(Cell::new(place));
-        readers.seated.push(Reader { conn: Rc::clone(conn), place: Rc::clone(&place) });
-        Ok(Seat { mark: Arc::clone(&readers.mark), place })
+        readers.readers.push(Reader { conn: Rc::clone(conn), place: Rc::clone(&place) });
+        Ok(Subscription { ring_waker: Arc::clone(&readers.ring_waker), place })
     }
 
-    /// Gives a seat up. The last one to leave takes the shard's mark off the ring.
-    pub fn unsubscribe(&self, seat: &Seat) {
+    /// Gives a subscription up. The last one to leave takes the shard's ring_waker off the ring.
+    pub fn unsubscribe(&self, subscription: &Subscription) {
         let rings = &mut *self.rings.borrow_mut();
-        let slot = seat.mark.key;
+        let slot = subscription.ring_waker.key;
         let readers = &mut rings.slots[slot];
-        let place = seat.place.get();
-        readers.seated.swap_remove(place as usize);
-        if let Some(moved) = readers.seated.get(place as usize) {
+        let place = subscription.place.get();
+        readers.readers.swap_remove(place as usize);
+        if let Some(moved) = readers.readers.get(place as usize) {
             moved.place.set(place);
         }
-        if readers.seated.len() * 4 < readers.seated.capacity() {
-            readers.seated.shrink_to(readers.seated.len() * 2);
+        if readers.readers.len() * 4 < readers.readers.capacity() {
+            readers.readers.shrink_to(readers.readers.len() * 2);
         }
-        if readers.seated.is_empty() {
+        if readers.readers.is_empty() {
             rings.slots.remove(slot);
-            rings.by_selector.remove(&seat.mark.selector);
-            self.registry.detach(&seat.mark);
+            rings.by_selector.remove(&subscription.ring_waker.selector);
+            self.registry.unsubscribe(&subscription.ring_waker);
             if rings.slots.is_empty() {
                 *rings = Rings::default();
             } else if rings.by_selector.len() * 4 < rings.by_selector.capacity() {
@@ -103,7 +107,7 @@ impl Table {
         }
     }
 
-    /// Adds readers behind a mark to `out`, `most` of them at most, from the one below place
+    /// Adds readers behind a ring_waker to `out`, `most` of them at most, from the one below place
     /// `below` down. Returns the place to go on below, if there are more.
     ///
     /// Downwards, because between two calls readers may leave: the last one, which has been looked
@@ -111,18 +115,20 @@ impl Table {
     /// no look: it has read its ring's end.
     pub fn readers(
         &self,
-        mark: &Arc<Mark>,
+        ring_waker: &Arc<RingWaker>,
         below: usize,
         most: usize,
         out: &mut Vec<Rc<Conn>>,
     ) -> Option<usize> {
         let rings = self.rings.borrow();
-        // The key may have been given to another ring since the mark was posted.
-        let readers =
-            rings.slots.get(mark.key).filter(|readers| Arc::ptr_eq(&readers.mark, mark))?;
-        let end = below.min(readers.seated.len());
+        // The key may have been given to another ring since the ring_waker was posted.
+        let readers = rings
+            .slots
+            .get(ring_waker.key)
+            .filter(|readers| Arc::ptr_eq(&readers.ring_waker, ring_waker))?;
+        let end = below.min(readers.readers.len());
         let start = end.saturating_sub(most);
-        out.extend(readers.seated[start..end].iter().rev().map(|reader| Rc::clone(&reader.conn)));
+        out.extend(readers.readers[start..end].iter().rev().map(|reader| Rc::clone(&reader.conn)));
         (start > 0).then_some(start)
     }
 
@@ -187,26 +193,28 @@ mod tests {
 
     fn table() -> Table {
         let registry = Arc::new(Registry::new(10, NonZeroUsize::new(8).unwrap()));
-        Table::new(registry, Arc::new(Desk::new(0)))
+        Table::new(registry, Arc::new(Mailbox::new(0)))
     }
 
     #[test]
     fn readers_come_in_slices_and_none_is_missed_when_others_leave_meanwhile() {
         let table = table();
         let conns: Vec<_> = (0..5).map(|_| Rc::new(Conn::for_test())).collect();
-        let seats: Vec<_> =
+        let subscriptions: Vec<_> =
             conns.iter().map(|conn| table.subscribe(&Selector::All, conn).unwrap()).collect();
         let place =
             |conn: &Rc<Conn>| conns.iter().position(|other| Rc::ptr_eq(other, conn)).unwrap();
         let mut seen = Vec::new();
-        let next = table.readers(&seats[0].mark, usize::MAX, 2, &mut seen);
+        let next = table.readers(&subscriptions[0].ring_waker, usize::MAX, 2, &mut seen);
         assert_eq!((seen.iter().map(place).collect::<Vec<_>>(), next), (vec![4, 3], Some(3)));
         // The last, which has been seen, takes the place of one that has not.
-        table.unsubscribe(&seats[1]);
-        assert_eq!(table.readers(&seats[0].mark, next.unwrap(), 9, &mut seen), None);
+        table.unsubscribe(&subscriptions[1]);
+        assert_eq!(table.readers(&subscriptions[0].ring_waker, next.unwrap(), 9, &mut seen), None);
         assert_eq!(seen.iter().map(place).collect::<Vec<_>>(), [4, 3, 2, 4, 0]);
-        for seat in [&seats[4], &seats[0], &seats[3], &seats[2]] {
-            table.unsubscribe(seat);
+        for subscription in
+            [&subscriptions[4], &subscriptions[0], &subscriptions[3], &subscriptions[2]]
+        {
+            table.unsubscribe(subscription);
         }
         assert!(table.registry.is_empty());
     }
@@ -223,9 +231,9 @@ mod tests {
         table.unsubscribe(&second);
         assert_eq!(table.registry.len(), 0);
         let other = table.subscribe(&Selector::parse("b").unwrap(), &conn).unwrap();
-        assert_eq!(other.mark.key, first.mark.key, "the key is used again");
+        assert_eq!(other.ring_waker.key, first.ring_waker.key, "the key is used again");
         let mut seen = Vec::new();
-        assert_eq!(table.readers(&first.mark, usize::MAX, 9, &mut seen), None);
+        assert_eq!(table.readers(&first.ring_waker, usize::MAX, 9, &mut seen), None);
         assert!(seen.is_empty());
     }
 }

@@ -30,7 +30,7 @@ pub async fn keep_time(shard: Rc<Shard>) {
         let share = shard.table.places().div_ceil(TICKS_PER_SWEEP);
         at = shard.table.sweep(at, share, |key, conn| {
             if deadlines.check(key, conn, now) {
-                shard.poke(conn);
+                shard.schedule(conn);
             }
         });
     }

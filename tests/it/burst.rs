@@ -61,7 +61,7 @@ async fn a_hundred_thousand_events_reach_every_subscriber_once_and_in_order() {
     }
 }
 
-/// The subscriber begins to read when all is published: most of it left the window of 64 turns long
+/// The subscriber begins to read when all is published: most of it left the window of 64 batches long
 /// ago.
 #[tokio::test]
 async fn a_subscriber_that_a_burst_left_behind_is_told_and_resumes_to_have_all_of_it() {

@@ -132,7 +132,7 @@ async fn a_second_signal_ends_a_drain_that_waits_for_a_stream_that_is_not_read()
     let _stalled = Ask::topic(node.addr(), "news").narrow().open().await;
     let mut read = node.subscribe("news").await;
     let mut publisher = node.connect().await;
-    // Far more than its buffers take; with each event the stalled stream has had its turn at the
+    // Far more than its buffers take; with each event the stalled stream has had its batch at the
     // latest by the next.
     for _ in 0..64 {
         publisher.publish("news", &"x".repeat(16 * 1024)).await;

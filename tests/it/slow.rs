@@ -40,21 +40,21 @@ async fn streams_that_are_not_read_are_closed_and_a_thousand_others_have_every_e
 
     let mut publisher = node.connect().await;
     let mut worst = Duration::ZERO;
-    let mut rounds = 0;
-    while rounds < 20 || node.number("/streams").await > READERS as u64 {
+    let mut wakes = 0;
+    while wakes < 20 || node.number("/streams").await > READERS as u64 {
         let published = Instant::now();
-        publisher.publish("news", &format!("{rounds:4096}")).await;
+        publisher.publish("news", &format!("{wakes:4096}")).await;
         let mut reached = HashSet::new();
         while reached.len() < READERS {
             let (reader, round) = within("an event for everyone", received.recv()).await.unwrap();
             assert!(
-                round == rounds && reached.insert(reader),
-                "{round} for {reader} in round {rounds}"
+                round == wakes && reached.insert(reader),
+                "{round} for {reader} in round {wakes}"
             );
         }
         worst = worst.max(published.elapsed());
-        rounds += 1;
-        assert!(rounds < 1000, "streams that take nothing are still open");
+        wakes += 1;
+        assert!(wakes < 1000, "streams that take nothing are still open");
     }
     assert!(worst < write_timeout, "an event took {worst:?} to reach everyone");
 
@@ -66,7 +66,7 @@ async fn streams_that_are_not_read_are_closed_and_a_thousand_others_have_every_e
                 Err(ending) => break ending,
             }
         };
-        assert!(ending == Ending::Cut && had < rounds, "{ending:?} after {had} of {rounds} events");
+        assert!(ending == Ending::Cut && had < wakes, "{ending:?} after {had} of {wakes} events");
     }
 }
 
@@ -96,7 +96,7 @@ async fn streams_that_are_not_read_do_not_hold_what_they_miss_in_memory() {
     assert!(grown < 48 << 20, "{} MiB for 8 MiB of windows and history", grown >> 20);
 }
 
-/// The window has room for every turn, so that only its bytes can run out. When the stream notices
+/// The window has room for every batch, so that only its bytes can run out. When the stream notices
 /// is up to the kernel, which finds room for a few more bytes now and then.
 #[tokio::test]
 async fn a_stream_that_fell_out_of_the_window_is_told_how_many_it_missed_and_ends() {
@@ -124,7 +124,7 @@ async fn a_stream_that_fell_out_of_the_window_is_told_how_many_it_missed_and_end
     assert_eq!(lagged.id, last_id);
     let missed = lagged.data.strip_prefix("{\"missed\":").and_then(|rest| rest.strip_suffix('}'));
     let missed: usize = missed.expect("lagged says how many").parse().expect("it is a number");
-    // The window holds about 770 of these with what a turn takes beside its bytes. Less than that,
+    // The window holds about 770 of these with what a batch takes beside its bytes. Less than that,
     // and it would not have fallen out; more than there were, and it would be wrong.
     assert!((700..=EVENTS - had).contains(&missed), "{missed} missed and {had} had of {EVENTS}");
     assert_eq!(stream.end().await, Ending::Complete);

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Limits, Place, PublishError};
+use super::{EventLimits, FieldSource, PublishError};
 use crate::event::{CONTROL_TYPES, EventId, Publication, Topic};
 use crate::http::Excerpt;
 
@@ -34,9 +34,9 @@ impl Field {
     }
 }
 
-pub(super) struct Draft<'a> {
-    limits: &'a Limits,
-    place: Place,
+pub(super) struct PublicationBuilder<'a> {
+    limits: &'a EventLimits,
+    found_in: FieldSource,
     /// One bit per field.
     claimed: u8,
     topics: Vec<Topic>,
@@ -46,29 +46,29 @@ pub(super) struct Draft<'a> {
     retry: Option<u64>,
 }
 
-impl<'a> Draft<'a> {
-    pub(super) fn new(place: Place, limits: &'a Limits) -> Self {
+impl<'a> PublicationBuilder<'a> {
+    pub(super) fn new(found_in: FieldSource, limits: &'a EventLimits) -> Self {
         let (topics, data) = (Vec::new(), String::new());
-        Self { limits, place, claimed: 0, topics, data, id: None, event_type: None, retry: None }
+        Self { limits, found_in, claimed: 0, topics, data, id: None, event_type: None, retry: None }
     }
 
-    pub(super) fn place(&self) -> Place {
-        self.place
+    pub(super) fn found_in(&self) -> FieldSource {
+        self.found_in
     }
 
     /// The field a name stands for, if it may come (again).
     pub(super) fn claim(&mut self, name: &str) -> Result<Field, PublishError> {
-        let place = self.place;
-        let field =
-            Field::named(name).filter(|field| place != Place::Query || *field != Field::Data);
+        let found_in = self.found_in;
+        let field = Field::named(name)
+            .filter(|field| found_in != FieldSource::Query || *field != Field::Data);
         let Some(field) = field else {
-            return Err(PublishError::UnknownField { name: Excerpt::of(name), place });
+            return Err(PublishError::UnknownField { name: Excerpt::of(name), found_in });
         };
         let bit = 1 << field as u8;
         // JSON has arrays for what a form repeats.
-        let repeatable = field == Field::Topic && place != Place::Json;
+        let repeatable = field == Field::Topic && found_in != FieldSource::Json;
         if self.claimed & bit != 0 && !repeatable {
-            return Err(PublishError::RepeatedField { field: field.name(), place });
+            return Err(PublishError::RepeatedField { field: field.name(), found_in });
         }
         self.claimed |= bit;
         Ok(field)
@@ -88,7 +88,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// Looks through the topics so far, which are few: [`Limits::topics`] bounds them.
+    /// Looks through the topics so far, which are few: [`EventLimits::topics`] bounds them.
     fn add_topic(&mut self, name: &str) -> Result<(), PublishError> {
         let (bytes, limit) = (name.len(), self.limits.topic_bytes);
         if bytes > limit {
@@ -107,7 +107,7 @@ impl<'a> Draft<'a> {
 
     pub(super) fn finish(self) -> Result<Publication, PublishError> {
         if self.topics.is_empty() {
-            return Err(PublishError::NoTopic { place: self.place });
+            return Err(PublishError::NoTopic { found_in: self.found_in });
         }
         let Self { topics, data, id, event_type, retry, .. } = self;
         Ok(Publication { topics: topics.into(), data, id, event_type, retry })

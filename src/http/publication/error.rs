@@ -6,7 +6,7 @@ use crate::http::Excerpt;
 
 /// Where a request has its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FieldSource {
     /// An `application/x-www-form-urlencoded` body.
     Form,
     /// An `application/json` body.
@@ -15,7 +15,7 @@ pub enum Place {
     Query,
 }
 
-impl Place {
+impl FieldSource {
     fn fields(self) -> &'static str {
         match self {
             Self::Form | Self::Json => "`topic`, `data`, `id`, `type`, `retry`",
@@ -35,7 +35,7 @@ impl Place {
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for FieldSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Form => "the form",
@@ -70,11 +70,11 @@ pub enum PublishError {
     },
     /// A query that would otherwise be lost.
     #[error(
-        "the URL has a query, but the fields of this request are read from {place}; move them there"
+        "the URL has a query, but the fields of this request are read from {found_in}; move them there"
     )]
     QueryBesideBody {
         /// Where the fields belong.
-        place: Place,
+        found_in: FieldSource,
     },
     /// A body of JSON or of plain data with other bytes in it.
     #[error(
@@ -85,12 +85,14 @@ pub enum PublishError {
         offset: usize,
     },
     /// A form or query whose percent-encoding hides other bytes.
-    #[error("`{name}` in {place} is not UTF-8 after percent-decoding; send binary data as base64")]
+    #[error(
+        "`{name}` in {found_in} is not UTF-8 after percent-decoding; send binary data as base64"
+    )]
     FieldNotUtf8 {
         /// The field's name, as far as it can be read.
         name: Excerpt,
         /// Where it was found.
-        place: Place,
+        found_in: FieldSource,
     },
     /// Not JSON, or not an object.
     #[error("the JSON body can't be read: {reason} at line {line} column {column}")]
@@ -108,21 +110,21 @@ pub enum PublishError {
     )]
     JsonAsForm,
     /// A field that would otherwise be lost.
-    #[error("unknown field `{name}` in {place}; the fields are {}", .place.fields())]
+    #[error("unknown field `{name}` in {found_in}; the fields are {}", .found_in.fields())]
     UnknownField {
         /// Its name.
         name: Excerpt,
         /// Where it was found.
-        place: Place,
+        found_in: FieldSource,
     },
     /// Which of the two is meant can't be known.
-    #[error("`{field}` is given twice in {place}; give it once{}",
+    #[error("`{field}` is given twice in {found_in}; give it once{}",
         if *.field == "topic" { ", with an array of topics" } else { "" })]
     RepeatedField {
         /// Its name.
         field: &'static str,
         /// Where it was found.
-        place: Place,
+        found_in: FieldSource,
     },
     /// A JSON value of the wrong type.
     #[error("`{field}` must be {expected}")]
@@ -141,10 +143,10 @@ pub enum PublishError {
         field: &'static str,
     },
     /// Nowhere to publish to.
-    #[error("the event has no topic; {}", .place.how_to_name_a_topic())]
+    #[error("the event has no topic; {}", .found_in.how_to_name_a_topic())]
     NoTopic {
         /// Where the topic was looked for.
-        place: Place,
+        found_in: FieldSource,
     },
     /// Not a topic.
     #[error("{reason}")]

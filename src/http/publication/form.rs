@@ -1,18 +1,18 @@
 //! Fields in `application/x-www-form-urlencoded`: a form body, or the query beside a body that is
 //! the data.
 
-use super::builder::Draft;
-use super::{Place, PublishError};
+use super::builder::PublicationBuilder;
+use super::{FieldSource, PublishError};
 use crate::http::{NotUtf8, pairs};
 
-/// Reads every field of `input` into the draft.
-pub(super) fn read(input: &[u8], draft: &mut Draft<'_>) -> Result<(), PublishError> {
-    let place = draft.place();
+/// Reads every field of `input` into the builder.
+pub(super) fn read(input: &[u8], builder: &mut PublicationBuilder<'_>) -> Result<(), PublishError> {
+    let found_in = builder.found_in();
     for pair in pairs(input) {
         let (name, text) =
-            pair.map_err(|NotUtf8 { name }| PublishError::FieldNotUtf8 { name, place })?;
-        let field = draft.claim(&name).map_err(|error| explain(error, input))?;
-        draft.set(field, text)?;
+            pair.map_err(|NotUtf8 { name }| PublishError::FieldNotUtf8 { name, found_in })?;
+        let field = builder.claim(&name).map_err(|error| explain(error, input))?;
+        builder.set(field, text)?;
     }
     Ok(())
 }
@@ -20,7 +20,7 @@ pub(super) fn read(input: &[u8], draft: &mut Draft<'_>) -> Result<(), PublishErr
 /// `curl -d` says form, whatever it sends.
 fn explain(error: PublishError, input: &[u8]) -> PublishError {
     match error {
-        PublishError::UnknownField { place: Place::Form, .. }
+        PublishError::UnknownField { found_in: FieldSource::Form, .. }
             if input.trim_ascii_start().starts_with(b"{") =>
         {
             PublishError::JsonAsForm
@@ -35,9 +35,9 @@ mod tests {
 
     use crate::event::{EventId, Publication, Topic};
     use crate::http::Excerpt;
-    use crate::http::publication::{Limits, Place, PublishError, parse};
+    use crate::http::publication::{EventLimits, FieldSource, PublishError, parse};
 
-    const LIMITS: Limits = Limits { topics: 3, topic_bytes: 64 };
+    const LIMITS: EventLimits = EventLimits { topics: 3, topic_bytes: 64 };
 
     fn form(body: &str) -> Result<Publication, PublishError> {
         parse(Some("application/x-www-form-urlencoded"), None, body.to_owned().into(), &LIMITS)
@@ -69,7 +69,7 @@ mod tests {
         let refused = form("topic=a&Data=1").unwrap_err();
         assert_eq!(
             refused,
-            PublishError::UnknownField { name: Excerpt::of("Data"), place: Place::Form }
+            PublishError::UnknownField { name: Excerpt::of("Data"), found_in: FieldSource::Form }
         );
         let message = "unknown field `Data` in the form; the fields are `topic`, `data`, `id`, `type`, `retry`";
         assert_eq!(refused.to_string(), message);
@@ -84,7 +84,7 @@ mod tests {
     fn single_fields_are_given_once() {
         for field in ["data", "id", "type", "retry"] {
             let refused = form(&format!("topic=a&{field}=1&{field}=1")).unwrap_err();
-            assert_eq!(refused, PublishError::RepeatedField { field, place: Place::Form });
+            assert_eq!(refused, PublishError::RepeatedField { field, found_in: FieldSource::Form });
         }
     }
 
@@ -94,7 +94,7 @@ mod tests {
             [("topic=a&data=%FF", "data"), ("topic=%C3%28", "topic"), ("%80=1", "\u{fffd}")]
         {
             let refused =
-                PublishError::FieldNotUtf8 { name: Excerpt::of(name), place: Place::Form };
+                PublishError::FieldNotUtf8 { name: Excerpt::of(name), found_in: FieldSource::Form };
             assert_eq!(form(body), Err(refused), "{body}");
         }
         assert_eq!(form("topic=a&data=%EF%BF%BD").unwrap().data, "\u{fffd}");

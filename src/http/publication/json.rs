@@ -9,22 +9,22 @@ use serde_json::Deserializer;
 use serde_json::value::RawValue;
 
 use super::PublishError;
-use super::builder::{Draft, Field};
+use super::builder::{Field, PublicationBuilder};
 use crate::http::Excerpt;
 
-/// Reads every field of the object `body` into the draft.
-pub(super) fn read(body: &str, draft: &mut Draft<'_>) -> Result<(), PublishError> {
+/// Reads every field of the object `body` into the builder.
+pub(super) fn read(body: &str, builder: &mut PublicationBuilder<'_>) -> Result<(), PublishError> {
     let mut json = Deserializer::from_str(body);
-    let fields = json.deserialize_map(Object(draft)).map_err(|error| unreadable(&error))?;
+    let fields = json.deserialize_map(Object(builder)).map_err(|error| unreadable(&error))?;
     json.end().map_err(|error| unreadable(&error))?;
     for (field, value) in fields? {
-        set(field, value, draft)?;
+        set(field, value, builder)?;
     }
     Ok(())
 }
 
 /// Takes an object apart; no more than one value per field is kept.
-struct Object<'a, 'b>(&'a mut Draft<'b>);
+struct Object<'a, 'b>(&'a mut PublicationBuilder<'b>);
 
 impl<'de> Visitor<'de> for Object<'_, '_> {
     /// What is wrong with a name waits until the whole body is known to be JSON.
@@ -50,26 +50,30 @@ impl<'de> Visitor<'de> for Object<'_, '_> {
 
 /// `null` leaves `id`, `type` and `retry` out, which is how many serialisers write an option that
 /// is not set.
-fn set(field: Field, value: &RawValue, draft: &mut Draft<'_>) -> Result<(), PublishError> {
+fn set(
+    field: Field,
+    value: &RawValue,
+    builder: &mut PublicationBuilder<'_>,
+) -> Result<(), PublishError> {
     let json = value.get();
     match (field, json.as_bytes()[0]) {
         (Field::Topic, b'[') => {
             let mut array = Deserializer::from_str(json);
-            array.deserialize_seq(Topics(draft)).map_err(|error| misshapen(field, &error))?
+            array.deserialize_seq(Topics(builder)).map_err(|error| misshapen(field, &error))?
         }
-        (Field::Data, first) if first != b'"' => draft.set(field, compact(json).into()),
+        (Field::Data, first) if first != b'"' => builder.set(field, compact(json).into()),
         (Field::Id | Field::Type | Field::Retry, b'n') => Ok(()),
-        (Field::Retry, b'-' | b'0'..=b'9') => draft.set(field, json.into()),
+        (Field::Retry, b'-' | b'0'..=b'9') => builder.set(field, json.into()),
         _ => {
             let text: String =
                 serde_json::from_str(json).map_err(|error| misshapen(field, &error))?;
-            draft.set(field, text.into())
+            builder.set(field, text.into())
         }
     }
 }
 
 /// Adds each topic as it is read, so that a long array is not kept.
-struct Topics<'a, 'b>(&'a mut Draft<'b>);
+struct Topics<'a, 'b>(&'a mut PublicationBuilder<'b>);
 
 impl<'de> Visitor<'de> for Topics<'_, '_> {
     type Value = Result<(), PublishError>;
@@ -133,9 +137,9 @@ mod tests {
 
     use super::*;
     use crate::event::{EventId, Publication, Topic, TopicError};
-    use crate::http::publication::{Limits, Place, parse};
+    use crate::http::publication::{EventLimits, FieldSource, parse};
 
-    const LIMITS: Limits = Limits { topics: 3, topic_bytes: 64 };
+    const LIMITS: EventLimits = EventLimits { topics: 3, topic_bytes: 64 };
 
     fn json(body: impl Into<Vec<u8>>) -> Result<Publication, PublishError> {
         parse(Some("application/json"), None, body.into().into(), &LIMITS)
@@ -167,7 +171,7 @@ mod tests {
     fn a_topic_is_a_string_or_an_array_of_strings() {
         assert_eq!(topics(r#""a""#).unwrap(), ["a"]);
         assert_eq!(topics(r#"["b", "a", "b"]"#).unwrap(), ["b", "a"]);
-        assert_eq!(topics("[]"), Err(PublishError::NoTopic { place: Place::Json }));
+        assert_eq!(topics("[]"), Err(PublishError::NoTopic { found_in: FieldSource::Json }));
         assert_eq!(
             topics(r#"["a","b","c","d","e"]"#),
             Err(PublishError::TooManyTopics { limit: 3 })
@@ -247,23 +251,29 @@ mod tests {
         let refused = json(r#"{"topic":"a","topics":["b"]}"#);
         assert_eq!(
             refused,
-            Err(PublishError::UnknownField { name: Excerpt::of("topics"), place: Place::Json })
+            Err(PublishError::UnknownField {
+                name: Excerpt::of("topics"),
+                found_in: FieldSource::Json
+            })
         );
         for field in ["topic", "data", "id", "type", "retry"] {
             let refused = json(format!("{{\"{field}\":\"1\",\"{field}\":\"1\"}}"));
-            assert_eq!(refused, Err(PublishError::RepeatedField { field, place: Place::Json }));
+            assert_eq!(
+                refused,
+                Err(PublishError::RepeatedField { field, found_in: FieldSource::Json })
+            );
         }
     }
 
     #[test]
     fn what_is_not_json_is_refused_with_its_line_and_column() {
-        let place = |body: &str| match json(body) {
+        let found_in = |body: &str| match json(body) {
             Err(PublishError::Json { line, column, .. }) => (line, column),
             other => panic!("{body}: {other:?}"),
         };
-        assert_eq!(place("{\"topic\":\"a\",\n  nope}"), (2, 3));
-        assert_eq!(place("{\"topic\":\"a\"} x"), (1, 15));
-        assert_eq!(place("{\"topic\":\"a\"}{}"), (1, 14));
+        assert_eq!(found_in("{\"topic\":\"a\",\n  nope}"), (2, 3));
+        assert_eq!(found_in("{\"topic\":\"a\"} x"), (1, 15));
+        assert_eq!(found_in("{\"topic\":\"a\"}{}"), (1, 14));
         for body in [
             "",
             "{",
@@ -273,10 +283,10 @@ mod tests {
             "{\"data\":\"a\nb\"}",
             "\u{feff}{}",
         ] {
-            place(body);
+            found_in(body);
         }
         for body in ["[]", "\"topic\"", "1", "null"] {
-            place(body);
+            found_in(body);
         }
         let refused = json("[1]").unwrap_err().to_string();
         assert!(

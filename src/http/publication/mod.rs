@@ -1,6 +1,6 @@
 //! Publishing: from the body of `POST /events` to a checked
 //! [`Publication`](crate::event::Publication), and from there to the sequencer by way of a bounded
-//! [queue](Ingest).
+//! [queue](Queue).
 //!
 //! Parsing is called on the thread of the publisher's connection, with a body that is complete and
 //! no larger than its limit, and is pure: no I/O, no clock, nothing shared.
@@ -13,5 +13,5 @@ mod form;
 mod json;
 mod parse;
 
-pub use error::{Place, PublishError};
-pub use parse::{Limits, parse};
+pub use error::{FieldSource, PublishError};
+pub use parse::{EventLimits, parse};

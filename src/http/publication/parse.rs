@@ -8,14 +8,14 @@
 
 use bytes::Bytes;
 
-use super::builder::{Draft, Field};
-use super::{Place, PublishError, form, json};
+use super::builder::{Field, PublicationBuilder};
+use super::{FieldSource, PublishError, form, json};
 use crate::event::Publication;
 use crate::http::{Excerpt, parameter, split_unquoted};
 
 /// How much one event may name. The size of the body is bounded before there is one to parse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct EventLimits {
     /// Different topics of one event (`FANFARE_EVENT_TOPICS_MAX`).
     pub topics: usize,
     /// Bytes of one topic (`FANFARE_TOPIC_BYTES_MAX`).
@@ -32,36 +32,38 @@ pub fn parse(
     content_type: Option<&str>,
     query: Option<&str>,
     body: Bytes,
-    limits: &Limits,
+    limits: &EventLimits,
 ) -> Result<Publication, PublishError> {
-    let place = place(content_type)?;
+    let found_in = field_source(content_type)?;
     let query = query.unwrap_or_default().as_bytes();
-    if place != Place::Query && query.iter().any(|&b| b != b'&') {
-        return Err(PublishError::QueryBesideBody { place });
+    if found_in != FieldSource::Query && query.iter().any(|&b| b != b'&') {
+        return Err(PublishError::QueryBesideBody { found_in });
     }
-    let mut draft = Draft::new(place, limits);
-    match place {
-        Place::Form => form::read(&body, &mut draft)?,
-        Place::Json => json::read(std::str::from_utf8(&body).map_err(not_utf8)?, &mut draft)?,
-        Place::Query => {
-            form::read(query, &mut draft)?;
+    let mut builder = PublicationBuilder::new(found_in, limits);
+    match found_in {
+        FieldSource::Form => form::read(&body, &mut builder)?,
+        FieldSource::Json => {
+            json::read(std::str::from_utf8(&body).map_err(not_utf8)?, &mut builder)?
+        }
+        FieldSource::Query => {
+            form::read(query, &mut builder)?;
             // Copies only if something else still holds the body's buffer.
             let data =
                 String::from_utf8(body.into()).map_err(|error| not_utf8(error.utf8_error()))?;
-            draft.set(Field::Data, data.into())?;
+            builder.set(Field::Data, data.into())?;
         }
     }
-    draft.finish()
+    builder.finish()
 }
 
 /// Where the fields are, by the content type.
-fn place(content_type: Option<&str>) -> Result<Place, PublishError> {
+fn field_source(content_type: Option<&str>) -> Result<FieldSource, PublishError> {
     let mut parts = split_unquoted(content_type.unwrap_or_default(), ';');
-    let place = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "application/x-www-form-urlencoded" => Place::Form,
-        "application/json" => Place::Json,
+    let found_in = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "application/x-www-form-urlencoded" => FieldSource::Form,
+        "application/json" => FieldSource::Json,
         "multipart/form-data" => return Err(PublishError::Multipart),
-        _ => Place::Query,
+        _ => FieldSource::Query,
     };
     match parameter(parts, "charset") {
         Some(charset)
@@ -69,7 +71,7 @@ fn place(content_type: Option<&str>) -> Result<Place, PublishError> {
         {
             Err(PublishError::Charset { charset: Excerpt::of(charset) })
         }
-        _ => Ok(place),
+        _ => Ok(found_in),
     }
 }
 
@@ -84,15 +86,15 @@ mod tests {
     use super::*;
     use crate::event::{EventId, IdError, Topic, TopicError};
 
-    const LIMITS: Limits = Limits { topics: 2, topic_bytes: 8 };
+    const LIMITS: EventLimits = EventLimits { topics: 2, topic_bytes: 8 };
     const FORM: Option<&str> = Some("application/x-www-form-urlencoded");
 
     fn raw(query: &str, body: &'static [u8]) -> Result<Publication, PublishError> {
         parse(None, Some(query), Bytes::from_static(body), &LIMITS)
     }
 
-    fn place_of(content_type: &str) -> Result<Place, PublishError> {
-        place(Some(content_type))
+    fn place_of(content_type: &str) -> Result<FieldSource, PublishError> {
+        field_source(Some(content_type))
     }
 
     #[test]
@@ -113,8 +115,10 @@ mod tests {
 
     #[test]
     fn a_query_is_read_as_strictly_as_a_form() {
-        let unknown =
-            |name| PublishError::UnknownField { name: Excerpt::of(name), place: Place::Query };
+        let unknown = |name| PublishError::UnknownField {
+            name: Excerpt::of(name),
+            found_in: FieldSource::Query,
+        };
         assert_eq!(raw("topic=a&x", b""), Err(unknown("x")));
         assert_eq!(raw("topic=a&data=1", b""), Err(unknown("data")));
         assert!(
@@ -123,19 +127,19 @@ mod tests {
                 .ends_with("`topic`, `id`, `type`, `retry`; the body is the data")
         );
         let not_utf8 =
-            PublishError::FieldNotUtf8 { name: Excerpt::of("topic"), place: Place::Query };
+            PublishError::FieldNotUtf8 { name: Excerpt::of("topic"), found_in: FieldSource::Query };
         assert_eq!(raw("topic=%FF", b""), Err(not_utf8));
-        let repeated = PublishError::RepeatedField { field: "id", place: Place::Query };
+        let repeated = PublishError::RepeatedField { field: "id", found_in: FieldSource::Query };
         assert_eq!(raw("topic=a&id=1&id=1", b""), Err(repeated));
     }
 
     #[test]
     fn a_query_beside_a_form_or_json_is_refused() {
-        for (content_type, place) in
-            [("application/json", Place::Json), (FORM.unwrap(), Place::Form)]
+        for (content_type, found_in) in
+            [("application/json", FieldSource::Json), (FORM.unwrap(), FieldSource::Form)]
         {
             let refused = parse(Some(content_type), Some("topic=a"), Bytes::new(), &LIMITS);
-            assert_eq!(refused, Err(PublishError::QueryBesideBody { place }));
+            assert_eq!(refused, Err(PublishError::QueryBesideBody { found_in }));
         }
         for query in ["", "&", "&&"] {
             assert!(parse(FORM, Some(query), Bytes::from("topic=a"), &LIMITS).is_ok(), "{query}");
@@ -144,20 +148,20 @@ mod tests {
 
     #[test]
     fn the_content_type_says_where_the_fields_are() {
-        for (content_type, place) in [
-            ("application/json", Place::Json),
-            ("Application/JSON ; charset=\"UTF-8\"; x=y", Place::Json),
-            ("application/json;charset=utf8", Place::Json),
-            ("application/x-www-form-urlencoded; charset=utf-8", Place::Form),
-            ("text/plain", Place::Query),
-            ("application/jsonp", Place::Query),
-            ("application/cloudevents+json", Place::Query),
-            ("", Place::Query),
-            (";;=", Place::Query),
+        for (content_type, found_in) in [
+            ("application/json", FieldSource::Json),
+            ("Application/JSON ; charset=\"UTF-8\"; x=y", FieldSource::Json),
+            ("application/json;charset=utf8", FieldSource::Json),
+            ("application/x-www-form-urlencoded; charset=utf-8", FieldSource::Form),
+            ("text/plain", FieldSource::Query),
+            ("application/jsonp", FieldSource::Query),
+            ("application/cloudevents+json", FieldSource::Query),
+            ("", FieldSource::Query),
+            (";;=", FieldSource::Query),
         ] {
-            assert_eq!(place_of(content_type), Ok(place), "{content_type}");
+            assert_eq!(place_of(content_type), Ok(found_in), "{content_type}");
         }
-        assert_eq!(place(None), Ok(Place::Query));
+        assert_eq!(field_source(None), Ok(FieldSource::Query));
     }
 
     #[test]
@@ -171,7 +175,7 @@ mod tests {
 
     #[test]
     fn topics_are_required_checked_and_bounded() {
-        assert_eq!(raw("", b"x"), Err(PublishError::NoTopic { place: Place::Query }));
+        assert_eq!(raw("", b"x"), Err(PublishError::NoTopic { found_in: FieldSource::Query }));
         assert_eq!(raw("topic=", b""), Err(PublishError::Topic { reason: TopicError::Empty }));
         assert_eq!(
             raw("topic=%7F", b""),

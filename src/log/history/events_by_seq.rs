@@ -10,18 +10,18 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::stored_event::Kept;
+use super::stored_event::StoredEvent;
 use crate::event::Seq;
 
 #[derive(Default)]
-pub(super) struct Order {
-    kept: BTreeMap<Seq, Arc<Kept>>,
+pub(super) struct EventsBySeq {
+    kept: BTreeMap<Seq, Arc<StoredEvent>>,
     bytes: u64,
     dropped_through: Seq,
     dropped: u64,
 }
 
-impl Order {
+impl EventsBySeq {
     pub(super) fn len(&self) -> usize {
         self.kept.len()
     }
@@ -41,39 +41,39 @@ impl Order {
         self.dropped
     }
 
-    pub(super) fn oldest(&self) -> Option<&Arc<Kept>> {
+    pub(super) fn oldest(&self) -> Option<&Arc<StoredEvent>> {
         self.kept.first_key_value().map(|(_, kept)| kept)
     }
 
-    pub(super) fn find(&self, seq: Seq) -> Option<&Arc<Kept>> {
+    pub(super) fn find(&self, seq: Seq) -> Option<&Arc<StoredEvent>> {
         self.kept.get(&seq)
     }
 
     /// The kept events after `after`, in order.
-    pub(super) fn after(&self, after: Seq) -> impl Iterator<Item = &Arc<Kept>> {
+    pub(super) fn after(&self, after: Seq) -> impl Iterator<Item = &Arc<StoredEvent>> {
         self.kept.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, kept)| kept)
     }
 
     /// Adds the newest event.
-    pub(super) fn push(&mut self, kept: Arc<Kept>) {
+    pub(super) fn push(&mut self, kept: Arc<StoredEvent>) {
         self.bytes += kept.bytes();
         self.kept.insert(kept.seq, kept);
     }
 
     /// Takes the oldest event out.
-    pub(super) fn drop_oldest(&mut self) -> Option<Arc<Kept>> {
+    pub(super) fn drop_oldest(&mut self) -> Option<Arc<StoredEvent>> {
         let (_, kept) = self.kept.pop_first()?;
         self.count_out(&kept);
         Some(kept)
     }
 
     /// Takes one event out, wherever it is.
-    pub(super) fn drop_one(&mut self, kept: &Kept) {
+    pub(super) fn drop_one(&mut self, kept: &StoredEvent) {
         self.kept.remove(&kept.seq);
         self.count_out(kept);
     }
 
-    fn count_out(&mut self, kept: &Kept) {
+    fn count_out(&mut self, kept: &StoredEvent) {
         self.bytes -= kept.bytes();
         self.dropped_through = self.dropped_through.max(kept.seq);
         self.dropped += 1;

@@ -7,20 +7,20 @@
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 
-use super::events_by_seq::Order;
-use super::striped_map::Parts;
+use super::events_by_seq::EventsBySeq;
+use super::striped_map::StripedMap;
 use crate::event::{EventId, Seq};
 
 #[derive(Default)]
 pub(super) struct Ids {
     key: RandomState,
-    named: Parts<u64, Named>,
+    named: StripedMap<u64, Named>,
 }
 
 struct Named {
     /// The newest event with the id.
     seq: Seq,
-    /// Kept events with the id.
+    /// StoredEvent events with the id.
     events: usize,
     /// Whether there were two at once, since the first of those that are kept.
     repeated: bool,
@@ -41,7 +41,7 @@ pub(super) enum Found {
 impl Ids {
     pub(super) fn add(&mut self, id: &EventId, seq: Seq) {
         let hash = self.hash(id.as_str());
-        match self.named.part_mut(hash).entry(hash) {
+        match self.named.stripe_mut(hash).entry(hash) {
             Entry::Vacant(entry) => drop(entry.insert(Named { seq, events: 1, repeated: false })),
             Entry::Occupied(mut entry) => {
                 let named = entry.get_mut();
@@ -54,21 +54,22 @@ impl Ids {
     pub(super) fn remove(&mut self, id: &EventId) {
         let hash = self.hash(id.as_str());
         let named =
-            self.named.part_mut(hash).get_mut(&hash).expect("a kept event's id is in the table");
+            self.named.stripe_mut(hash).get_mut(&hash).expect("a kept event's id is in the table");
         named.events -= 1;
         if named.events == 0 {
             self.named.remove(hash, &hash);
         }
     }
 
-    pub(super) fn find(&self, id: &str, order: &Order) -> Found {
+    pub(super) fn find(&self, id: &str, by_seq: &EventsBySeq) -> Found {
         let hash = self.hash(id);
-        let Some(named) = self.named.part(hash).get(&hash) else { return Found::Nothing };
+        let Some(named) = self.named.stripe(hash).get(&hash) else { return Found::Nothing };
         if named.repeated {
             return Found::Repeated;
         }
-        let bears = |kept: &super::Kept| kept.id.as_ref().is_some_and(|own| own.as_str() == id);
-        match order.find(named.seq) {
+        let bears =
+            |kept: &super::StoredEvent| kept.id.as_ref().is_some_and(|own| own.as_str() == id);
+        match by_seq.find(named.seq) {
             Some(kept) if bears(kept) => Found::At(named.seq),
             _ => Found::Nothing,
         }

@@ -1,7 +1,7 @@
 //! The history: recent events, kept for replay. Pure: no I/O, no clock, no threads.
 //!
 //! It sits in a `RwLock<History>`. The sequencer is its one writer; shards read it in slices whose
-//! bounds they choose ([`Most`]), so that nobody holds the lock for long. No call does work in
+//! bounds they choose ([`PageLimit`]), so that nobody holds the lock for long. No call does work in
 //! proportion to the whole history.
 //!
 //! ```text
@@ -38,16 +38,16 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::event::{EventId, Incarnation, Selector, Seq, Topic};
-use events_by_seq::Order;
+use events_by_seq::EventsBySeq;
 use ids::Ids;
-use stored_event::Kept;
+use stored_event::StoredEvent;
 use topics::Topics;
 
-pub use read::{Gap, Most, Replay, Slice};
+pub use read::{Gap, Page, PageLimit, Replay};
 pub use resume::{Reason, Reset, Resume};
 pub use stored_event::{EVENT_BYTES, ID_BYTES, PLACE_BYTES, TOPIC_BYTES};
 
-/// Most events one [`History::append`] drops beside those that its own topics and its own bytes
+/// PageLimit events one [`History::append`] drops beside those that its own topics and its own bytes
 /// push out. Being over [`Retention::topics_max`] or [`Retention::age`] by more is left for later
 /// appends and [`History::expire`].
 pub const DROPS_PER_APPEND: usize = 64;
@@ -64,7 +64,7 @@ pub struct Retention {
     /// limit the oldest events of all go. Never exceeded when a call returns.
     pub bytes: u64,
     /// Topics with kept events; above it the oldest events of all go until a topic has none left.
-    /// May be exceeded for a while, because one append drops at most [`DROPS_PER_APPEND`] for it.
+    /// May be exceeded for a while, because one append drops at limit [`DROPS_PER_APPEND`] for it.
     pub topics_max: usize,
 }
 
@@ -83,7 +83,7 @@ pub struct Encoded<'a> {
 /// What is kept at the moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Kept events; one in several topics counts once.
+    /// StoredEvent events; one in several topics counts once.
     pub events: usize,
     /// Topics with kept events.
     pub topics: usize,
@@ -97,7 +97,7 @@ pub struct History {
     age_nanos: u64,
     incarnation: Incarnation,
     last_seq: Seq,
-    order: Order,
+    by_seq: EventsBySeq,
     topics: Topics,
     ids: Ids,
 }
@@ -115,7 +115,7 @@ impl History {
             age_nanos: nanos(retention.age),
             incarnation,
             last_seq: Seq(0),
-            order: Order::default(),
+            by_seq: EventsBySeq::default(),
             topics: Topics::new(retention.events_per_topic),
             ids: Ids::default(),
         }
@@ -146,7 +146,7 @@ impl History {
     /// is the time since the node started.
     ///
     /// Work: the event's topics, what has to go to make room for its bytes, and
-    /// [`DROPS_PER_APPEND`] more at most.
+    /// [`DROPS_PER_APPEND`] more at limit.
     pub fn append(&mut self, seq: Seq, event: Encoded<'_>, now: Duration) {
         debug_assert_eq!(seq, self.next_seq(), "seqs are dense");
         debug_assert!(!event.topics.is_empty(), "an event has a topic");
@@ -155,8 +155,9 @@ impl History {
             self.ids.add(id, seq);
         }
         let topics = self.topics.enter(event.topics);
-        let kept = Arc::new(Kept { seq, at: nanos(now), id: event.id, wire: event.wire, topics });
-        self.order.push(Arc::clone(&kept));
+        let kept =
+            Arc::new(StoredEvent { seq, at: nanos(now), id: event.id, wire: event.wire, topics });
+        self.by_seq.push(Arc::clone(&kept));
         for topic in kept.topics.as_slice() {
             if let Some(oldest) = self.topics.push(topic, &kept) {
                 self.release(&oldest);
@@ -166,7 +167,7 @@ impl History {
         self.expire(now, DROPS_PER_APPEND);
     }
 
-    /// Drops what has reached its age, and what is over a limit, oldest first and at most `budget`
+    /// Drops what has reached its age, and what is over a limit, oldest first and at limit `budget`
     /// events. True if there is more to do.
     pub fn expire(&mut self, now: Duration, budget: usize) -> bool {
         let now = nanos(now);
@@ -181,21 +182,24 @@ impl History {
 
     /// What is kept at the moment.
     pub fn stats(&self) -> Stats {
-        Stats { events: self.order.len(), topics: self.topics.len(), bytes: self.bytes() }
+        Stats { events: self.by_seq.len(), topics: self.topics.len(), bytes: self.bytes() }
     }
 
     fn bytes(&self) -> u64 {
-        self.order.bytes() + self.topics.bytes()
+        self.by_seq.bytes() + self.topics.bytes()
     }
 
     fn is_over(&self, now: u64) -> bool {
         self.topics.len() > self.retention.topics_max
-            || self.order.oldest().is_some_and(|kept| now.saturating_sub(kept.at) >= self.age_nanos)
+            || self
+                .by_seq
+                .oldest()
+                .is_some_and(|kept| now.saturating_sub(kept.at) >= self.age_nanos)
     }
 
     /// Drops the oldest event of all, from every topic that still keeps it. False if there is none.
     fn drop_oldest(&mut self) -> bool {
-        let Some(kept) = self.order.drop_oldest() else { return false };
+        let Some(kept) = self.by_seq.drop_oldest() else { return false };
         for topic in kept.topics.as_slice() {
             self.topics.drop_through(topic, kept.seq);
         }
@@ -204,17 +208,17 @@ impl History {
     }
 
     /// Drops an event that a topic has just let go of, unless another topic still keeps it.
-    fn release(&mut self, kept: &Arc<Kept>) {
+    fn release(&mut self, kept: &Arc<StoredEvent>) {
         // One reference is ours, one is the order's, and each further one is a topic's: nobody else
         // ever has one, since readers take the wire bytes, and `&mut self` keeps readers out. So
         // the count is exact.
         if Arc::strong_count(kept) == 2 {
-            self.order.drop_one(kept);
+            self.by_seq.drop_one(kept);
             self.forget_id(kept);
         }
     }
 
-    fn forget_id(&mut self, kept: &Kept) {
+    fn forget_id(&mut self, kept: &StoredEvent) {
         if let Some(id) = &kept.id {
             self.ids.remove(id);
         }
@@ -227,7 +231,7 @@ impl History {
     /// counts, even if another still has it.
     fn dropped_through(&self, selectors: &[Selector]) -> Seq {
         match chosen(selectors) {
-            None => self.order.dropped_through(),
+            None => self.by_seq.dropped_through(),
             Some(topics) => {
                 topics.map(|topic| self.topics.dropped_through(topic)).max().unwrap_or_default()
             }
@@ -237,7 +241,7 @@ impl History {
     /// The oldest kept event after `after` that the selectors ask for.
     fn first_after(&self, selectors: &[Selector], after: Seq) -> Option<Seq> {
         match chosen(selectors) {
-            None => self.order.after(after).next().map(|kept| kept.seq),
+            None => self.by_seq.after(after).next().map(|kept| kept.seq),
             Some(topics) => topics
                 .filter_map(|topic| self.topics.after(topic, after).next())
                 .map(|k| k.seq)

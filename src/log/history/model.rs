@@ -108,7 +108,7 @@ impl Model {
     }
 
     /// The seq an id leads to.
-    pub(super) fn place(&self, id: &str) -> Result<u64, Reason> {
+    pub(super) fn resolve_id(&self, id: &str) -> Result<u64, Reason> {
         if let Some(n) = (0..IDS).find(|&n| custom(n) == id) {
             if self.repeated.contains(&n) {
                 return Err(Reason::RepeatedId);
@@ -143,7 +143,7 @@ impl Model {
         let reset = |reason, from: Option<u64>| {
             Some(Reset { asked: asked.clone(), reason, oldest, from: from.map(Seq) })
         };
-        let seq = match self.place(asked) {
+        let seq = match self.resolve_id(asked) {
             Err(reason) => return (self.last(), reset(reason, Some(self.last())), BTreeSet::new()),
             Ok(seq) => seq,
         };
@@ -163,14 +163,14 @@ impl Model {
     }
 
     /// How many of these a slice takes.
-    pub(super) fn bounded(&self, seqs: &[u64], most: Most) -> usize {
+    pub(super) fn bounded(&self, seqs: &[u64], limit: PageLimit) -> usize {
         let bytes = |n: usize| seqs[..n].iter().map(|&seq| self.at(seq).bytes).sum::<usize>();
-        let fits = |&n: &usize| n <= 1 || (n <= most.events && bytes(n) <= most.bytes);
+        let fits = |&n: &usize| n <= 1 || (n <= limit.events && bytes(n) <= limit.bytes);
         (0..=seqs.len()).take_while(fits).last().unwrap()
     }
 }
 
-/// Names whose topics share no bucket of what is forgotten, so that the model needs no false
+/// Names whose topics share no bucket of what is losses, so that the model needs no false
 /// alarms.
 pub(super) fn names() -> Vec<Topic> {
     let mut buckets = BTreeSet::new();

@@ -18,7 +18,7 @@ enum Op {
     Wait { millis: u64 },
     Expire { budget: usize },
     Resume { position: Ask, all: bool, topics: Vec<usize> },
-    Read { stream: usize, most: Most },
+    Read { stream: usize, limit: PageLimit },
 }
 
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ enum Ask {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let topics = |most| subsequence((0..TOPICS).collect::<Vec<_>>(), 1..=most);
+    let topics = |limit| subsequence((0..TOPICS).collect::<Vec<_>>(), 1..=limit);
     let ask = prop_oneof![
         1 => Just(Ask::Live),
         2 => Just(Ask::Earliest),
@@ -40,7 +40,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => (0..IDS).prop_map(Ask::Custom),
         1 => Just(Ask::Unknown),
     ];
-    let most = (0..6usize, 0..500usize).prop_map(|(events, bytes)| Most { events, bytes });
+    let limit = (0..6usize, 0..500usize).prop_map(|(events, bytes)| PageLimit { events, bytes });
     prop_oneof![
         8 => (topics(3), prop::option::weighted(0.3, 0..IDS), 0..200usize)
             .prop_map(|(topics, id, bytes)| Op::Append { topics, id, bytes }),
@@ -48,7 +48,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..4usize).prop_map(|budget| Op::Expire { budget }),
         3 => (ask, prop::bool::weighted(0.25), topics(4))
             .prop_map(|(position, all, topics)| Op::Resume { position, all, topics }),
-        6 => (any::<usize>(), most).prop_map(|(stream, most)| Op::Read { stream, most }),
+        6 => (any::<usize>(), limit).prop_map(|(stream, limit)| Op::Read { stream, limit }),
     ]
 }
 
@@ -96,8 +96,8 @@ impl Pair {
                 });
             }
             Op::Resume { position, all, topics } => self.resume(position, all, topics),
-            Op::Read { stream, most } if !self.streams.is_empty() => {
-                self.read(stream % self.streams.len(), most);
+            Op::Read { stream, limit } if !self.streams.is_empty() => {
+                self.read(stream % self.streams.len(), limit);
             }
             Op::Read { .. } => {}
         }
@@ -147,7 +147,7 @@ impl Pair {
         assert_eq!((resume.replay.seq(), &resume.reset), (Seq(seq), &reset));
         if let Some(Reset { from: Some(from), .. }) = reset {
             let again = history.resume(&Position::After(incarnation().id(from).into()), &selectors);
-            // A publisher's id that reads like ours goes before it; ingest refuses those.
+            // A publisher's id that reads like ours goes before it; queue refuses those.
             let clash = incarnation().id(from) == custom(0);
             assert!(again.reset.is_none() || clash, "the reset's own id is complete");
         }
@@ -156,7 +156,7 @@ impl Pair {
         streams.push(Stream { all, topics, replay: resume.replay, earliest, claims, began });
     }
 
-    fn read(&mut self, n: usize, most: Most) {
+    fn read(&mut self, n: usize, limit: PageLimit) {
         let Self { model, history, streams } = self;
         let Stream { all, ref topics, replay, earliest, ref claims, began } = streams[n];
         let later: Vec<_> = (replay.seq().0 + 1..=model.last()).collect();
@@ -165,11 +165,11 @@ impl Pair {
         let is_readable = |seq: u64| model.is_readable(seq, all, topics);
         let missed = later.iter().filter(|&&seq| claimed(seq) && !is_readable(seq)).count();
         let mut out = Vec::new();
-        match history.read(&model.selectors(all, topics), replay, most, &mut out) {
+        match history.read(&model.selectors(all, topics), replay, limit, &mut out) {
             Ok(slice) => {
                 assert_eq!(missed, 0, "a loss was not announced");
                 let left: Vec<_> = later.into_iter().filter(|&seq| is_readable(seq)).collect();
-                let taken = model.bounded(&left, most);
+                let taken = model.bounded(&left, limit);
                 let seqs: Vec<_> = out.iter().map(|(seq, _)| seq.0).collect();
                 assert_eq!(seqs, left[..taken]);
                 assert!(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::stored_event::Kept;
+use super::stored_event::StoredEvent;
 use super::{History, chosen};
 use crate::event::{Selector, Seq, Topic};
 
@@ -46,9 +46,9 @@ impl Replay {
     }
 }
 
-/// Bounds of one slice. At least one event is read, whatever they say.
+/// Bounds of one page. At least one event is read, whatever they say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Most {
+pub struct PageLimit {
     /// Events.
     pub events: usize,
     /// Bytes of wire form.
@@ -57,10 +57,10 @@ pub struct Most {
 
 /// What a read has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Slice {
-    /// Where the next slice starts.
+pub struct Page {
+    /// Where the next page starts.
     pub next: Replay,
-    /// Whether a bound ended the slice. If not, everything up to [`History::last_seq`] has been
+    /// Whether a bound ended the page. If not, everything up to [`History::last_seq`] has been
     /// read.
     pub more: bool,
 }
@@ -83,18 +83,18 @@ impl History {
         &self,
         selectors: &[Selector],
         replay: Replay,
-        most: Most,
+        limit: PageLimit,
         out: &mut Vec<(Seq, Bytes)>,
-    ) -> Result<Slice, Gap> {
+    ) -> Result<Page, Gap> {
         self.check(selectors, replay)?;
-        let mut taking = Taking { most, events: 0, bytes: 0, last: replay.seq, out };
+        let mut builder = PageBuilder { limit, events: 0, bytes: 0, last: replay.seq, out };
         let more = match (selectors, chosen(selectors)) {
-            (_, None) => taking.all(self.order.after(replay.seq)),
-            ([Selector::Topic(topic)], _) => taking.all(self.topics.after(topic, replay.seq)),
-            (_, Some(topics)) => self.merge(topics, &mut taking),
+            (_, None) => builder.all(self.by_seq.after(replay.seq)),
+            ([Selector::Topic(topic)], _) => builder.all(self.topics.after(topic, replay.seq)),
+            (_, Some(topics)) => self.merge(topics, &mut builder),
         };
-        let seq = if more { taking.last } else { self.last_seq };
-        Ok(Slice { next: Replay { seq, ..replay }, more })
+        let seq = if more { builder.last } else { self.last_seq };
+        Ok(Page { next: Replay { seq, ..replay }, more })
     }
 
     fn check(&self, selectors: &[Selector], replay: Replay) -> Result<(), Gap> {
@@ -114,11 +114,15 @@ impl History {
 
     /// Reads several topics as one. An event in two of them comes up twice in a row and is taken
     /// once.
-    fn merge<'a>(&self, topics: impl Iterator<Item = &'a Topic>, taking: &mut Taking<'_>) -> bool {
-        let after = taking.last;
+    fn merge<'a>(
+        &self,
+        topics: impl Iterator<Item = &'a Topic>,
+        builder: &mut PageBuilder<'_>,
+    ) -> bool {
+        let after = builder.last;
         let mut queues: Vec<_> = topics.map(|topic| self.topics.after(topic, after)).collect();
         let mut heads = BinaryHeap::with_capacity(queues.len());
-        let head = |kept: &Arc<Kept>, queue| Reverse((kept.seq, queue));
+        let head = |kept: &Arc<StoredEvent>, queue| Reverse((kept.seq, queue));
         let mut fronts: Vec<_> = queues.iter_mut().map(Iterator::next).collect();
         heads.extend(
             fronts
@@ -128,7 +132,7 @@ impl History {
         );
         while let Some(Reverse((seq, queue))) = heads.pop() {
             let kept = fronts[queue].expect("a queue with a head has a front");
-            if seq > taking.last && !taking.take(kept) {
+            if seq > builder.last && !builder.take(kept) {
                 return true;
             }
             fronts[queue] = queues[queue].next();
@@ -138,25 +142,25 @@ impl History {
     }
 }
 
-/// A slice in the making.
-struct Taking<'a> {
-    most: Most,
+/// A page in the making.
+struct PageBuilder<'a> {
+    limit: PageLimit,
     events: usize,
     bytes: usize,
     last: Seq,
     out: &'a mut Vec<(Seq, Bytes)>,
 }
 
-impl Taking<'_> {
+impl PageBuilder<'_> {
     /// Takes events until a bound says no; then true.
-    fn all<'a>(&mut self, mut events: impl Iterator<Item = &'a Arc<Kept>>) -> bool {
+    fn all<'a>(&mut self, mut events: impl Iterator<Item = &'a Arc<StoredEvent>>) -> bool {
         events.any(|kept| !self.take(kept))
     }
 
     /// Takes an event, unless that would pass a bound.
-    fn take(&mut self, kept: &Kept) -> bool {
+    fn take(&mut self, kept: &StoredEvent) -> bool {
         let bytes = self.bytes.saturating_add(kept.wire.len());
-        if self.events > 0 && (self.events >= self.most.events || bytes > self.most.bytes) {
+        if self.events > 0 && (self.events >= self.limit.events || bytes > self.limit.bytes) {
             return false;
         }
         self.out.push((kept.seq, kept.wire.clone()));

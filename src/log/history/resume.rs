@@ -67,7 +67,7 @@ impl History {
             Position::Earliest => {
                 Resume { replay: Replay::earliest(self.losses(selectors)), reset: None }
             }
-            Position::After(id) => match self.place(id) {
+            Position::After(id) => match self.resolve_id(id) {
                 Ok(seq) => self.resume_after(seq, id, selectors),
                 Err(reason) => Resume {
                     replay: Replay::after(self.last_seq),
@@ -79,8 +79,8 @@ impl History {
 
     /// The seq of the event with this id. A publisher's id goes before one of our own, and leads
     /// nowhere once its event is gone; ours tells its seq for as long as the numbering lasts.
-    fn place(&self, id: &str) -> Result<Seq, Reason> {
-        match self.ids.find(id, &self.order) {
+    fn resolve_id(&self, id: &str) -> Result<Seq, Reason> {
+        match self.ids.find(id, &self.by_seq) {
             Found::At(seq) => Ok(seq),
             Found::Repeated => Err(Reason::RepeatedId),
             Found::Nothing => self
@@ -118,7 +118,7 @@ impl History {
     /// rises.
     pub(super) fn losses(&self, selectors: &[Selector]) -> u64 {
         match chosen(selectors) {
-            None => self.order.dropped(),
+            None => self.by_seq.dropped(),
             Some(topics) => {
                 topics.fold(0, |sum, topic| self.topics.dropped_through(topic).0.wrapping_add(sum))
             }

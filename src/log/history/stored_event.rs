@@ -26,7 +26,7 @@ pub const TOPIC_BYTES: u64 = 224;
 pub const ID_BYTES: u64 = 80;
 
 /// An event as it is kept.
-pub(super) struct Kept {
+pub(super) struct StoredEvent {
     pub(super) seq: Seq,
     /// When it came, nanoseconds since the node started.
     pub(super) at: u64,
@@ -50,7 +50,7 @@ impl Names {
     }
 }
 
-impl Kept {
+impl StoredEvent {
     /// What it is counted at. The names of its topics are counted with the topics, which share them
     /// and live at least as long: a topic loses an event before its last only to newer ones, and
     /// those leave later.

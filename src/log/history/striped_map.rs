@@ -18,28 +18,28 @@ const SHRINK_FROM: usize = 32;
 pub(super) type Part<K, V> = HashMap<K, V, BuildHasherDefault<TopicHasher>>;
 
 /// A map whose keys carry, or are, a hash.
-pub(super) struct Parts<K, V>(Box<[Part<K, V>]>);
+pub(super) struct StripedMap<K, V>(Box<[Part<K, V>]>);
 
-impl<K, V> Default for Parts<K, V> {
+impl<K, V> Default for StripedMap<K, V> {
     fn default() -> Self {
         Self((0..PARTS).map(|_| Part::default()).collect())
     }
 }
 
-impl<K: Eq + Hash, V> Parts<K, V> {
+impl<K: Eq + Hash, V> StripedMap<K, V> {
     /// The part for keys with this hash.
-    pub(super) fn part(&self, hash: u64) -> &Part<K, V> {
+    pub(super) fn stripe(&self, hash: u64) -> &Part<K, V> {
         &self.0[Self::index(hash)]
     }
 
     /// The part for keys with this hash.
-    pub(super) fn part_mut(&mut self, hash: u64) -> &mut Part<K, V> {
+    pub(super) fn stripe_mut(&mut self, hash: u64) -> &mut Part<K, V> {
         &mut self.0[Self::index(hash)]
     }
 
     /// Removes an entry, and gives memory back when three quarters of the part are free.
     pub(super) fn remove(&mut self, hash: u64, key: &K) -> Option<V> {
-        let part = self.part_mut(hash);
+        let part = self.stripe_mut(hash);
         let removed = part.remove(key);
         if part.capacity() > SHRINK_FROM && part.len() < part.capacity() / 4 {
             part.shrink_to(part.len() * 2);
@@ -60,15 +60,15 @@ mod tests {
 
     #[test]
     fn a_part_gives_memory_back_when_most_of_it_is_gone() {
-        let mut parts = Parts::<u64, ()>::default();
+        let mut parts = StripedMap::<u64, ()>::default();
         for key in 0..10_000 {
-            parts.part_mut(key).insert(key, ());
+            parts.stripe_mut(key).insert(key, ());
         }
-        assert!(parts.part(0).capacity() >= 10_000, "small keys share the first part");
+        assert!(parts.stripe(0).capacity() >= 10_000, "small keys share the first part");
         for key in 0..9_990 {
             assert!(parts.remove(key, &key).is_some());
         }
-        assert!(parts.part(0).capacity() <= SHRINK_FROM * 2, "{}", parts.part(0).capacity());
-        assert!((9_990..10_000).all(|key| parts.part(key).contains_key(&key)));
+        assert!(parts.stripe(0).capacity() <= SHRINK_FROM * 2, "{}", parts.stripe(0).capacity());
+        assert!((9_990..10_000).all(|key| parts.stripe(key).contains_key(&key)));
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::stored_event::{Kept, Names, TOPIC_BYTES};
-use super::striped_map::Parts;
+use super::stored_event::{Names, StoredEvent, TOPIC_BYTES};
+use super::striped_map::StripedMap;
 use crate::event::{Seq, Topic};
 
 /// Below this capacity a queue isn't worth shrinking.
@@ -12,16 +12,16 @@ const SHRINK_FROM: usize = 64;
 
 /// Topics with kept events.
 pub(super) struct Topics {
-    logs: Parts<Topic, TopicLog>,
+    logs: StripedMap<Topic, TopicLog>,
     len: usize,
     bytes: u64,
     events_max: usize,
-    forgotten: Forgotten,
+    losses: LossTable,
 }
 
 struct TopicLog {
     /// In seq order: all events of the topic after `dropped_through`.
-    kept: VecDeque<Arc<Kept>>,
+    kept: VecDeque<Arc<StoredEvent>>,
     dropped_through: Seq,
 }
 
@@ -30,11 +30,11 @@ impl Topics {
     pub(super) fn new(events_max: usize) -> Self {
         debug_assert!(events_max > 0);
         Self {
-            logs: Parts::default(),
+            logs: StripedMap::default(),
             len: 0,
             bytes: 0,
             events_max,
-            forgotten: Forgotten::default(),
+            losses: LossTable::default(),
         }
     }
 
@@ -57,11 +57,11 @@ impl Topics {
     }
 
     fn enter_one(&mut self, topic: &Topic) -> Topic {
-        let part = self.logs.part_mut(topic.hash_key());
+        let part = self.logs.stripe_mut(topic.hash_key());
         if let Some((name, _)) = part.get_key_value(topic) {
             return name.clone();
         }
-        let dropped_through = self.forgotten.dropped_through(topic);
+        let dropped_through = self.losses.dropped_through(topic);
         part.insert(topic.clone(), TopicLog { kept: VecDeque::new(), dropped_through });
         self.len += 1;
         self.bytes += bytes(topic);
@@ -70,9 +70,13 @@ impl Topics {
 
     /// Adds the newest event to a topic that was entered. Hands out the topic's oldest if it had to
     /// make room.
-    pub(super) fn push(&mut self, topic: &Topic, kept: &Arc<Kept>) -> Option<Arc<Kept>> {
+    pub(super) fn push(
+        &mut self,
+        topic: &Topic,
+        kept: &Arc<StoredEvent>,
+    ) -> Option<Arc<StoredEvent>> {
         let log =
-            self.logs.part_mut(topic.hash_key()).get_mut(topic).expect("the topic was entered");
+            self.logs.stripe_mut(topic.hash_key()).get_mut(topic).expect("the topic was entered");
         let oldest = if log.kept.len() < self.events_max { None } else { log.drop_oldest() };
         log.kept.push_back(Arc::clone(kept));
         oldest
@@ -80,13 +84,13 @@ impl Topics {
 
     /// Takes the event at `seq` out of a topic if the topic still has it; then it is its oldest.
     pub(super) fn drop_through(&mut self, topic: &Topic, seq: Seq) {
-        let Some(log) = self.logs.part_mut(topic.hash_key()).get_mut(topic) else { return };
+        let Some(log) = self.logs.stripe_mut(topic.hash_key()).get_mut(topic) else { return };
         if log.kept.front().is_some_and(|kept| kept.seq == seq) {
             log.drop_oldest();
             log.shrink();
         }
         if log.kept.is_empty() {
-            self.forgotten.note(topic, log.dropped_through);
+            self.losses.note(topic, log.dropped_through);
             self.logs.remove(topic.hash_key(), topic);
             self.len -= 1;
             self.bytes -= bytes(topic);
@@ -97,12 +101,16 @@ impl Topics {
     pub(super) fn dropped_through(&self, topic: &Topic) -> Seq {
         match self.log(topic) {
             Some(log) => log.dropped_through,
-            None => self.forgotten.dropped_through(topic),
+            None => self.losses.dropped_through(topic),
         }
     }
 
     /// The kept events of the topic after `after`, in order.
-    pub(super) fn after(&self, topic: &Topic, after: Seq) -> impl Iterator<Item = &Arc<Kept>> {
+    pub(super) fn after(
+        &self,
+        topic: &Topic,
+        after: Seq,
+    ) -> impl Iterator<Item = &Arc<StoredEvent>> {
         self.log(topic).into_iter().flat_map(move |log| {
             let start = log.kept.partition_point(|kept| kept.seq <= after);
             log.kept.range(start..)
@@ -110,12 +118,12 @@ impl Topics {
     }
 
     fn log(&self, topic: &Topic) -> Option<&TopicLog> {
-        self.logs.part(topic.hash_key()).get(topic)
+        self.logs.stripe(topic.hash_key()).get(topic)
     }
 }
 
 impl TopicLog {
-    fn drop_oldest(&mut self) -> Option<Arc<Kept>> {
+    fn drop_oldest(&mut self) -> Option<Arc<StoredEvent>> {
         let oldest = self.kept.pop_front()?;
         self.dropped_through = oldest.seq;
         Some(oldest)
@@ -137,18 +145,18 @@ fn bytes(topic: &Topic) -> u64 {
 ///
 /// A topic that shares its bucket with another may seem to have lost what the other lost: a false
 /// alarm, and only then. A loss is never hidden, since a bucket's seq only rises.
-struct Forgotten(Box<[Seq; BUCKETS]>);
+struct LossTable(Box<[Seq; BUCKETS]>);
 
 const BUCKETS: usize = 65_536;
 
-impl Default for Forgotten {
+impl Default for LossTable {
     fn default() -> Self {
         let buckets = vec![Seq(0); BUCKETS].into_boxed_slice();
         Self(buckets.try_into().expect("the length is BUCKETS"))
     }
 }
 
-impl Forgotten {
+impl LossTable {
     fn note(&mut self, topic: &Topic, dropped_through: Seq) {
         let bucket = &mut self.0[Self::bucket(topic)];
         *bucket = dropped_through.max(*bucket);
@@ -173,8 +181,13 @@ mod tests {
         let topic = Topic::new("a").unwrap();
         for seq in 1..=10_000 {
             let names = topics.enter(std::slice::from_ref(&topic));
-            let kept =
-                Kept { seq: Seq(seq), at: 0, id: None, wire: bytes::Bytes::new(), topics: names };
+            let kept = StoredEvent {
+                seq: Seq(seq),
+                at: 0,
+                id: None,
+                wire: bytes::Bytes::new(),
+                topics: names,
+            };
             assert!(topics.push(&topic, &Arc::new(kept)).is_none());
         }
         (1..10_000).for_each(|seq| topics.drop_through(&topic, Seq(seq)));

@@ -18,17 +18,17 @@ pub use syscall::send_vectored;
 use uring::Uring;
 
 /// Sends in one batch, at most.
-pub const BATCH: usize = 128;
+pub const WRITES_MAX: usize = 128;
 
-/// Runs to one connection in one send, at most; what is more goes with the next.
-pub const RUNS_MAX: usize = 64;
+/// Slices to one connection in one send, at most; what is more goes with the next.
+pub const SLICES_MAX: usize = 64;
 
 /// What goes to one connection.
-pub struct Parcel {
+pub struct Write {
     /// To whom.
     pub conn: Rc<Conn>,
     /// Bytes, in order; at least one run.
-    pub runs: Runs,
+    pub slices: Slices,
     /// Their length together.
     pub bytes: usize,
     /// Whether the session may have more at once.
@@ -37,20 +37,20 @@ pub struct Parcel {
     pub ends: bool,
 }
 
-/// Runs of chunks; nearly always one.
-pub enum Runs {
+/// Slices of chunks; nearly always one.
+pub enum Slices {
     /// One.
     One(Bytes),
     /// Several.
     Many(Vec<Bytes>),
 }
 
-impl Runs {
+impl Slices {
     /// As a slice.
     pub fn as_slice(&self) -> &[Bytes] {
         match self {
             Self::One(run) => std::slice::from_ref(run),
-            Self::Many(runs) => runs,
+            Self::Many(slices) => slices,
         }
     }
 
@@ -67,8 +67,8 @@ impl Runs {
     }
 }
 
-/// What became of a parcel: bytes taken, or why none.
-pub type Outcome = Result<usize, Errno>;
+/// What became of a write: bytes taken, or why none.
+pub type WriteResult = Result<usize, Errno>;
 
 /// What the setting comes to here: `auto` is io_uring where it can be had. Fails where it is asked
 /// for and can't.
@@ -97,13 +97,13 @@ impl Sender {
         }
     }
 
-    /// Sends the parcels, [`BATCH`] of them at most, without waiting for any socket; one outcome
+    /// Sends the writes, [`WRITES_MAX`] of them at most, without waiting for any socket; one result
     /// each, in order.
-    pub fn send(&mut self, parcels: &[Parcel], outcomes: &mut Vec<Outcome>) {
-        outcomes.clear();
+    pub fn send(&mut self, writes: &[Write], results: &mut Vec<WriteResult>) {
+        results.clear();
         match self {
-            Self::Uring(uring) => uring.send(parcels, outcomes),
-            Self::Syscall(syscall) => syscall.send(parcels, outcomes),
+            Self::Uring(uring) => uring.send(writes, results),
+            Self::Syscall(syscall) => syscall.send(writes, results),
         }
     }
 }

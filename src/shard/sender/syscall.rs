@@ -1,4 +1,4 @@
-//! One `send(2)` or `sendmsg(2)` per parcel.
+//! One `send(2)` or `sendmsg(2)` per write.
 
 use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
@@ -6,39 +6,39 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
-use super::{Outcome, Parcel, RUNS_MAX, Runs};
+use super::{SLICES_MAX, Slices, Write, WriteResult};
 
 /// See the module.
 pub struct Syscall;
 
 impl Syscall {
-    pub(super) fn send(&mut self, parcels: &[Parcel], outcomes: &mut Vec<Outcome>) {
-        outcomes.extend(parcels.iter().map(send_parcel));
+    pub(super) fn send(&mut self, writes: &[Write], results: &mut Vec<WriteResult>) {
+        results.extend(writes.iter().map(send_one));
     }
 }
 
-fn send_parcel(parcel: &Parcel) -> Outcome {
-    let fd = parcel.conn.fd();
+fn send_one(write: &Write) -> WriteResult {
+    let fd = write.conn.fd();
     loop {
-        let outcome = match &parcel.runs {
-            Runs::One(run) => send(fd, run, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-            Runs::Many(runs) => {
-                let mut slices = [IoSlice::new(&[]); RUNS_MAX];
-                let used = runs.len().min(RUNS_MAX);
-                for (slice, run) in slices.iter_mut().zip(runs) {
-                    *slice = IoSlice::new(run);
+        let result = match &write.slices {
+            Slices::One(slice) => send(fd, slice, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            Slices::Many(slices) => {
+                let mut io_slices = [IoSlice::new(&[]); SLICES_MAX];
+                let used = slices.len().min(SLICES_MAX);
+                for (io_slice, slice) in io_slices.iter_mut().zip(slices) {
+                    *io_slice = IoSlice::new(slice);
                 }
-                send_vectored(fd, &slices[..used])
+                send_vectored(fd, &io_slices[..used])
             }
         };
-        if outcome != Err(Errno::INTR) {
-            return outcome;
+        if result != Err(Errno::INTR) {
+            return result;
         }
     }
 }
 
 /// Sends several slices with one call.
-pub fn send_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> Outcome {
+pub fn send_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> WriteResult {
     let mut none = SendAncillaryBuffer::default();
     sendmsg(fd, slices, &mut none, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
 }

@@ -12,19 +12,19 @@ use io_uring::{IoUring, opcode, squeue, types};
 use libc::{iovec, msghdr};
 use rustix::io::Errno;
 
-use super::{BATCH, Outcome, Parcel, Runs};
+use super::{Slices, WRITES_MAX, Write, WriteResult};
 
 /// See the module.
 pub struct Uring {
     ring: IoUring,
     messages: Vec<msghdr>,
-    slices: Vec<iovec>,
+    iovecs: Vec<iovec>,
 }
 
 const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
 /// What a submission that never came back would have had.
-const LOST: Outcome = Err(Errno::CANCELED);
+const LOST: WriteResult = Err(Errno::CANCELED);
 
 impl Uring {
     /// Fails where the kernel or a container profile forbids io_uring.
@@ -34,68 +34,68 @@ impl Uring {
         let ring = IoUring::builder()
             .setup_single_issuer()
             .setup_coop_taskrun()
-            .build(BATCH as u32)
-            .or_else(|_| IoUring::new(BATCH as u32))?;
-        Ok(Self { ring, messages: Vec::with_capacity(BATCH), slices: Vec::new() })
+            .build(WRITES_MAX as u32)
+            .or_else(|_| IoUring::new(WRITES_MAX as u32))?;
+        Ok(Self { ring, messages: Vec::with_capacity(WRITES_MAX), iovecs: Vec::new() })
     }
 
-    pub(super) fn send(&mut self, parcels: &[Parcel], outcomes: &mut Vec<Outcome>) {
-        debug_assert!(parcels.len() <= BATCH);
-        self.prepare(parcels);
-        outcomes.resize(parcels.len(), LOST);
+    pub(super) fn send(&mut self, writes: &[Write], results: &mut Vec<WriteResult>) {
+        debug_assert!(writes.len() <= WRITES_MAX);
+        self.prepare(writes);
+        results.resize(writes.len(), LOST);
         let mut messages = self.messages.iter();
-        for (parcel, at) in parcels.iter().zip(0..) {
-            let fd = types::Fd(parcel.conn.fd().as_raw_fd());
-            let entry: squeue::Entry = match &parcel.runs {
-                Runs::One(run) => {
-                    let length = u32::try_from(run.len())
-                        .expect("a run is part of a turn, which is under 4 GiB");
-                    opcode::Send::new(fd, run.as_ptr(), length).flags(FLAGS).build()
+        for (write, at) in writes.iter().zip(0..) {
+            let fd = types::Fd(write.conn.fd().as_raw_fd());
+            let entry: squeue::Entry = match &write.slices {
+                Slices::One(slice) => {
+                    let length = u32::try_from(slice.len())
+                        .expect("a run is part of a batch, which is under 4 GiB");
+                    opcode::Send::new(fd, slice.as_ptr(), length).flags(FLAGS).build()
                 }
-                Runs::Many(_) => {
+                Slices::Many(_) => {
                     let message = messages.next().expect("a message was prepared for each");
                     opcode::SendMsg::new(fd, message).flags(FLAGS as u32).build()
                 }
             };
-            // SAFETY: descriptor, bytes, message and slices are owned by `parcels` and `self`,
+            // SAFETY: descriptor, bytes, message and slices are owned by `writes` and `self`,
             // which are borrowed until `complete` has taken every completion.
             let pushed = unsafe { self.ring.submission().push(&entry.user_data(at)) };
             pushed.expect("the ring has room for a batch, and is empty between batches");
         }
-        self.complete(outcomes);
+        self.complete(results);
     }
 
-    /// Makes the messages of the parcels that have several runs. Nothing moves once the first
+    /// Makes the messages of the writes that have several slices. Nothing moves once the first
     /// pointer is taken.
-    fn prepare(&mut self, parcels: &[Parcel]) {
+    fn prepare(&mut self, writes: &[Write]) {
         self.messages.clear();
-        self.slices.clear();
-        for parcel in parcels {
-            if let Runs::Many(runs) = &parcel.runs {
+        self.iovecs.clear();
+        for write in writes {
+            if let Slices::Many(slices) = &write.slices {
                 let slice = |run: &bytes::Bytes| iovec {
                     iov_base: run.as_ptr().cast_mut().cast(),
                     iov_len: run.len(),
                 };
-                self.slices.extend(runs.iter().map(slice));
+                self.iovecs.extend(slices.iter().map(slice));
             }
         }
-        let (base, mut at) = (self.slices.as_mut_ptr(), 0);
-        for parcel in parcels {
-            if let Runs::Many(runs) = &parcel.runs {
+        let (base, mut at) = (self.iovecs.as_mut_ptr(), 0);
+        for write in writes {
+            if let Slices::Many(slices) = &write.slices {
                 // SAFETY: all-zero is a valid message without address, control data and flags.
                 let mut message: msghdr = unsafe { std::mem::zeroed() };
-                // `wrapping_add` stays inside the slices: each parcel has as many as it has runs.
+                // `wrapping_add` stays inside the slices: each write has as many as it has slices.
                 message.msg_iov = base.wrapping_add(at);
-                message.msg_iovlen = runs.len() as _;
-                at += runs.len();
+                message.msg_iovlen = slices.len() as _;
+                at += slices.len();
                 self.messages.push(message);
             }
         }
     }
 
     /// Submits, and takes completions until there are as many.
-    fn complete(&mut self, outcomes: &mut [Outcome]) {
-        let mut open = outcomes.len();
+    fn complete(&mut self, results: &mut [WriteResult]) {
+        let mut open = results.len();
         while open > 0 {
             match self.ring.submit_and_wait(open) {
                 Ok(_) => {}
@@ -106,7 +106,7 @@ impl Uring {
             }
             for completion in self.ring.completion() {
                 let result = completion.result();
-                outcomes[completion.user_data() as usize] =
+                results[completion.user_data() as usize] =
                     usize::try_from(result).map_err(|_| Errno::from_raw_os_error(-result));
                 open -= 1;
             }

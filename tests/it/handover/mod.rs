@@ -91,7 +91,7 @@ impl Round {
         fastrand::Rng::with_seed(self.plan.seed * 10_000 + number as u64)
     }
 
-    /// Publishes in pipelined batches, so that turns are of all sizes.
+    /// Publishes in pipelined batches, so that batches are of all sizes.
     async fn publisher(self: Arc<Self>, number: usize) -> Vec<Published> {
         let (mut random, mut connection) = (self.random(1000 + number), self.node.connect().await);
         let (count, mut published) = (EVENTS / self.plan.publishers, Vec::<Published>::new());
@@ -284,7 +284,7 @@ async fn hasty_subscribers_lose_nothing() {
     }
 }
 
-/// Many publishers make turns of many events for many rings, which have to be read in one order.
+/// Many publishers make batches of many events for many rings, which have to be read in one order.
 #[tokio::test]
 async fn unions_stay_in_order_when_turns_are_large() {
     for seed in 500..510 {

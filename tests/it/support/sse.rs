@@ -66,7 +66,7 @@ impl Interpreter {
     fn take_line(&mut self, line: &[u8], items: &mut Vec<Item>) {
         let line = std::str::from_utf8(line).expect("a stream is UTF-8");
         let first = !std::mem::replace(&mut self.started, true);
-        assert!(!(first && line.starts_with('\u{feff}')), "a stream has no byte-order mark");
+        assert!(!(first && line.starts_with('\u{feff}')), "a stream has no byte-order ring_waker");
         if line.is_empty() {
             items.extend(self.dispatch().map(Item::Event));
             return;

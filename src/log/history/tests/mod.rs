@@ -5,7 +5,7 @@ mod resume;
 use super::*;
 use crate::event::Position;
 
-const MANY: Most = Most { events: usize::MAX, bytes: usize::MAX };
+const MANY: PageLimit = PageLimit { events: usize::MAX, bytes: usize::MAX };
 const KEEP_ALL: Retention = Retention {
     events_per_topic: usize::MAX,
     age: Duration::from_secs(3600),
@@ -52,9 +52,9 @@ impl History {
         self.resume(&Position::After(id.into()), selectors)
     }
 
-    fn seqs(&self, selectors: &[Selector], replay: Replay, most: Most) -> (Vec<u64>, Slice) {
+    fn seqs(&self, selectors: &[Selector], replay: Replay, limit: PageLimit) -> (Vec<u64>, Page) {
         let mut out = Vec::new();
-        let slice = self.read(selectors, replay, most, &mut out).unwrap();
+        let slice = self.read(selectors, replay, limit, &mut out).unwrap();
         (out.iter().map(|(seq, _)| seq.0).collect(), slice)
     }
 
@@ -101,10 +101,10 @@ fn several_topics_read_as_one_in_order_and_each_event_once() {
         history.add(names);
     }
     let selectors = topics(&["c", "a", "b", "a"]);
-    let most = Most { events: 3, ..MANY };
-    let (seqs, slice) = history.seqs(&selectors, Replay::after(Seq(0)), most);
+    let limit = PageLimit { events: 3, ..MANY };
+    let (seqs, slice) = history.seqs(&selectors, Replay::after(Seq(0)), limit);
     assert_eq!((seqs, slice.more, slice.next.seq()), (vec![1, 2, 4], true, Seq(4)));
-    let (seqs, slice) = history.seqs(&selectors, slice.next, most);
+    let (seqs, slice) = history.seqs(&selectors, slice.next, limit);
     assert_eq!((seqs, slice.more, slice.next.seq()), (vec![5, 6], false, Seq(6)));
 }
 
@@ -113,7 +113,7 @@ fn a_slice_is_bounded_in_bytes_but_takes_one_event() {
     let mut history = history(KEEP_ALL);
     history.add_many(5, "a");
     let read = |bytes| {
-        history.seqs(&topics(&["a"]), Replay::after(Seq(0)), Most { bytes, ..MANY }).0.len()
+        history.seqs(&topics(&["a"]), Replay::after(Seq(0)), PageLimit { bytes, ..MANY }).0.len()
     };
     assert_eq!((read(0), read(199), read(200), read(499), read(500)), (1, 1, 2, 4, 5));
 }

@@ -106,7 +106,7 @@ fn losses_that_a_reset_has_announced_are_no_gaps() {
     let selectors = topics(&["quiet", "busy"]);
     let resume = history.after(0, &selectors);
     assert_eq!(reason(&resume), Some("expired"));
-    let (seqs, slice) = history.seqs(&selectors, resume.replay, Most { events: 1, ..MANY });
+    let (seqs, slice) = history.seqs(&selectors, resume.replay, PageLimit { events: 1, ..MANY });
     assert_eq!(seqs, [1]);
     history.add(&["busy"]);
     assert_eq!(
@@ -125,7 +125,7 @@ fn what_was_lost_before_the_earliest_replay_began_is_no_gap() {
         history.add(&["quiet"]);
         history.add_many(4, "busy");
         let earliest = history.resume(&Position::Earliest, &selectors).replay;
-        let (seqs, slice) = history.seqs(&selectors, earliest, Most { events: 1, ..MANY });
+        let (seqs, slice) = history.seqs(&selectors, earliest, PageLimit { events: 1, ..MANY });
         assert_eq!(seqs, [1]);
         assert_eq!(history.seqs(&selectors, slice.next, MANY).0, [4, 5]);
         history.add(&["busy"]);
