@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use fanfare::event::Seq;
-use fanfare::ring::{Batch, EventIndices, Ring};
+use fanfare::event::{Batch, Seq};
+use fanfare::ring::{EventIndices, Ring};
 use reader::Reader;
 use tokio::sync::broadcast;
 

@@ -3,10 +3,12 @@
 //! [`Topic`], [`EventId`] and the rest can only be made from text that is safe on the wire, so that
 //! nothing below this module has to look for control characters again.
 
+mod batch;
 mod id;
 mod topic;
 pub mod wire;
 
+pub use batch::Batch;
 pub use id::{EventId, ID_BYTES_MAX, IdError, Incarnation, OwnIds, Position};
 pub use topic::{Selector, Topic, TopicError, TopicHasher, TopicMap};
 

@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::event::{Incarnation, Position, Publication, Selector, Seq};
-use crate::ring::Batch;
+use crate::event::{Batch, Incarnation, Position, Publication, Selector, Seq};
 use history::{Encoded, Gap, History, Page, PageLimit, Replay, Resume, Retention, Stats};
 
 /// The node's log; see the module.

@@ -35,12 +35,13 @@ mod watermark;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-pub use epoch::{Batch, Epoch, EventIndices, Slice};
+pub use epoch::{Epoch, EventIndices, Slice};
 pub use registry::{Registry, RingsFull};
 pub use slot::{ArcSlot, ArcSwapSlot, SlotFamily};
 pub use wake::{Mailbox, PendingFlag, PendingWakes, RingWaker};
 pub use watermark::Watermark;
 
+use crate::event::Batch;
 use crate::sync::{AtomicU64, Ordering};
 
 /// Slots a ring starts with when its first epoch comes.

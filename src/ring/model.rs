@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use loom::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use loom::thread;
 
-use super::{ArcSlot, Batch, EventIndices, PendingFlag, Read, Ring, SlotFamily, Watermark};
-use crate::event::Seq;
+use super::{ArcSlot, EventIndices, PendingFlag, Read, Ring, SlotFamily, Watermark};
+use crate::event::{Batch, Seq};
 
 struct Model;
 

@@ -13,8 +13,8 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Batch, EventIndices, Mailbox, PendingFlag, PendingWakes, Ring, RingWaker};
-use crate::event::{Selector, Topic, TopicMap};
+use super::{EventIndices, Mailbox, PendingFlag, PendingWakes, Ring, RingWaker};
+use crate::event::{Batch, Selector, Topic, TopicMap};
 
 /// Locks the topics are spread over; more than any machine has shards that attach at once.
 const STRIPES: usize = 256;

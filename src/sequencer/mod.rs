@@ -22,9 +22,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::event::wire::Fields;
-use crate::event::{OwnIds, Seq};
+use crate::event::{Batch, OwnIds, Seq};
 use crate::log::Log;
-use crate::ring::{Batch, PendingWakes, Registry, Watermark};
+use crate::ring::{PendingWakes, Registry, Watermark};
 pub use combiner::Combiner;
 pub use queue::{ByteReservation, Queue, QueueFull, Submission};
 use route::Router;

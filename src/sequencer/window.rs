@@ -69,8 +69,9 @@ impl LiveWindow {
 #[cfg(all(test, not(ring_loom)))]
 mod tests {
     use super::*;
+    use crate::event::Batch;
     use crate::event::Seq;
-    use crate::ring::{Batch, EventIndices};
+    use crate::ring::EventIndices;
     use std::num::NonZeroUsize;
 
     fn publish(window: &mut LiveWindow, ring: &Arc<Ring>, at: u64) {

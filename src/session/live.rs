@@ -127,8 +127,9 @@ pub(super) fn step(cursors: &mut [Cursor], last: Seq, watermark: &Watermark) -> 
 #[cfg(all(test, not(ring_loom)))]
 mod tests {
     use super::*;
+    use crate::event::Batch;
     use crate::event::{Selector, Topic};
-    use crate::ring::{Batch, Mailbox, PendingWakes, Registry};
+    use crate::ring::{Mailbox, PendingWakes, Registry};
     use crate::shard::{Conn, Table};
     use proptest::prelude::*;
     use std::num::NonZeroUsize;

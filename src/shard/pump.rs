@@ -336,10 +336,11 @@ mod tests {
 
     use super::*;
     use crate::config::{Config, Io};
+    use crate::event::Batch;
     use crate::event::{Position, Selector, Seq};
     use crate::node::Core;
     use crate::quota::Quota;
-    use crate::ring::{Batch, PendingWakes};
+    use crate::ring::PendingWakes;
     use crate::session::Session;
     use crate::shard::Stage;
 
