@@ -4,7 +4,8 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test lint model doc bench instructions load load-100k load-1m clean
+.PHONY: help run test lint model deny advisories cargo-deny doc bench instructions \
+	load load-100k load-1m clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +28,15 @@ lint: ## Formatting, clippy with warnings as errors, docs build, loom models
 
 model: ## loom models of the ring and the wake
 	RUSTFLAGS="--cfg ring_loom" CARGO_TARGET_DIR=$(TARGET)/loom $(CARGO) test --release --lib model
+
+deny: cargo-deny ## Licences, duplicates, banned crates and sources of the dependencies
+	$(CARGO) deny --workspace check bans licenses sources
+
+advisories: cargo-deny ## Known vulnerabilities of the dependencies (downloads the RustSec database)
+	$(CARGO) deny --workspace check advisories
+
+cargo-deny:
+	@$(CARGO) deny --version >/dev/null 2>&1 || $(CARGO) install cargo-deny --locked
 
 doc: ## Build the documentation of the code
 	$(CARGO) doc --no-deps
