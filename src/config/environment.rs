@@ -12,21 +12,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
 use super::error::ConfigError;
-use super::listing::settings_of;
-
-const PREFIX: &str = "FANFARE_";
-
-/// The environment variable of a setting.
-pub(super) fn variable(id: &str) -> String {
-    format!("{PREFIX}{}", id.to_uppercase())
-}
-
-/// The setting a flag of clap's messages belongs to (`--retry-min <DURATION>`), as its variable.
-pub(super) fn variable_of_flag(flag: &str) -> String {
-    let flag = flag.trim_start_matches('-');
-    let end = flag.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(flag.len());
-    variable(&flag[..end].replace('-', "_"))
-}
+use super::command::{PREFIX, settings_of, variable};
 
 /// The variables of `env` as flags, without those that the command line gave (`given`): a flag
 /// wins.
@@ -98,7 +84,7 @@ fn unknown(command: &Command, name: &OsStr) -> ConfigError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::command;
+    use crate::config::command::command;
 
     fn flags_of(env: &[(&str, &str)]) -> Result<Vec<OsString>, String> {
         let given = command().get_matches_from(["fanfare", "--window=7"]);
@@ -177,16 +163,5 @@ mod tests {
         let env = [("FANFARE_LOG".into(), OsString::from_vec(b"\xff".into()))];
         let error = flags(&command(), &given, env).unwrap_err();
         assert_eq!(error.to_string(), "FANFARE_LOG=\u{fffd}: not UTF-8");
-    }
-
-    #[test]
-    fn a_flag_leads_to_its_variable() {
-        for (flag, variable) in [
-            ("--retry-min <DURATION>", "FANFARE_RETRY_MIN"),
-            ("--allow-anonymous-publish[=<BOOL>]", "FANFARE_ALLOW_ANONYMOUS_PUBLISH"),
-            ("--log", "FANFARE_LOG"),
-        ] {
-            assert_eq!(variable_of_flag(flag), variable);
-        }
     }
 }

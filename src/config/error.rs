@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::environment::variable_of_flag;
+use super::command::variable_of_flag;
 
 /// Why [`Config::load`](super::Config::load) has no settings to give.
 #[derive(Debug, thiserror::Error)]

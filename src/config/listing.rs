@@ -4,11 +4,9 @@
 
 use std::fmt;
 
-use clap::{Arg, Command};
-
-use super::environment::variable;
+use super::command::{EMPTY, bare_command, default_text, settings_of, variable};
+use super::settings::Config;
 use super::units::{bytes_text, count_text, duration_text};
-use super::{Config, bare_command};
 
 /// One setting of a [`Config`], as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,21 +106,6 @@ pub fn markdown_table() -> String {
         table += &format!("| `{}` | `--{flag}` | {default} | {meaning} |\n", variable(id));
     }
     table
-}
-
-/// The arguments that are settings: all but `--help` and `--version`.
-pub(super) fn settings_of(command: &Command) -> impl Iterator<Item = &Arg> {
-    command.get_arguments().filter(|arg| !arg.get_default_values().is_empty())
-}
-
-/// What is shown for a default of no text at all.
-const EMPTY: &str = "empty";
-
-/// The default of a setting, as it is shown.
-pub(super) fn default_text(arg: &Arg) -> String {
-    let text: String =
-        arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
-    if text.is_empty() { EMPTY.into() } else { text }
 }
 
 #[cfg(test)]

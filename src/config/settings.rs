@@ -9,10 +9,7 @@ use std::time::Duration;
 
 use super::cors::CorsOrigins;
 use super::units::{bytes, count, duration};
-use super::values::{self, BusyAnswer, DescriptorTables, Io};
-
-/// Highest count that can be asked for where nothing narrower is said.
-pub(super) const COUNT_MAX: u64 = 1_000_000_000;
+use super::values::{self, COUNT_MAX, BusyAnswer, DescriptorTables, Io};
 
 const LISTENING: &str = "Listening";
 const PUBLISHING: &str = "Publishing";
@@ -312,123 +309,5 @@ impl Config {
     /// The most open connections of any kind: `connections_max`, or what stands for it.
     pub fn connections_limit(&self) -> usize {
         self.connections_max.unwrap_or_else(|| self.streams_max.saturating_add(4096))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::listing::settings_of;
-    use crate::config::{Source, bare_command, matches};
-
-    #[test]
-    fn defaults_are_the_documented_ones() {
-        let cores = std::thread::available_parallelism().unwrap().get();
-        let documented = Config {
-            addr: "127.0.0.1:8080".parse().unwrap(),
-            allow_anonymous_publish: false,
-            shards: cores.min(1024),
-            descriptor_tables: DescriptorTables::Auto,
-            backlog: 4096,
-            connections_max: None,
-            head_timeout: Duration::from_secs(30),
-            body_timeout: Duration::from_secs(30),
-            event_bytes_max: 1 << 20,
-            event_topics_max: 100,
-            topic_bytes_max: 1024,
-            queue_events: 8192,
-            queue_bytes: 64 << 20,
-            batch_events: 1024,
-            batch_bytes: 256 << 10,
-            streams_max: 1_000_000,
-            selectors_max: 100,
-            topics_max: 1_000_000,
-            busy_answer: BusyAnswer::Stream,
-            cors_origins: CorsOrigins::None,
-            retry_min: Duration::from_secs(1),
-            retry_max: Duration::from_secs(5),
-            heartbeat: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(15),
-            send_buffer_bytes: 32 << 10,
-            window: 1024,
-            window_bytes: 64 << 20,
-            io: Io::Auto,
-            quantum_streams: 256,
-            history_events: 1000,
-            history_age: Duration::from_secs(600),
-            history_bytes: 256 << 20,
-            drain: Duration::from_secs(10),
-            log: "info".into(),
-        };
-        assert_eq!(Config::default(), documented);
-        assert_eq!(documented.connections_limit(), 1_004_096);
-        assert_eq!(Config { connections_max: Some(7), ..documented }.connections_limit(), 7);
-    }
-
-    /// Ensures that each setting takes its bounds, takes nothing outside of them, and states them
-    /// in its help. The bounds are learned from the refusals, then compared with those that were
-    /// agreed on.
-    #[test]
-    fn bounds_are_enforced_and_documented() {
-        let command = bare_command();
-        let mut learned = Vec::new();
-        for arg in settings_of(&command) {
-            let id = arg.get_id().as_str();
-            let is_duration = arg.get_value_names().is_some_and(|names| names[0] == "DURATION");
-            let set = |value: &str| {
-                let flag = format!("--{}={value}", arg.get_long().unwrap());
-                matches(vec![flag.into()], &[], Source::CommandLine)
-                    .map_err(|error| error.to_string())
-            };
-            let highest = if is_duration { "9999d" } else { "18_446_744_073_709_551_615" };
-            let Some((_, after)) = set(highest).err().and_then(|error| {
-                error
-                    .split_once("too high; ")
-                    .map(|(before, after)| (before.to_owned(), after.to_owned()))
-            }) else {
-                continue;
-            };
-            let (bounds, _) = after.split_once(" is allowed").unwrap();
-            let (lowest, highest) = bounds.split_once(" to ").unwrap();
-            assert!(set(lowest).is_ok() && set(highest).is_ok(), "{id}: {bounds}");
-            if let Err(error) = set(if is_duration { "0s" } else { "0" }) {
-                assert!(error.contains(&format!("too low; {bounds} is allowed")), "{error}");
-            } else {
-                assert!(lowest.starts_with('0'), "{id}: {bounds}");
-            }
-            let help = arg.get_long_help().unwrap().to_string();
-            assert!(help.contains(bounds), "{id}: {help}");
-            learned.push(format!("{id}: {bounds}"));
-        }
-        let agreed = [
-            "shards: 1 to 1024",
-            "backlog: 1 to 1_048_576",
-            "connections_max: 1 to 1_000_000_000",
-            "head_timeout: 100ms to 1d",
-            "body_timeout: 100ms to 1d",
-            "event_bytes_max: 1KiB to 64MiB",
-            "event_topics_max: 1 to 65_536",
-            "topic_bytes_max: 1B to 64KiB",
-            "queue_events: 1 to 1_048_576",
-            "queue_bytes: 1KiB to 1024TiB",
-            "batch_events: 1 to 65_536",
-            "batch_bytes: 4KiB to 16MiB",
-            "streams_max: 1 to 1_000_000_000",
-            "selectors_max: 1 to 65_536",
-            "topics_max: 1 to 1_000_000_000",
-            "retry_min: 1ms to 1d",
-            "retry_max: 1ms to 1d",
-            "heartbeat: 100ms to 1h",
-            "write_timeout: 100ms to 1d",
-            "send_buffer_bytes: 4KiB to 16MiB",
-            "window: 2 to 1_048_576",
-            "window_bytes: 1MiB to 1024TiB",
-            "quantum_streams: 1 to 65_536",
-            "history_events: 0 to 1_000_000_000",
-            "history_age: 0s to 365d",
-            "history_bytes: 0B to 1024TiB",
-            "drain: 0s to 1h",
-        ];
-        assert_eq!(learned, agreed);
     }
 }

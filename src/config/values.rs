@@ -12,6 +12,9 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::units::count;
 
+/// Highest count that can be asked for where nothing narrower is said.
+pub(super) const COUNT_MAX: u64 = 1_000_000_000;
+
 /// Most shards a node may have; each is a thread.
 pub(super) const SHARDS_MAX: u64 = 1024;
 
@@ -146,7 +149,7 @@ pub(super) fn connections_max(text: &str) -> Result<Option<usize>, String> {
     if text == "auto" {
         return Ok(None);
     }
-    count(1..=super::settings::COUNT_MAX)(text)
+    count(1..=COUNT_MAX)(text)
         .map(Some)
         .map_err(|error| error + ", or auto to follow FANFARE_STREAMS_MAX")
 }
