@@ -1,8 +1,9 @@
 //! Rules between settings.
 
+use super::duration::duration_text;
 use super::error::ConfigError;
+use super::numbers::bytes_text;
 use super::settings::Config;
-use super::units::{bytes_text, duration_text};
 
 impl Config {
     /// Checks what no setting can check alone.

@@ -64,6 +64,17 @@ pub(super) fn default_text(arg: &Arg) -> String {
     if text.is_empty() { EMPTY.into() } else { text }
 }
 
+/// The words that a setting allows, empty for a setting of another kind.
+pub(super) fn words(arg: &Arg) -> Vec<String> {
+    arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect()
+}
+
+/// A list in prose: `auto, shared or own`; `None` for an empty one.
+pub(super) fn one_of(words: &[String]) -> Option<String> {
+    let (last, others) = words.split_last()?;
+    Some(format!("{} or {last}", others.join(", ")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

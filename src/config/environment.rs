@@ -11,8 +11,8 @@ use std::ffi::{OsStr, OsString};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
-use super::error::ConfigError;
 use super::command::{PREFIX, settings_of, variable};
+use super::error::ConfigError;
 
 /// The variables of `env` as flags, without those that the command line gave (`given`): a flag
 /// wins.

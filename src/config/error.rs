@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::command::variable_of_flag;
+use super::command::{one_of, variable_of_flag};
 
 /// Why [`Config::load`](super::Config::load) has no settings to give.
 #[derive(Debug, thiserror::Error)]
@@ -68,44 +68,52 @@ impl ConfigError {
         Self::Value { setting: one_line(&setting), problem: problem.into() }
     }
 
-    /// What clap says about the flags, or about the variables that were given to it as flags.
+    /// Translates an error of clap, which parses the flags and, as flags, the variables.
     pub(super) fn from_clap(error: clap::Error, source: Source) -> Self {
-        let context = |kind| match error.get(kind) {
-            Some(ContextValue::String(text)) => Some(text.as_str()),
-            Some(ContextValue::Strings(texts)) => texts.first().map(String::as_str),
-            _ => None,
-        };
-        let problem =
-            std::error::Error::source(&error).map(|problem| one_line(&problem.to_string()));
-        match (
-            error.kind(),
-            context(ContextKind::InvalidArg),
-            context(ContextKind::InvalidValue),
-            problem,
-        ) {
-            (ErrorKind::DisplayHelp | ErrorKind::DisplayVersion, ..) => Self::Asked(error),
-            (ErrorKind::ValueValidation, Some(flag), Some(value), Some(problem)) => {
-                let name = match source {
-                    Source::Environment => variable_of_flag(flag),
-                    // Without the placeholder of its value: `--heartbeat <DURATION>`.
-                    Source::CommandLine => {
-                        flag.split([' ', '[', '=']).next().unwrap_or(flag).to_owned()
-                    }
-                };
-                Self::Value { setting: one_line(&format!("{name}={value}")), problem }
-            }
-            (ErrorKind::UnknownArgument, Some(flag), ..) => {
-                let closest = context(ContextKind::SuggestedArg);
-                let hint =
-                    closest.map_or(String::new(), |closest| format!("; the closest is {closest}"));
-                Self::CommandLine(format!("{} is not a flag{hint}", one_line(flag)))
-            }
-            _ => {
-                let rendered = error.to_string();
-                let first = rendered.lines().next().unwrap_or_default();
-                Self::CommandLine(first.trim_start_matches("error: ").to_owned())
-            }
+        match error.kind() {
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Self::Asked(error),
+            ErrorKind::UnknownArgument => Self::unknown_flag(&error),
+            _ => Self::refused_value(&error, source).unwrap_or_else(|| Self::first_line(&error)),
         }
+    }
+
+    fn unknown_flag(error: &clap::Error) -> Self {
+        let flag = text_of(error, ContextKind::InvalidArg).unwrap_or_default();
+        let closest = text_of(error, ContextKind::SuggestedArg);
+        let hint = closest.map(|flag| format!("; the closest is {flag}")).unwrap_or_default();
+        Self::CommandLine(format!("{} is not a flag{hint}", one_line(flag)))
+    }
+
+    /// A value that its parser refused, or that is none of the words of its setting.
+    fn refused_value(error: &clap::Error, source: Source) -> Option<Self> {
+        let flag = text_of(error, ContextKind::InvalidArg)?;
+        let value = text_of(error, ContextKind::InvalidValue)?;
+        let problem = match error.get(ContextKind::ValidValue) {
+            Some(ContextValue::Strings(words)) => {
+                format!("unknown value; write {}", one_of(words)?)
+            }
+            _ => one_line(&std::error::Error::source(error)?.to_string()),
+        };
+        let name = match source {
+            Source::Environment => variable_of_flag(flag),
+            // Without the placeholder of its value: `--heartbeat <DURATION>`.
+            Source::CommandLine => flag.split([' ', '[', '=']).next().unwrap_or(flag).to_owned(),
+        };
+        Some(Self::Value { setting: one_line(&format!("{name}={value}")), problem })
+    }
+
+    fn first_line(error: &clap::Error) -> Self {
+        let rendered = error.to_string();
+        let first = rendered.lines().next().unwrap_or_default();
+        Self::CommandLine(first.trim_start_matches("error: ").to_owned())
+    }
+}
+
+fn text_of(error: &clap::Error, kind: ContextKind) -> Option<&str> {
+    match error.get(kind)? {
+        ContextValue::String(text) => Some(text),
+        ContextValue::Strings(texts) => texts.first().map(String::as_str),
+        _ => None,
     }
 }
 

@@ -4,9 +4,10 @@
 
 use std::fmt;
 
-use super::command::{EMPTY, bare_command, default_text, settings_of, variable};
+use super::command::{EMPTY, bare_command, default_text, one_of, settings_of, variable, words};
+use super::duration::duration_text;
+use super::numbers::{bytes_text, count_text};
 use super::settings::Config;
-use super::units::{bytes_text, count_text, duration_text};
 
 /// One setting of a [`Config`], as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +102,10 @@ pub fn markdown_table() -> String {
             default if default == EMPTY => default,
             default => format!("`{default}`"),
         };
-        let meaning = arg.get_help().expect("every setting is explained").to_string();
+        let mut meaning = arg.get_help().expect("every setting is explained").to_string();
+        if let Some(words) = one_of(&words(arg)) {
+            meaning += &format!(": {words}");
+        }
         let meaning = meaning.replace('|', "\\|").replace('*', "\\*");
         table += &format!("| `{}` | `--{flag}` | {default} | {meaning} |\n", variable(id));
     }

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::config::command::{bare_command, settings_of, variable};
     use crate::config::cors::CorsOrigins;
-    use crate::config::values::{BusyAnswer, DescriptorTables, Io};
+    use crate::config::words::{BusyAnswer, DescriptorTables, Io};
 
     fn load(args: &[&str], env: &[(&str, &str)]) -> Result<Config, String> {
         Config::from_sources(args, env.iter().copied()).map_err(|error| error.to_string())
@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn a_wrong_value_names_where_it_came_from() {
-        let right = "not a duration; write numbers with units (ms, s, m, h, d), longest first, such as 250ms, 30s or 2m30s";
+        let right = "not a duration; write numbers with units (ms, s, m, h, d), such as 250ms, 30s \
+                     or 2m30s";
         assert_eq!(
             refusal(&[], &[("FANFARE_HEARTBEAT", "abc")]),
             format!("FANFARE_HEARTBEAT=abc: {right}")
@@ -132,6 +133,24 @@ mod tests {
         );
         let error = refusal(&["--allow-anonymous-publish=on"], &[]);
         assert!(error.starts_with("--allow-anonymous-publish=on: neither on nor off"), "{error}");
+    }
+
+    #[test]
+    fn a_word_that_is_none_of_the_allowed_ones_is_refused_with_those() {
+        for (setting, words) in [
+            ("FANFARE_BUSY_ANSWER", "stream or 503"),
+            ("FANFARE_IO", "auto, uring, send or hyper"),
+            ("FANFARE_DESCRIPTOR_TABLES", "auto, shared or own"),
+        ] {
+            for value in ["", "200", "Auto"] {
+                let error = format!("{setting}={value}: unknown value; write {words}");
+                assert_eq!(refusal(&[], &[(setting, value)]), error);
+            }
+        }
+        let error = "--io=epoll: unknown value; write auto, uring, send or hyper";
+        assert_eq!(refusal(&["--io=epoll"], &[]), error);
+        assert_eq!(refusal(&["--io", "epoll"], &[]), error);
+        assert_eq!(load(&["--busy-answer=503"], &[]).unwrap().busy_answer, BusyAnswer::Status503);
     }
 
     #[test]

@@ -9,8 +9,8 @@
 //!
 //! | file | what it holds |
 //! |---|---|
-//! | `units`, `cors` | parsers and printers of single values |
-//! | `values` | further parsers, and the enums of the word settings |
+//! | `numbers`, `cors`, `words` | parsers and printers of single values |
+//! | `duration`, `values` | further parsers and printers |
 //! | `settings` | [`Config`]: every setting with its default and bounds |
 //! | `command` | the command line that clap parses |
 //! | `error` | [`ConfigError`] |
@@ -22,16 +22,18 @@
 mod check;
 mod command;
 mod cors;
+mod duration;
 mod environment;
 mod error;
 mod listing;
 mod load;
+mod numbers;
 mod settings;
-mod units;
 mod values;
+mod words;
 
 pub use cors::CorsOrigins;
 pub use error::ConfigError;
 pub use listing::{Setting, markdown_table};
 pub use settings::Config;
-pub use values::{BusyAnswer, DescriptorTables, Io};
+pub use words::{BusyAnswer, DescriptorTables, Io};

@@ -8,8 +8,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::cors::CorsOrigins;
-use super::units::{bytes, count, duration};
-use super::values::{self, COUNT_MAX, BusyAnswer, DescriptorTables, Io};
+use super::duration::duration;
+use super::numbers::{bytes, count};
+use super::values::{self, COUNT_MAX};
+use super::words::{BusyAnswer, DescriptorTables, Io};
 
 const LISTENING: &str = "Listening";
 const PUBLISHING: &str = "Publishing";
@@ -51,12 +53,11 @@ pub struct Config {
     #[arg(help_heading = LISTENING)]
     pub shards: usize,
 
-    /// Whether each shard has a table of descriptors of its own: auto, shared or own.
+    /// Whether each shard has a table of descriptors of its own.
     ///
-    /// The descriptor limit (ulimit -n) counts for each table. own: each shard holds as many
-    /// connections as the limit allows. shared: all shards together do. auto: own if the limit is
-    /// under what FANFARE_CONNECTIONS_MAX asks for and the system allows it, else shared.
-    #[arg(long, value_name = "TABLES", default_value = "auto", value_parser = DescriptorTables::parse)]
+    /// The descriptor limit (ulimit -n) applies to each table, so with tables of their own the
+    /// shards together can hold more connections.
+    #[arg(long, value_name = "TABLES", default_value = "auto")]
     #[arg(help_heading = LISTENING)]
     pub descriptor_tables: DescriptorTables,
 
@@ -170,12 +171,10 @@ pub struct Config {
     #[arg(help_heading = STREAMS)]
     pub topics_max: usize,
 
-    /// How a stream that can't be served now is told to come back: stream or 503.
+    /// How a stream that can't be served now is told to come back.
     ///
-    /// stream: to an EventSource, 200 with retry and `event: busy`, then the end of the stream,
-    /// since a browser gives up for good on anything but 200; other clients have 503. 503: every
-    /// client has 503 with Retry-After.
-    #[arg(long, value_name = "ANSWER", default_value = "stream", value_parser = BusyAnswer::parse)]
+    /// This is the response when a limit on streams, connections or topics is reached.
+    #[arg(long, value_name = "ANSWER", default_value = "stream")]
     #[arg(help_heading = STREAMS)]
     pub busy_answer: BusyAnswer,
 
@@ -245,12 +244,10 @@ pub struct Config {
     #[arg(help_heading = DELIVERY)]
     pub window_bytes: u64,
 
-    /// How events get to the sockets of streams: auto, uring, send or hyper.
+    /// How events get to the sockets of streams.
     ///
-    /// uring: in io_uring batches; the node does not start where the kernel or a container profile
-    /// forbids it. send: with a send(2) each. auto: uring where it can be had, else send. hyper:
-    /// streams stay with hyper, a task each, which costs more of everything; for comparison.
-    #[arg(long, value_name = "WAY", default_value = "auto", value_parser = Io::parse)]
+    /// The behaviour is the same in every case; the processor time and memory per stream are not.
+    #[arg(long, value_name = "WAY", default_value = "auto")]
     #[arg(help_heading = DELIVERY)]
     pub io: Io,
 

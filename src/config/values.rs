@@ -1,118 +1,21 @@
-//! Parsers of the settings that are neither counts nor units: the address, switches, words and the
-//! log filter.
+//! Parsers of the settings that are neither plain numbers nor words: the address, switches,
+//! `auto` or a number, and the log filter.
 //!
 //! All pure. A refusal says what would be right; who called adds the name of the setting and the
 //! value.
 
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
-use super::units::count;
+use super::numbers::count;
 
 /// Highest count that can be asked for where nothing narrower is said.
 pub(super) const COUNT_MAX: u64 = 1_000_000_000;
 
 /// Most shards a node may have; each is a thread.
 pub(super) const SHARDS_MAX: u64 = 1024;
-
-/// The one of `all` that shows itself as `text`.
-fn word<T: Copy + fmt::Display>(text: &str, all: &[T], refusal: &str) -> Result<T, String> {
-    all.iter().find(|one| one.to_string() == text).copied().ok_or_else(|| refusal.into())
-}
-
-/// How an `EventSource` that can't be served now is told to come back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BusyAnswer {
-    /// `200`, a jittered `retry:`, `event: busy`, and the end of the stream: a browser gives up for
-    /// good on anything but `200`.
-    Stream,
-    /// `503` with `Retry-After`.
-    Status503,
-}
-
-impl BusyAnswer {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        word(
-            text,
-            &[Self::Stream, Self::Status503],
-            "neither of the two answers; write stream or 503",
-        )
-    }
-}
-
-/// The setting's text, as it is read.
-impl fmt::Display for BusyAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Stream => "stream",
-            Self::Status503 => "503",
-        })
-    }
-}
-
-/// How events get to the sockets of streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Io {
-    /// `Uring` where the kernel allows it, else `Send`.
-    Auto,
-    /// The shard sends to detached streams in io_uring batches.
-    Uring,
-    /// The shard sends to detached streams with a `send(2)` each.
-    Send,
-    /// Streams stay with hyper, a task each.
-    Hyper,
-}
-
-impl Io {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let ways = [Self::Auto, Self::Uring, Self::Send, Self::Hyper];
-        word(text, &ways, "none of the ways; write auto, uring, send or hyper")
-    }
-}
-
-/// The setting's text, as it is read.
-impl fmt::Display for Io {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Uring => "uring",
-            Self::Send => "send",
-            Self::Hyper => "hyper",
-        })
-    }
-}
-
-/// Whether each shard has a descriptor table of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DescriptorTables {
-    /// `Own` if one table can't hold as many connections as the settings allow, else `Shared`.
-    Auto,
-    /// One for the process.
-    Shared,
-    /// One for each shard.
-    Own,
-}
-
-impl DescriptorTables {
-    pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let arrangements = [Self::Auto, Self::Shared, Self::Own];
-        word(text, &arrangements, "none of the arrangements; write auto, shared or own")
-    }
-}
-
-/// The setting's text, as it is read.
-impl fmt::Display for DescriptorTables {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Shared => "shared",
-            Self::Own => "own",
-        })
-    }
-}
 
 /// An address and port; the name `localhost` is 127.0.0.1, and no other name is looked up.
 pub(super) fn addr(text: &str) -> Result<SocketAddr, String> {
@@ -255,19 +158,6 @@ mod tests {
         assert!(
             connections_max("0").unwrap_err().ends_with(", or auto to follow FANFARE_STREAMS_MAX")
         );
-    }
-
-    #[test]
-    fn a_busy_answer_is_one_of_two() {
-        for answer in [BusyAnswer::Stream, BusyAnswer::Status503] {
-            assert_eq!(BusyAnswer::parse(&answer.to_string()), Ok(answer));
-        }
-        for text in ["", "200", "Stream"] {
-            assert!(
-                BusyAnswer::parse(text).unwrap_err().ends_with("write stream or 503"),
-                "{text}"
-            );
-        }
     }
 
     #[test]

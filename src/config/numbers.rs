@@ -4,11 +4,6 @@
 //! setting, so that a value that was read is a value that is allowed.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
-
-/// Units of time in milliseconds, longest first.
-const DURATION_UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// Units of size in bytes, largest first within each kind: binary ones are printed by preference.
 const BYTE_UNITS: [(&str, u64); 9] = [
@@ -30,18 +25,7 @@ pub(super) fn count<T>(
 where
     T: TryFrom<u64>,
 {
-    move |text| narrow(parse_count(text)?, &bounds, count_text)
-}
-
-/// A parser of durations from `lowest` to `highest`, both written as a person would.
-pub(super) fn duration(
-    lowest: &str,
-    highest: &str,
-) -> impl Fn(&str) -> Result<Duration, String> + Clone + Send + Sync + 'static {
-    let bounds = bound(parse_duration_ms(lowest))..=bound(parse_duration_ms(highest));
-    move |text| {
-        narrow(parse_duration_ms(text)?, &bounds, duration_ms_text).map(Duration::from_millis)
-    }
+    move |text| within(parse_count(text)?, &bounds, count_text).map(narrow)
 }
 
 /// A parser of byte sizes from `lowest` to `highest`, both written as a person would.
@@ -52,62 +36,35 @@ pub(super) fn bytes<T>(
 where
     T: TryFrom<u64>,
 {
-    let bounds = bound(parse_bytes(lowest))..=bound(parse_bytes(highest));
-    move |text| narrow(parse_bytes(text)?, &bounds, bytes_text)
+    let bound = |text| parse_bytes(text).expect("the bounds of a setting are literals that parse");
+    let bounds = bound(lowest)..=bound(highest);
+    move |text| within(parse_bytes(text)?, &bounds, bytes_text).map(narrow)
 }
 
-fn bound(parsed: Result<u64, String>) -> u64 {
-    parsed.expect("the bounds of a setting are literals that parse")
-}
-
-/// Refuses what is out of bounds or does not fit the setting's type.
-fn narrow<T: TryFrom<u64>>(
-    value: u64,
-    bounds: &RangeInclusive<u64>,
-    text: fn(u64) -> String,
+/// Refuses a value out of `bounds`, which the message states as `text` prints them.
+pub(super) fn within<T: Copy + PartialOrd>(
+    value: T,
+    bounds: &RangeInclusive<T>,
+    text: fn(T) -> String,
 ) -> Result<T, String> {
     let (lowest, highest) = (*bounds.start(), *bounds.end());
-    if value < lowest {
-        return Err(format!("too low; {} to {} is allowed", text(lowest), text(highest)));
+    let refuse = |what| Err(format!("{what}; {} to {} is allowed", text(lowest), text(highest)));
+    match value {
+        value if value < lowest => refuse("too low"),
+        value if value > highest => refuse("too high"),
+        value => Ok(value),
     }
-    let too_high = || format!("too high; {} to {} is allowed", text(lowest), text(highest));
-    if value > highest { Err(too_high()) } else { T::try_from(value).map_err(|_| too_high()) }
+}
+
+/// Converts to the type of the setting, which holds all values within the bounds.
+fn narrow<T: TryFrom<u64>>(value: u64) -> T {
+    T::try_from(value).ok().expect("the bounds of a setting fit its type")
 }
 
 fn parse_count(text: &str) -> Result<u64, String> {
     times(text.trim(), 1)
         .filter(|_| !text.contains('.'))
         .ok_or_else(|| "not a whole number; write digits, such as 1024 or 1_000_000".into())
-}
-
-/// Milliseconds in one or more terms, longest unit first, each unit at most once: `2m30s`.
-fn parse_duration_ms(text: &str) -> Result<u64, String> {
-    let wrong = |what: String| {
-        format!(
-            "{what}; write numbers with units (ms, s, m, h, d), longest first, such as 250ms, 30s or 2m30s"
-        )
-    };
-    let mut rest = text.trim();
-    if rest.is_empty() {
-        return Err(wrong("no duration given".into()));
-    }
-    let mut total_ms = 0u64;
-    let mut unit_before = u64::MAX;
-    while !rest.is_empty() {
-        let (number, unit, tail) = split_term(rest);
-        rest = tail;
-        if unit.is_empty() && times(number, 1).is_some() {
-            return Err(wrong(format!("`{number}` has no unit")));
-        }
-        let known = DURATION_UNITS.iter().find(|(name, _)| *name == unit);
-        let Some(&(_, unit_ms)) = known.filter(|(_, unit_ms)| *unit_ms < unit_before) else {
-            return Err(wrong("not a duration".into()));
-        };
-        unit_before = unit_ms;
-        let term_ms = times(number, unit_ms).ok_or_else(|| wrong("not a duration".into()))?;
-        total_ms = total_ms.checked_add(term_ms).ok_or_else(|| wrong("not a duration".into()))?;
-    }
-    Ok(total_ms)
 }
 
 /// Bytes: a number alone, or with a binary (KiB) or decimal (kB) unit in any case.
@@ -191,25 +148,6 @@ pub(super) fn count_text(count: u64) -> String {
     text
 }
 
-/// A duration in the units [`duration`] reads, to the millisecond: `2m30s`.
-pub(super) fn duration_text(duration: Duration) -> String {
-    duration_ms_text(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
-}
-
-fn duration_ms_text(mut ms: u64) -> String {
-    if ms == 0 {
-        return "0s".into();
-    }
-    let mut text = String::new();
-    for (name, unit_ms) in DURATION_UNITS {
-        if ms >= unit_ms {
-            text += &format!("{}{name}", ms / unit_ms);
-            ms %= unit_ms;
-        }
-    }
-    text
-}
-
 /// A size in the first of the units [`bytes`] reads that loses nothing: `64KiB`, `4kB`, `1500B`.
 pub(super) fn bytes_text(bytes: u64) -> String {
     let exact = BYTE_UNITS.iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
@@ -221,58 +159,6 @@ pub(super) fn bytes_text(bytes: u64) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn durations_are_read_as_people_write_them() {
-        for (text, ms) in [
-            ("250ms", 250),
-            ("30s", 30_000),
-            ("5m", 300_000),
-            ("1h", 3_600_000),
-            ("2m30s", 150_000),
-            ("2m 30s", 150_000),
-            (" 30 s ", 30_000),
-            ("1d", 86_400_000),
-            ("1d2h3m4s5ms", 93_784_005),
-            ("1.5s", 1500),
-            ("0s", 0),
-            ("1_000ms", 1000),
-        ] {
-            assert_eq!(parse_duration_ms(text), Ok(ms), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_wrong_duration_says_what_would_be_right() {
-        let right =
-            "write numbers with units (ms, s, m, h, d), longest first, such as 250ms, 30s or 2m30s";
-        for (text, what) in [
-            ("", "no duration given"),
-            (" ", "no duration given"),
-            ("30", "`30` has no unit"),
-            ("0", "`0` has no unit"),
-            ("1m30", "`30` has no unit"),
-            ("abc", "not a duration"),
-            ("s", "not a duration"),
-            ("-1s", "not a duration"),
-            ("+1s", "not a duration"),
-            ("1.s", "not a duration"),
-            (".5s", "not a duration"),
-            ("1.2.3s", "not a duration"),
-            ("1.-5s", "not a duration"),
-            ("_1s", "not a duration"),
-            ("1S", "not a duration"),
-            ("1w", "not a duration"),
-            ("1é", "not a duration"),
-            ("30s2m", "not a duration"),
-            ("1s1s", "not a duration"),
-            ("99999999999999999999s", "not a duration"),
-            ("999999999999999999d", "not a duration"),
-            ("213503982334d18446744073709551615ms", "not a duration"),
-        ] {
-            assert_eq!(parse_duration_ms(text), Err(format!("{what}; {right}")), "{text}");
-        }
-    }
 
     #[test]
     fn sizes_are_read_as_people_write_them() {
@@ -342,12 +228,6 @@ mod tests {
         assert_eq!(within("1"), Err("too low; 2 to 100_000 is allowed".into()));
         assert_eq!(within("100001"), Err("too high; 2 to 100_000 is allowed".into()));
 
-        let within = duration("100ms", "1h");
-        assert_eq!(within("100ms"), Ok(Duration::from_millis(100)));
-        assert_eq!(within("60m"), Ok(Duration::from_secs(3600)));
-        assert_eq!(within("99ms"), Err("too low; 100ms to 1h is allowed".into()));
-        assert_eq!(within("1h1ms"), Err("too high; 100ms to 1h is allowed".into()));
-
         let within = bytes::<usize>("4KiB", "16MiB");
         assert_eq!(within("4096"), Ok(4096));
         assert_eq!(within("4095"), Err("too low; 4KiB to 16MiB is allowed".into()));
@@ -355,17 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_its_type_cannot_hold_is_too_high() {
-        assert_eq!(count::<u8>(0..=256)("256"), Err("too high; 0 to 256 is allowed".into()));
-    }
-
-    #[test]
     fn values_are_printed_short_and_exact() {
-        for (ms, text) in
-            [(0, "0s"), (250, "250ms"), (1500, "1s500ms"), (150_000, "2m30s"), (86_400_000, "1d")]
-        {
-            assert_eq!(duration_ms_text(ms), text);
-        }
         for (bytes, text) in [
             (0, "0B"),
             (1500, "1500B"),
@@ -387,13 +257,12 @@ mod tests {
         #[test]
         fn what_is_printed_is_read_back(value: u64) {
             prop_assert_eq!(parse_count(&count_text(value)), Ok(value));
-            prop_assert_eq!(parse_duration_ms(&duration_ms_text(value)), Ok(value));
             prop_assert_eq!(parse_bytes(&bytes_text(value)), Ok(value));
         }
 
         #[test]
         fn no_text_makes_a_parser_panic(text: String) {
-            let _ = (parse_count(&text), parse_duration_ms(&text), parse_bytes(&text));
+            let _ = (parse_count(&text), parse_bytes(&text));
         }
     }
 }
