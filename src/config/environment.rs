@@ -71,14 +71,24 @@ fn is_service_link(name: &OsStr, value: &OsStr) -> bool {
 fn unknown(command: &Command, name: &OsStr) -> ConfigError {
     let name = name.to_string_lossy();
     let known = settings_of(command).map(|arg| variable(arg.get_id().as_str()));
-    // Without the prefix, which would make all names alike.
-    let likeness =
-        |known: &String| strsim::jaro_winkler(&known[PREFIX.len()..], &name[PREFIX.len()..]);
-    let closest = known.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+    let closest = known.max_by(|a, b| similarity(a, &name).total_cmp(&similarity(b, &name)));
     ConfigError::Unknown {
         name: name.escape_debug().to_string(),
         closest: closest.expect("there are settings"),
     }
+}
+
+/// Similarity of two variable names, whatever the order of their words.
+fn similarity(known: &str, name: &str) -> f64 {
+    // The common prefix would make all names similar.
+    let (known, name) = (&known[PREFIX.len()..], &name[PREFIX.len()..]);
+    let sorted = |name: &str| {
+        let mut words: Vec<_> = name.split('_').collect();
+        words.sort_unstable();
+        words.join("_")
+    };
+    let in_order = strsim::jaro_winkler(known, name);
+    in_order.max(strsim::jaro_winkler(&sorted(known), &sorted(name)))
 }
 
 #[cfg(test)]
