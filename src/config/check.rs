@@ -1,4 +1,4 @@
-//! Rules between settings.
+//! Cross-field validation: rules that involve more than one setting.
 
 use super::duration::duration_text;
 use super::error::ConfigError;
@@ -6,45 +6,52 @@ use super::numbers::bytes_text;
 use super::settings::Config;
 
 impl Config {
-    /// Checks what no setting can check alone.
+    /// Checks the rules between settings; [`Config::load`] and [`Config::from_sources`] apply them,
+    /// so this is for a `Config` built field by field.
     ///
-    /// [`Config::from_sources`] has done it; a `Config` that was put together by hand can be
-    /// checked here.
+    /// # Errors
+    ///
+    /// [`ConfigError::Conflict`] for the first rule that is violated.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let conflict = |message: String| Err(ConfigError::Conflict(message));
-        if !self.addr.ip().to_canonical().is_loopback() && !self.allow_anonymous_publish {
-            return conflict(format!(
-                "FANFARE_ADDR={}: anyone who reaches this address may publish, since no key is configured; listen on \
-                 a loopback address such as 127.0.0.1:{}, or set FANFARE_ALLOW_ANONYMOUS_PUBLISH=true",
-                self.addr,
-                self.addr.port()
-            ));
-        }
+        self.check_addr()?;
         if self.retry_min > self.retry_max {
-            return conflict(format!(
-                "FANFARE_RETRY_MIN={} is longer than FANFARE_RETRY_MAX={}; lower the one or raise the other",
+            return Err(ConfigError::Conflict(format!(
+                "FANFARE_RETRY_MIN={} is longer than FANFARE_RETRY_MAX={}; \
+                 lower the first or raise the second",
                 duration_text(self.retry_min),
                 duration_text(self.retry_max)
-            ));
+            )));
         }
-        let holds = [
-            ("FANFARE_WINDOW_BYTES", self.window_bytes, "FANFARE_BATCH_BYTES", self.batch_bytes),
-            (
-                "FANFARE_QUEUE_BYTES",
-                self.queue_bytes,
-                "FANFARE_EVENT_BYTES_MAX",
-                self.event_bytes_max,
-            ),
-        ];
-        for (whole, whole_bytes, part, part_bytes) in holds {
-            if whole_bytes < part_bytes as u64 {
-                return conflict(format!(
-                    "{whole}={} can't hold even one of {part}={}; raise the one or lower the other",
-                    bytes_text(whole_bytes),
-                    bytes_text(part_bytes as u64)
-                ));
-            }
-        }
-        Ok(())
+        let (window, batch) = (self.window_bytes, self.batch_bytes);
+        check_capacity(("FANFARE_WINDOW_BYTES", window), ("FANFARE_BATCH_BYTES", batch))?;
+        let (queue, event) = (self.queue_bytes, self.event_bytes_max);
+        check_capacity(("FANFARE_QUEUE_BYTES", queue), ("FANFARE_EVENT_BYTES_MAX", event))
     }
+
+    fn check_addr(&self) -> Result<(), ConfigError> {
+        if self.addr.ip().to_canonical().is_loopback() || self.allow_anonymous_publish {
+            return Ok(());
+        }
+        Err(ConfigError::Conflict(format!(
+            "FANFARE_ADDR={}: anyone who can reach this address could publish, because publishing \
+             requires no key; listen on a loopback address such as 127.0.0.1:{}, or set \
+             FANFARE_ALLOW_ANONYMOUS_PUBLISH=true",
+            self.addr,
+            self.addr.port()
+        )))
+    }
+}
+
+fn check_capacity(whole: (&str, u64), part: (&str, usize)) -> Result<(), ConfigError> {
+    let part = (part.0, part.1 as u64);
+    if whole.1 >= part.1 {
+        return Ok(());
+    }
+    Err(ConfigError::Conflict(format!(
+        "{}={} is less than {}={}; raise the first or lower the second",
+        whole.0,
+        bytes_text(whole.1),
+        part.0,
+        bytes_text(part.1)
+    )))
 }

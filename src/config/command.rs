@@ -1,24 +1,32 @@
-//! The command line of the settings.
+//! The clap command: one long flag per setting, with its environment variable and default in the
+//! help.
 
 use clap::{Arg, Args as _, Command};
 
 use super::settings::Config;
 
+/// The prefix of the environment variables.
 pub(super) const PREFIX: &str = "FANFARE_";
 
-/// The environment variable of a setting.
+/// Stands for an empty default in the help and in the README.
+pub(super) const EMPTY: &str = "empty";
+
+const ABOUT: &str = "Push server: publishers POST events, and the server delivers them to \
+                     Server-Sent Events streams subscribed to their topics.";
+
+/// The environment variable of the setting with the argument id `id`.
 pub(super) fn variable(id: &str) -> String {
     format!("{PREFIX}{}", id.to_uppercase())
 }
 
-/// The setting a flag of clap's messages belongs to (`--retry-min <DURATION>`), as its variable.
+/// The environment variable of a flag as clap prints it in errors: `--retry-min <DURATION>`.
 pub(super) fn variable_of_flag(flag: &str) -> String {
     let flag = flag.trim_start_matches('-');
     let end = flag.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(flag.len());
     variable(&flag[..end].replace('-', "_"))
 }
 
-/// The command line, with the variable and the default of every setting in its help.
+/// The command that parses the arguments; its help states the variable and default of each setting.
 pub(super) fn command() -> Command {
     let command = bare_command();
     let ids: Vec<_> = settings_of(&command).map(|arg| arg.get_id().clone()).collect();
@@ -26,9 +34,8 @@ pub(super) fn command() -> Command {
         command.mut_arg(&id, |arg| {
             let sources =
                 format!("[env: {}] [default: {}]", variable(id.as_str()), default_text(&arg));
-            let short = arg.get_help().expect("every setting is explained").to_string();
-            let long =
-                arg.get_long_help().expect("every setting is explained at length").to_string();
+            let short = arg.get_help().expect("every setting has a help text").to_string();
+            let long = arg.get_long_help().expect("every setting has a long help text").to_string();
             arg.help(format!("{short} {sources}"))
                 .long_help(format!("{long}\n\n{sources}"))
                 .hide_default_value(true)
@@ -36,16 +43,17 @@ pub(super) fn command() -> Command {
     })
 }
 
-/// The command line with the settings as [`Config`] declares them.
+/// The command with the help texts as [`Config`] declares them.
 pub(super) fn bare_command() -> Command {
     Config::augment_args(Command::new("fanfare"))
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Push server: publishers POST events, and every stream that asked for them has them.")
-        .long_about(
-            "Push server: publishers POST events, and every Server-Sent Events stream that asked for them has them.\n\n\
-             Each setting is a flag and an environment variable; the flag wins. Durations are written like 250ms, 30s or \
-             2m30s, sizes like 64KiB, 1.5GiB or 4MB, counts like 1024 or 1_000_000.",
-        )
+        .about(ABOUT)
+        .long_about(format!(
+            "{ABOUT}\n\n\
+             Each setting is a flag and an environment variable; the flag has precedence. Write \
+             durations like 250ms, 30s or 2m30s, sizes like 64KiB, 1.5GiB or 4MB, and counts like \
+             1024 or 1_000_000."
+        ))
         .max_term_width(110)
 }
 
@@ -54,10 +62,7 @@ pub(super) fn settings_of(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().filter(|arg| !arg.get_default_values().is_empty())
 }
 
-/// What is shown for a default of no text at all.
-pub(super) const EMPTY: &str = "empty";
-
-/// The default of a setting, as it is shown.
+/// The default of a setting as the help prints it.
 pub(super) fn default_text(arg: &Arg) -> String {
     let text: String =
         arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
@@ -80,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn help_groups_the_settings_and_gives_variable_and_default() {
+    fn help_groups_settings_and_states_variables_and_defaults() {
         let long = command().render_long_help().to_string();
         for heading in
             ["Listening:", "Publishing:", "Streams:", "Delivery:", "History:", "Operation:"]
@@ -88,7 +93,7 @@ mod tests {
             assert!(long.lines().any(|line| line == heading), "{heading}\n{long}");
         }
         let short = command().render_help().to_string();
-        // Wrapped lines break the brackets anywhere, so blanks are evened out first.
+        // Lines can wrap inside the brackets.
         let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let (long, short) = (flat(&long), flat(&short));
         for arg in settings_of(&bare_command()) {
@@ -106,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flag_leads_to_its_variable() {
+    fn the_variable_of_a_flag_is_found() {
         for (flag, variable) in [
             ("--retry-min <DURATION>", "FANFARE_RETRY_MIN"),
             ("--allow-anonymous-publish[=<BOOL>]", "FANFARE_ALLOW_ANONYMOUS_PUBLISH"),

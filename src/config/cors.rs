@@ -1,24 +1,25 @@
-//! Which other origins a browser may read streams from: the value of `FANFARE_CORS_ORIGINS`.
+//! The CORS allow-list of origins, `FANFARE_CORS_ORIGINS`.
 //!
-//! Read once at start; asked on every request that carries `Origin`. Pure.
+//! Parsed once at start and matched against the `Origin` header of every request that has one.
+//! Pure.
 
 use std::fmt;
 
 /// The origins whose pages may use this node through CORS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CorsOrigins {
-    /// None but the node's own, which needs no leave.
+    /// Only the node's own origin, to which CORS does not apply.
     None,
     /// Every origin (`*`).
     Any,
-    /// These, in the form a browser sends: lower case, without a path and without the scheme's own
-    /// port.
+    /// These origins in the form that browsers send: lower case, without a path and without the
+    /// default port of the scheme.
     List(Box<[String]>),
 }
 
 impl CorsOrigins {
-    /// Whether a page of `origin`, as the `Origin` header names it, may use this node.
-    pub fn allows(&self, origin: &str) -> bool {
+    /// Whether a page of `origin`, the value of an `Origin` header, may use this node.
+    pub(crate) fn allows(&self, origin: &str) -> bool {
         match self {
             Self::None => false,
             Self::Any => true,
@@ -28,7 +29,7 @@ impl CorsOrigins {
         }
     }
 
-    /// Reads a list as a person writes it; nothing at all is [`CorsOrigins::None`].
+    /// Parses origins separated by commas; an empty text is [`CorsOrigins::None`].
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         match text.trim() {
             "" => return Ok(Self::None),
@@ -46,7 +47,6 @@ impl CorsOrigins {
     }
 }
 
-/// The setting's text, as it is read.
 impl fmt::Display for CorsOrigins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -57,11 +57,13 @@ impl fmt::Display for CorsOrigins {
     }
 }
 
-/// One origin as a browser will send it (RFC 6454, section 6.2; WHATWG URL, section 4.7).
+/// Normalizes an origin to the form that browsers send (RFC 6454, section 6.2; WHATWG URL, section
+/// 4.7).
 fn parse_origin(text: &str) -> Result<String, String> {
     let wrong = |what: &str| {
         format!(
-            "`{text}` {what}; write scheme://host or scheme://host:port, such as https://app.example.com"
+            "`{text}` {what}; write scheme://host or scheme://host:port, such as \
+             https://app.example.com"
         )
     };
     match text {
@@ -76,26 +78,25 @@ fn parse_origin(text: &str) -> Result<String, String> {
     if !scheme.starts_with(|c: char| c.is_ascii_lowercase())
         || !scheme.chars().all(|c| matches!(c, 'a'..='z' | '0'..='9' | '+' | '-' | '.'))
     {
-        return Err(wrong("has no proper scheme"));
+        return Err(wrong("has an invalid scheme"));
     }
     if authority.contains(['/', '?', '#']) {
-        return Err(wrong("has a path, which an origin hasn't, not even `/`"));
+        return Err(wrong("has a path, but an origin ends after host and port, without a `/`"));
     }
-    let (host, port) =
-        split_port(authority).ok_or_else(|| wrong("has a port that isn't a number"))?;
+    let (host, port) = split_port(authority).ok_or_else(|| wrong("has an invalid port"))?;
     if !is_host(host) {
         return Err(wrong(
-            "has no proper host (no wildcards; names beyond ASCII in their xn-- form)",
+            "has an invalid host (wildcards aren't supported; write non-ASCII names in xn-- form)",
         ));
     }
-    // Browsers leave out the scheme's own port, so an origin that spells it would never match.
+    // Browsers omit the default port of the scheme, so an origin with it would never match.
     Ok(match (scheme, port) {
         (_, None) | ("http", Some(80)) | ("https", Some(443)) => format!("{scheme}://{host}"),
         (_, Some(port)) => format!("{scheme}://{host}:{port}"),
     })
 }
 
-/// The host and, if there is one, the port; `None` if what stands for a port isn't one.
+/// Splits off the port, if there is one; `None` if it is invalid.
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     match authority.rsplit_once(':') {
         // The last colon of `[::1]` is inside the address.
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn origins_are_kept_as_browsers_send_them() {
+    fn origins_are_normalized_to_what_browsers_send() {
         for (text, origins) in [
             ("", CorsOrigins::None),
             (" ", CorsOrigins::None),
@@ -151,29 +152,32 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_origin_says_what_is_wrong_with_it() {
+    fn a_wrong_origin_is_refused_with_the_reason() {
         for (text, what) in [
             ("a.example", "`a.example` isn't an origin"),
             ("null", "`null` isn't an origin"),
-            ("https://a.example/", "has a path, which an origin hasn't, not even `/`"),
+            (
+                "https://a.example/",
+                "has a path, but an origin ends after host and port, without a `/`",
+            ),
             ("https://a.example/x", "has a path"),
             ("https://a.example?x", "has a path"),
             ("https://a.example#x", "has a path"),
-            ("https://a.example:x", "has a port that isn't a number"),
-            ("https://a.example:", "has a port that isn't a number"),
-            ("https://a.example:+1", "has a port that isn't a number"),
-            ("https://a.example:0", "has a port that isn't a number"),
-            ("https://a.example:65536", "has a port that isn't a number"),
-            ("https://", "has no proper host"),
-            ("https://:80", "has no proper host"),
-            ("https://*.example", "has no proper host (no wildcards"),
-            ("https://bücher.example", "in their xn-- form"),
-            ("https://user@a.example", "has no proper host"),
-            ("https://[::1", "has no proper host"),
-            ("https://[1]", "has no proper host"),
-            ("://a.example", "has no proper scheme"),
-            ("1://a.example", "has no proper scheme"),
-            ("ht tp://a.example", "has no proper scheme"),
+            ("https://a.example:x", "has an invalid port"),
+            ("https://a.example:", "has an invalid port"),
+            ("https://a.example:+1", "has an invalid port"),
+            ("https://a.example:0", "has an invalid port"),
+            ("https://a.example:65536", "has an invalid port"),
+            ("https://", "has an invalid host"),
+            ("https://:80", "has an invalid host"),
+            ("https://*.example", "has an invalid host (wildcards"),
+            ("https://bücher.example", "in xn-- form"),
+            ("https://user@a.example", "has an invalid host"),
+            ("https://[::1", "has an invalid host"),
+            ("https://[1]", "has an invalid host"),
+            ("://a.example", "has an invalid scheme"),
+            ("1://a.example", "has an invalid scheme"),
+            ("ht tp://a.example", "has an invalid scheme"),
             ("https://a.example,", "an origin in the list is empty"),
             (",", "an origin in the list is empty"),
             ("*,https://a.example", "`*` allows every origin, so it must stand alone"),
@@ -203,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_printed_as_it_is_read() {
+    fn a_printed_list_reads_back() {
         for text in ["", "*", "https://a.example", "https://a.example,http://b.example:8080"] {
             assert_eq!(CorsOrigins::parse(text).unwrap().to_string(), text);
         }

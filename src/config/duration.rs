@@ -1,4 +1,4 @@
-//! Durations: parsed and printed by [`humantime`], within the bounds of their setting.
+//! Durations: parsers with the bounds of their setting, and a printer; both use [`humantime`].
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ fn parse(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A duration as [`duration`] reads it: `2m30s`.
+/// Prints a duration without blanks: `2m30s`.
 pub(super) fn duration_text(duration: Duration) -> String {
     // Days are printed here, because `humantime` turns 30.44 of them into a month.
     let days = duration.as_secs() / DAY.as_secs();
@@ -139,7 +139,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_printed_duration_reads_back(secs in 0..=365 * 86_400u64, nanos in 0..1_000_000_000u32) {
+        fn a_printed_duration_reads_back(
+            secs in 0..=365 * 86_400u64,
+            nanos in 0..1_000_000_000u32,
+        ) {
             let duration = Duration::new(secs, nanos);
             prop_assert_eq!(parse(&duration_text(duration)), Ok(duration));
         }

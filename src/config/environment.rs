@@ -1,9 +1,8 @@
-//! The environment's part of the settings: which variables are ours, which are not, and what they
-//! say.
+//! Environment variables: translates `FANFARE_*` variables to command-line flags.
 //!
-//! Pure: the pairs come from whoever calls, so that tests don't touch the process. A name that
-//! begins with `FANFARE_` and is no setting is refused: a mistyped limit that silently isn't there
-//! is found on the worst day.
+//! Pure: the caller passes the variables, so tests don't modify the process environment. An unknown
+//! name with the prefix is an error, because otherwise a misspelled setting would silently keep its
+//! default.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -14,10 +13,10 @@ use clap::{ArgMatches, Command};
 use super::command::{PREFIX, settings_of, variable};
 use super::error::ConfigError;
 
-/// The variables of `env` as flags, without those that the command line gave (`given`): a flag
-/// wins.
+/// Translates the variables of `env` to flags, except those of settings that the command line
+/// (`given`) sets: the flag has precedence.
 ///
-/// Names are gone through in order, so that of two mistakes the same one is told each time.
+/// The variables are sorted by name, so that the same one of several errors is reported each time.
 pub(super) fn flags(
     command: &Command,
     given: &ArgMatches,
@@ -48,8 +47,9 @@ pub(super) fn flags(
     Ok(flags)
 }
 
-/// Whether Kubernetes put this variable there: it tells every container of a Service named
-/// `fanfare`, or `fanfare-…`, in these forms, and a node must start beside its own Service.
+/// Whether the variable is a service link of Kubernetes, which sets such variables in every
+/// container for each Service of the namespace; for a Service named `fanfare` or `fanfare-…` they
+/// have the prefix of the settings.
 fn is_service_link(name: &OsStr, value: &OsStr) -> bool {
     let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else {
         return false;
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_whose_flag_is_given_is_left_out() {
+    fn a_variable_is_ignored_if_its_flag_is_given() {
         assert_eq!(flags_of(&[("FANFARE_WINDOW", "not even a number")]), Ok(vec![]));
     }
 
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_variables_of_a_kubernetes_service_are_not_ours() {
+    fn service_links_of_kubernetes_are_ignored() {
         for (name, value) in [
             ("FANFARE_SERVICE_HOST", "10.0.0.1"),
             ("FANFARE_SERVICE_PORT", "80"),

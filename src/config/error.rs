@@ -1,4 +1,6 @@
-//! What keeps a node from starting for its settings, each told in one line that names the setting.
+//! The error type of configuration loading, and its translation from clap's errors.
+//!
+//! Each error prints as one line that names the setting and the values it allows.
 
 use std::ffi::OsStr;
 use std::io::Write as _;
@@ -8,37 +10,37 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::command::{one_of, variable_of_flag};
 
-/// Why [`Config::load`](super::Config::load) has no settings to give.
+/// Error of loading or checking the settings.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// `--help` or `--version` was asked for: no mistake, but nothing to start either.
+    /// `--help` or `--version` was requested: not a failure, but the node must not start.
     #[error("{0}")]
-    Asked(clap::Error),
-    /// A setting can't have this value.
+    HelpRequested(clap::Error),
+    /// The value of a setting is invalid.
     #[error("{setting}: {problem}")]
     Value {
-        /// The setting as it was given: `FANFARE_HEARTBEAT=abc` or `--heartbeat=abc`.
+        /// The setting and its value: `FANFARE_HEARTBEAT=abc` or `--heartbeat=abc`.
         setting: String,
-        /// What is wrong and what would be right.
+        /// What is wrong with the value, and the form of a valid one.
         problem: String,
     },
-    /// A `FANFARE_` variable that is no setting.
+    /// The environment has a `FANFARE_` variable that is not a setting.
     #[error("{name} is not a setting; the closest is {closest} (all: fanfare --help)")]
     Unknown {
-        /// The variable as it was given.
+        /// The variable.
         name: String,
-        /// The known variable most like it.
+        /// The setting with the most similar name.
         closest: String,
     },
-    /// A command line that can't be read.
+    /// The command line is invalid.
     #[error("{0} (all flags: fanfare --help)")]
     CommandLine(String),
-    /// Two settings that contradict each other, by name and value, and what would be right.
+    /// Two settings contradict each other.
     #[error("{0}")]
     Conflict(String),
 }
 
-/// Where clap had what it complains about.
+/// Where a value that clap parses comes from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
     CommandLine,
@@ -46,12 +48,12 @@ pub(super) enum Source {
 }
 
 impl ConfigError {
-    /// Prints what was asked for, or one line that says what is wrong; the code is what the program
-    /// ends with: 0 or 2.
+    /// Prints the requested help or version to standard output, or the error as one line to
+    /// standard error, and returns the exit code of the program: 0 or 2.
     pub fn report(&self) -> ExitCode {
-        // Whoever closed the output has no use for the message, and the exit code still tells.
+        // A failed write is ignored: the exit code still reports the error.
         match self {
-            Self::Asked(text) => {
+            Self::HelpRequested(text) => {
                 let _ = text.print();
                 ExitCode::SUCCESS
             }
@@ -62,7 +64,7 @@ impl ConfigError {
         }
     }
 
-    /// A refused value of an environment variable.
+    /// Error of an environment variable's value.
     pub(super) fn value(name: &OsStr, value: &OsStr, problem: &str) -> Self {
         let setting = format!("{}={}", name.to_string_lossy(), value.to_string_lossy());
         Self::Value { setting: one_line(&setting), problem: problem.into() }
@@ -71,7 +73,7 @@ impl ConfigError {
     /// Translates an error of clap, which parses the flags and, as flags, the variables.
     pub(super) fn from_clap(error: clap::Error, source: Source) -> Self {
         match error.kind() {
-            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Self::Asked(error),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Self::HelpRequested(error),
             ErrorKind::UnknownArgument => Self::unknown_flag(&error),
             _ => Self::refused_value(&error, source).unwrap_or_else(|| Self::first_line(&error)),
         }
@@ -84,7 +86,7 @@ impl ConfigError {
         Self::CommandLine(format!("{} is not a flag{hint}", one_line(flag)))
     }
 
-    /// A value that its parser refused, or that is none of the words of its setting.
+    /// A value that its parser refused; `None` for an error of another kind.
     fn refused_value(error: &clap::Error, source: Source) -> Option<Self> {
         let flag = text_of(error, ContextKind::InvalidArg)?;
         let value = text_of(error, ContextKind::InvalidValue)?;
@@ -96,7 +98,7 @@ impl ConfigError {
         };
         let name = match source {
             Source::Environment => variable_of_flag(flag),
-            // Without the placeholder of its value: `--heartbeat <DURATION>`.
+            // clap appends the placeholder of the value: `--heartbeat <DURATION>`.
             Source::CommandLine => flag.split([' ', '[', '=']).next().unwrap_or(flag).to_owned(),
         };
         Some(Self::Value { setting: one_line(&format!("{name}={value}")), problem })
@@ -117,7 +119,7 @@ fn text_of(error: &clap::Error, kind: ContextKind) -> Option<&str> {
     }
 }
 
-/// A value as given, with what would break the line or the terminal escaped.
+/// Escapes control characters, which could break the line or alter the terminal.
 fn one_line(text: &str) -> String {
     text.chars()
         .flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] })

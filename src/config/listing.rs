@@ -1,8 +1,6 @@
 //! The settings as text: for the log at start, and for the README.
 //!
-//! Every value leaves through [`Config::settings`], which is the place to mask one that is secret.
-
-use std::fmt;
+//! All output of values passes [`Config::settings`], so secrets would have to be masked there.
 
 use super::command::{EMPTY, bare_command, default_text, one_of, settings_of, variable, words};
 use super::duration::duration_text;
@@ -14,9 +12,9 @@ use super::settings::Config;
 pub struct Setting {
     /// The field's name, such as `heartbeat`.
     pub name: &'static str,
-    /// The value as it could be given to the program, such as `30s`.
+    /// The value in the form that the flag and the variable accept, such as `30s`.
     pub value: String,
-    /// Whether the value is what the program uses when nothing is given.
+    /// Whether the value equals the default.
     pub is_default: bool,
 }
 
@@ -83,16 +81,7 @@ impl Config {
     }
 }
 
-/// Every setting on a line of its own, as the environment would carry it: `FANFARE_HEARTBEAT=30s`.
-impl fmt::Display for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.settings()
-            .iter()
-            .try_for_each(|setting| writeln!(f, "{}={}", setting.variable(), setting.value))
-    }
-}
-
-/// The README's table of settings in Markdown: variable, flag, default, meaning.
+/// The settings table of the README, in Markdown.
 pub fn markdown_table() -> String {
     let mut table = String::from("| variable | flag | default | meaning |\n|---|---|---|---|\n");
     for arg in settings_of(&bare_command()) {
@@ -102,7 +91,7 @@ pub fn markdown_table() -> String {
             default if default == EMPTY => default,
             default => format!("`{default}`"),
         };
-        let mut meaning = arg.get_help().expect("every setting is explained").to_string();
+        let mut meaning = arg.get_help().expect("every setting has a help text").to_string();
         if let Some(words) = one_of(&words(arg)) {
             meaning += &format!(": {words}");
         }
@@ -141,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_differs_from_the_default_is_known() {
+    fn settings_that_differ_from_the_default_are_marked() {
         let config = Config { window: 2048, log: "debug".into(), ..Config::default() };
         let changed: Vec<_> =
             config.settings().into_iter().filter(|setting| !setting.is_default).collect();
@@ -151,24 +140,23 @@ mod tests {
     }
 
     #[test]
-    fn a_printed_config_is_read_back_as_the_same() {
+    fn listed_settings_read_back_as_the_same_config() {
         let args = [
             "--addr=[::1]:0",
             "--allow-anonymous-publish",
             "--shards=3",
             "--connections-max=70000",
-        ];
-        let more = [
             "--heartbeat=1.5s",
             "--window-bytes=4MB",
             "--cors-origins=https://a.example,http://b.example:1",
+            "--busy-answer=503",
+            "--log=info,fanfare=debug",
         ];
-        let args =
-            args.into_iter().chain(more).chain(["--busy-answer=503", "--log=info,fanfare=debug"]);
         let config = Config::from_sources(args, [("FANFARE_TOPICS_MAX", "65536")]).unwrap();
-        let printed = config.to_string();
-        let env: Vec<_> = printed.lines().map(|line| line.split_once('=').unwrap()).collect();
-        assert!(env.contains(&("FANFARE_TOPICS_MAX", "65_536")), "{env:?}");
+        let settings = config.settings();
+        let env: Vec<_> =
+            settings.into_iter().map(|setting| (setting.variable(), setting.value)).collect();
+        assert!(env.contains(&("FANFARE_TOPICS_MAX".into(), "65_536".into())), "{env:?}");
         assert_eq!(Config::from_sources([""; 0], env).unwrap(), config);
     }
 
@@ -186,11 +174,15 @@ mod tests {
             assert!(row.starts_with(&start), "{row}");
             assert_eq!(row.matches('|').count(), 5, "{row}");
         }
-        let heartbeat = "| `FANFARE_HEARTBEAT` | `--heartbeat` | `30s` | Time after which an idle stream is sent a comment |";
-        assert!(rows.contains(&heartbeat), "{table}");
-        assert!(
-            table.contains("| `FANFARE_CORS_ORIGINS` | `--cors-origins` | empty | Other origins"),
-            "{table}"
-        );
+        for row in [
+            "| `FANFARE_HEARTBEAT` | `--heartbeat` | `30s` | Time after which an idle stream \
+             receives a comment |",
+            "| `FANFARE_IO` | `--io` | `auto` | How events are written to the sockets of streams: \
+             auto, uring, send or hyper |",
+            "| `FANFARE_CORS_ORIGINS` | `--cors-origins` | empty | Other origins whose pages may \
+             use this node, separated by commas, or \\* for every origin |",
+        ] {
+            assert!(rows.contains(&row), "{table}");
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading the settings.
+//! Loading: command line and environment, parsed and checked into a [`Config`].
 
 use std::ffi::OsString;
 
@@ -10,21 +10,25 @@ use super::error::{ConfigError, Source};
 use super::settings::Config;
 
 impl Config {
-    /// Reads the settings from the program's arguments and its environment.
+    /// Reads the settings from the arguments and the environment of the process.
     ///
-    /// On an error the program ends with what [`ConfigError::report`] prints and returns.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "this is the one place that reads the environment (I8)"
-    )]
+    /// # Errors
+    ///
+    /// [`ConfigError`] if a setting is unknown or invalid, or if two contradict each other, and if
+    /// `--help` or `--version` was requested; [`ConfigError::report`] handles all of these.
+    #[expect(clippy::disallowed_methods, reason = "only config reads the environment (I8)")]
     pub fn load() -> Result<Self, ConfigError> {
         Self::from_sources(std::env::args_os().skip(1), std::env::vars_os())
     }
 
-    /// Reads the settings from `args`, as they stand after the program's name, and from `env`,
+    /// Reads the settings from `args`, the arguments without the program's name, and from `env`,
     /// pairs of name and value.
     ///
-    /// A flag wins over the variable of the same setting, which then isn't looked at.
+    /// A flag has precedence over the variable of the same setting, whose value is then ignored.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Config::load`].
     pub fn from_sources<A, N, V>(
         args: impl IntoIterator<Item = A>,
         env: impl IntoIterator<Item = (N, V)>,
@@ -36,8 +40,9 @@ impl Config {
     {
         let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
         let env = env.into_iter().map(|(name, value)| (name.into(), value.into()));
-        // clap would read the process environment itself. Instead the variables become flags, and
-        // what clap refuses only then was wrong in the environment.
+        // clap itself would read only the environment of the process, so the variables are passed
+        // as flags. The arguments are parsed alone first: an error of the second pass is then an
+        // error in the environment.
         let given = matches(Vec::new(), &args, Source::CommandLine)?;
         let flags = environment::flags(&command(), &given, env)?;
         let matches = matches(flags, &args, Source::Environment)?;
@@ -48,10 +53,10 @@ impl Config {
     }
 }
 
-/// What the program uses when nothing is given.
+/// The settings without arguments and environment variables.
 impl Default for Config {
     fn default() -> Self {
-        Self::from_sources([""; 0], [("", ""); 0]).expect("the defaults are allowed")
+        Self::from_sources([""; 0], [("", ""); 0]).expect("the defaults are valid")
     }
 }
 
@@ -84,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_comes_from_its_flag_or_its_variable_and_the_flag_wins() {
+    fn a_flag_has_precedence_over_the_variable() {
         let heartbeat =
             |args: &[&str], env: &[(&str, &str)]| load(args, env).unwrap().heartbeat.as_secs();
         assert_eq!(heartbeat(&["--heartbeat=1s"], &[]), 1);
@@ -96,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_is_on_as_a_flag_alone() {
+    fn a_boolean_flag_without_a_value_means_true() {
         let switch =
             |args: &[&str], env: &[(&str, &str)]| load(args, env).unwrap().allow_anonymous_publish;
         assert!(switch(&["--allow-anonymous-publish"], &[]));
@@ -114,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_names_where_it_came_from() {
+    fn a_wrong_value_is_refused_with_its_source() {
         let right = "not a duration; write numbers with units (ms, s, m, h, d), such as 250ms, 30s \
                      or 2m30s";
         assert_eq!(
@@ -127,16 +132,13 @@ mod tests {
             format!("--heartbeat=abc: {right}")
         );
         let error = refusal(&[], &[("FANFARE_ALLOW_ANONYMOUS_PUBLISH", "on")]);
-        assert!(
-            error.starts_with("FANFARE_ALLOW_ANONYMOUS_PUBLISH=on: neither on nor off"),
-            "{error}"
-        );
+        assert!(error.starts_with("FANFARE_ALLOW_ANONYMOUS_PUBLISH=on: not a boolean"), "{error}");
         let error = refusal(&["--allow-anonymous-publish=on"], &[]);
-        assert!(error.starts_with("--allow-anonymous-publish=on: neither on nor off"), "{error}");
+        assert!(error.starts_with("--allow-anonymous-publish=on: not a boolean"), "{error}");
     }
 
     #[test]
-    fn a_word_that_is_none_of_the_allowed_ones_is_refused_with_those() {
+    fn an_unknown_word_is_refused_with_the_allowed_ones() {
         for (setting, words) in [
             ("FANFARE_BUSY_ANSWER", "stream or 503"),
             ("FANFARE_IO", "auto, uring, send or hyper"),
@@ -154,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_value_of_many_lines_is_told_in_one() {
+    fn control_characters_of_a_wrong_value_are_escaped() {
         assert!(
             refusal(&[], &[("FANFARE_WINDOW", "1\n2")])
                 .starts_with("FANFARE_WINDOW=1\\n2: not a whole number")
@@ -168,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_value_is_refused_except_for_a_list() {
+    fn only_cors_origins_may_be_empty() {
         for arg in settings_of(&bare_command()) {
             let name = variable(arg.get_id().as_str());
             match load(&[], &[(&name, "")]) {
@@ -184,12 +186,13 @@ mod tests {
     fn an_unknown_variable_is_refused() {
         assert_eq!(
             refusal(&[], &[("FANFARE_HEARTBAET", "1s")]),
-            "FANFARE_HEARTBAET is not a setting; the closest is FANFARE_HEARTBEAT (all: fanfare --help)"
+            "FANFARE_HEARTBAET is not a setting; \
+             the closest is FANFARE_HEARTBEAT (all: fanfare --help)"
         );
     }
 
     #[test]
-    fn a_command_line_that_cannot_be_read_is_refused_in_one_line() {
+    fn an_invalid_command_line_is_refused_in_one_line() {
         let end = "(all flags: fanfare --help)";
         assert_eq!(
             refusal(&["--heartbaet=1s"], &[]),
@@ -203,15 +206,15 @@ mod tests {
     }
 
     #[test]
-    fn help_and_version_are_no_mistakes_even_with_a_wrong_environment() {
+    fn help_and_version_ignore_the_environment() {
         for arg in ["--help", "-h", "--version", "-V"] {
             let error = Config::from_sources([arg], [("FANFARE_WINDOW", "x")]).unwrap_err();
-            assert!(matches!(error, ConfigError::Asked(_)), "{arg}: {error}");
+            assert!(matches!(error, ConfigError::HelpRequested(_)), "{arg}: {error}");
         }
     }
 
     #[test]
-    fn without_a_key_only_loopback_is_listened_on() {
+    fn without_a_key_only_loopback_addresses_are_allowed() {
         for addr in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "localhost:1"]
         {
             assert!(load(&["--addr", addr], &[]).is_ok(), "{addr}");
@@ -219,7 +222,7 @@ mod tests {
         for addr in ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:8080", "[::ffff:192.0.2.1]:8080"] {
             let error = refusal(&[], &[("FANFARE_ADDR", addr)]);
             assert!(
-                error.starts_with(&format!("FANFARE_ADDR={addr}: anyone who reaches")),
+                error.starts_with(&format!("FANFARE_ADDR={addr}: anyone who can reach")),
                 "{error}"
             );
             assert!(
@@ -233,23 +236,25 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_contradict_each_other_are_refused_by_name() {
+    fn contradicting_settings_are_refused_by_name() {
         let cases = [
             (
                 ["--retry-min=6s", "--retry-max=5s"],
                 ["--retry-min=5s", "--retry-max=5s"],
-                "FANFARE_RETRY_MIN=6s is longer than FANFARE_RETRY_MAX=5s; lower the one or raise the other",
+                "FANFARE_RETRY_MIN=6s is longer than FANFARE_RETRY_MAX=5s; \
+                 lower the first or raise the second",
             ),
             (
                 ["--window-bytes=1MiB", "--batch-bytes=2MiB"],
                 ["--window-bytes=2MiB", "--batch-bytes=2MiB"],
-                "FANFARE_WINDOW_BYTES=1MiB can't hold even one of FANFARE_BATCH_BYTES=2MiB; raise the one or lower the other",
+                "FANFARE_WINDOW_BYTES=1MiB is less than FANFARE_BATCH_BYTES=2MiB; \
+                 raise the first or lower the second",
             ),
             (
                 ["--queue-bytes=1MiB", "--event-bytes-max=2MiB"],
                 ["--queue-bytes=2MiB", "--event-bytes-max=2MiB"],
-                "FANFARE_QUEUE_BYTES=1MiB can't hold even one of FANFARE_EVENT_BYTES_MAX=2MiB; raise the one or lower \
-                 the other",
+                "FANFARE_QUEUE_BYTES=1MiB is less than FANFARE_EVENT_BYTES_MAX=2MiB; \
+                 raise the first or lower the second",
             ),
         ];
         for (refused, allowed, message) in cases {
@@ -302,13 +307,12 @@ mod tests {
         assert_eq!(Config { connections_max: Some(7), ..documented }.connections_limit(), 7);
     }
 
-    /// Ensures that each setting takes its bounds, takes nothing outside of them, and states them
-    /// in its help. The bounds are learned from the refusals, then compared with those that were
-    /// agreed on.
+    /// Ensures that each setting accepts its bounds, refuses values outside of them and states them
+    /// in its help. The bounds are read from the refusals and compared with the documented ones.
     #[test]
     fn bounds_are_enforced_and_documented() {
         let command = bare_command();
-        let mut learned = Vec::new();
+        let mut found = Vec::new();
         for arg in settings_of(&command) {
             let id = arg.get_id().as_str();
             let is_duration = arg.get_value_names().is_some_and(|names| names[0] == "DURATION");
@@ -335,9 +339,9 @@ mod tests {
             }
             let help = arg.get_long_help().unwrap().to_string();
             assert!(help.contains(bounds), "{id}: {help}");
-            learned.push(format!("{id}: {bounds}"));
+            found.push(format!("{id}: {bounds}"));
         }
-        let agreed = [
+        let documented = [
             "shards: 1 to 1024",
             "backlog: 1 to 1_048_576",
             "connections_max: 1 to 1_000_000_000",
@@ -366,6 +370,6 @@ mod tests {
             "history_bytes: 0B to 1024TiB",
             "drain: 0s to 1h",
         ];
-        assert_eq!(learned, agreed);
+        assert_eq!(found, documented);
     }
 }

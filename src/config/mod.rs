@@ -1,21 +1,21 @@
-//! The settings of the node: each a flag (`--heartbeat`) and an environment variable
+//! Configuration: every setting is a command-line flag (`--heartbeat`) and an environment variable
 //! (`FANFARE_HEARTBEAT`).
 //!
-//! Called once, by `main`, before any other thread runs. Only this module reads the environment
-//! (I8): everything else is handed its settings. What it hands out is within bounds and fits
-//! together ([`Config::check`]).
+//! `main` calls [`Config::load`] once, before any other thread starts. Only this module reads the
+//! environment (I8); all others receive a [`Config`]. A loaded [`Config`] is valid: every value is
+//! within its bounds, and the rules between settings hold ([`Config::check`]).
 //!
-//! Each file imports only files of the rows above its own:
+//! Dependencies are acyclic: each file imports only files of the rows above its own.
 //!
-//! | file | what it holds |
+//! | file | contents |
 //! |---|---|
-//! | `numbers`, `cors`, `words` | parsers and printers of single values |
-//! | `duration`, `values` | further parsers and printers |
-//! | `settings` | [`Config`]: every setting with its default and bounds |
-//! | `command` | the command line that clap parses |
-//! | `error` | [`ConfigError`] |
-//! | `environment`, `check` | variables as flags; rules between settings |
-//! | `load` | reads arguments and environment into a [`Config`] |
+//! | `numbers`, `cors`, `words` | values: counts and sizes, origins, enums of words |
+//! | `duration`, `values` | values: durations; address, booleans, `auto`, log filter |
+//! | `settings` | the [`Config`] struct: every setting with its default and bounds |
+//! | `command` | the clap command, with variables and defaults in its help |
+//! | `error` | [`ConfigError`], and the translation of clap's errors |
+//! | `environment`, `check` | variables to flags; rules between settings |
+//! | `load` | arguments and environment to a [`Config`] |
 //! | `listing` | a [`Config`] as text |
 #![forbid(unsafe_code)]
 

@@ -1,11 +1,9 @@
-//! Counts, durations and byte sizes as people write them, and back.
-//!
-//! What is printed here is accepted here and means the same. Each parser carries the bounds of its
-//! setting, so that a value that was read is a value that is allowed.
+//! Counts and byte sizes: parsers with the bounds of their setting, and printers whose output the
+//! parsers accept.
 
 use std::ops::RangeInclusive;
 
-/// Units of size in bytes, largest first within each kind: binary ones are printed by preference.
+/// Units in bytes, in the order in which [`bytes_text`] tries them.
 const BYTE_UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),
     ("GiB", 1 << 30),
@@ -28,7 +26,7 @@ where
     move |text| within(parse_count(text)?, &bounds, count_text).map(narrow)
 }
 
-/// A parser of byte sizes from `lowest` to `highest`, both written as a person would.
+/// A parser of byte sizes from `lowest` to `highest`.
 pub(super) fn bytes<T>(
     lowest: &str,
     highest: &str,
@@ -67,12 +65,13 @@ fn parse_count(text: &str) -> Result<u64, String> {
         .ok_or_else(|| "not a whole number; write digits, such as 1024 or 1_000_000".into())
 }
 
-/// Bytes: a number alone, or with a binary (KiB) or decimal (kB) unit in any case.
+/// Parses a number of bytes, or a number with a binary (KiB) or decimal (kB) unit in any case.
 fn parse_bytes(text: &str) -> Result<u64, String> {
     let (number, unit, tail) = split_term(text.trim());
     let wrong = |what: &str| {
         format!(
-            "{what}; write a number of bytes, or one with a unit, such as 65536, 64KiB, 1.5GiB or 4MB"
+            "{what}; write a number of bytes, or a number with a unit, such as 65536, 64KiB, \
+             1.5GiB or 4MB"
         )
     };
     let unit_bytes = match unit {
@@ -81,8 +80,8 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
             let prefix = unit.to_uppercase();
             let decimal = if prefix == "K" { "k" } else { &prefix };
             return Err(format!(
-                "`{unit}` may mean two things; write {number}{prefix}iB (steps of 1024) or {number}{decimal}B \
-                 (steps of 1000)"
+                "`{unit}` is ambiguous; write {number}{prefix}iB (powers of 1024) or \
+                 {number}{decimal}B (powers of 1000)"
             ));
         }
         _ => BYTE_UNITS
@@ -97,7 +96,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| wrong("not a size"))
 }
 
-/// The leading number, the letters after it, and the rest. Blanks are allowed around the letters.
+/// Splits off the leading number and the unit after it, which may have blanks around it.
 fn split_term(text: &str) -> (&str, &str, &str) {
     let number = text.find(|c: char| !matches!(c, '0'..='9' | '.' | '_')).unwrap_or(text.len());
     let (number, after) = text.split_at(number);
@@ -106,8 +105,8 @@ fn split_term(text: &str) -> (&str, &str, &str) {
     (number, unit.trim(), rest)
 }
 
-/// `number` times `unit`, rounded down; `None` if it isn't a plain decimal number or the result
-/// needs more than 64 bits.
+/// `number` times `unit`, rounded down; `None` if `number` isn't a plain decimal number or if the
+/// result overflows.
 fn times(number: &str, unit: u64) -> Option<u64> {
     let (whole, fraction) = match number.split_once('.') {
         // 18 digits of a fraction times a unit below 2^41 stay within 128 bits.
@@ -123,7 +122,7 @@ fn times(number: &str, unit: u64) -> Option<u64> {
     product.try_into().ok()
 }
 
-/// Decimal digits, with `_` allowed between them.
+/// Parses decimal digits, with `_` allowed between them.
 fn digits(text: &str) -> Option<u64> {
     let outer = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
     if !outer(text.chars().next()) || !outer(text.chars().next_back()) {
@@ -132,7 +131,7 @@ fn digits(text: &str) -> Option<u64> {
     text.replace('_', "").parse().ok()
 }
 
-/// A count in digits, grouped by `_` from five digits on: `1024`, `65_536`, `1_000_000`.
+/// Prints a count, grouped by `_` from five digits on: `1024`, `65_536`, `1_000_000`.
 pub(super) fn count_text(count: u64) -> String {
     let plain = count.to_string();
     if plain.len() < 5 {
@@ -148,7 +147,7 @@ pub(super) fn count_text(count: u64) -> String {
     text
 }
 
-/// A size in the first of the units [`bytes`] reads that loses nothing: `64KiB`, `4kB`, `1500B`.
+/// Prints a size in the first unit that divides it: `64KiB`, `4kB`, `1500B`.
 pub(super) fn bytes_text(bytes: u64) -> String {
     let exact = BYTE_UNITS.iter().find(|(_, unit)| bytes >= *unit && bytes.is_multiple_of(*unit));
     let (name, unit) = exact.unwrap_or(&("B", 1));
@@ -161,7 +160,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn sizes_are_read_as_people_write_them() {
+    fn sizes_are_numbers_with_or_without_a_unit() {
         for (text, bytes) in [
             ("65536", 65_536),
             ("65_536", 65_536),
@@ -184,9 +183,9 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_size_says_what_would_be_right() {
-        let right =
-            "write a number of bytes, or one with a unit, such as 65536, 64KiB, 1.5GiB or 4MB";
+    fn a_wrong_size_is_refused_with_the_right_form() {
+        let right = "write a number of bytes, or a number with a unit, such as 65536, 64KiB, \
+                     1.5GiB or 4MB";
         for text in
             ["", "KiB", "abc", "-1", "1.5", "1.5.5KiB", "64KiB1", "1 2", "64XiB", "99999999TiB"]
         {
@@ -195,15 +194,15 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_with_two_meanings_is_refused_with_both() {
-        let two = "may mean two things; write";
+    fn an_ambiguous_unit_is_refused_with_both_meanings() {
+        let two = "is ambiguous; write";
         assert_eq!(
             parse_bytes("64k"),
-            Err(format!("`k` {two} 64KiB (steps of 1024) or 64kB (steps of 1000)"))
+            Err(format!("`k` {two} 64KiB (powers of 1024) or 64kB (powers of 1000)"))
         );
         assert_eq!(
             parse_bytes("1.5M"),
-            Err(format!("`M` {two} 1.5MiB (steps of 1024) or 1.5MB (steps of 1000)"))
+            Err(format!("`M` {two} 1.5MiB (powers of 1024) or 1.5MB (powers of 1000)"))
         );
     }
 
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_printed_short_and_exact() {
+    fn values_are_printed_exactly() {
         for (bytes, text) in [
             (0, "0B"),
             (1500, "1500B"),
@@ -255,7 +254,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_printed_is_read_back(value: u64) {
+        fn a_printed_value_reads_back(value: u64) {
             prop_assert_eq!(parse_count(&count_text(value)), Ok(value));
             prop_assert_eq!(parse_bytes(&bytes_text(value)), Ok(value));
         }

@@ -1,8 +1,7 @@
-//! Every setting: what it is, its unit, its bounds, its default, and what happens at the limit.
+//! The settings struct: every setting with its unit, bounds, default and behaviour at the limit.
 //!
-//! The doc comments are what `fanfare --help` prints, and their first paragraphs are the README's
-//! table, so that there is one text to keep true. Read on one thread at start; a plain value
-//! afterwards, handed down by reference or copied out.
+//! The doc comments are the text of `fanfare --help`; their first paragraphs are the settings table
+//! of the README. The struct is built once at start and immutable from then on.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -20,291 +19,292 @@ const DELIVERY: &str = "Delivery";
 const HISTORY: &str = "History";
 const OPERATION: &str = "Operation";
 
+/// Connections in addition to [`Config::streams_max`] if [`Config::connections_max`] is `auto`.
+const CONNECTIONS_BEYOND_STREAMS: usize = 4096;
+
 /// The settings of a node.
-///
-/// Made by [`Config::load`] in the program, and by [`Config::default`] or [`Config::from_sources`]
-/// in tests.
 #[derive(clap::Args, Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     /// Address and port to listen on.
     ///
-    /// An IP address with a port, or localhost with a port, which is 127.0.0.1. Port 0 takes a free
-    /// port. An address that others can reach is refused unless FANFARE_ALLOW_ANONYMOUS_PUBLISH is
-    /// true.
-    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080", value_parser = values::addr)]
-    #[arg(help_heading = LISTENING)]
+    /// An IP address with a port, or localhost with a port, which means 127.0.0.1. With port 0 the
+    /// system chooses a free port. An address other than loopback is refused unless
+    /// FANFARE_ALLOW_ANONYMOUS_PUBLISH is true.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:8080")]
+    #[arg(value_parser = values::addr, help_heading = LISTENING)]
     pub addr: SocketAddr,
 
-    /// Whether to listen on an address that others can reach although no key is needed to publish.
+    /// Listen on an address that other machines can reach, although publishing requires no key.
     ///
-    /// true or false; the flag alone is true. With no key configured, anyone who reaches the port
-    /// may publish, so without this FANFARE_ADDR must be a loopback address, and the node does not
-    /// start on any other.
-    #[arg(long, value_name = "BOOL", default_value = "false", value_parser = values::switch)]
-    #[arg(num_args = 0..=1, require_equals = true, default_missing_value = "true", action = clap::ArgAction::Set)]
-    #[arg(help_heading = LISTENING)]
+    /// true or false; the flag without a value means true. Anyone who can reach the port can
+    /// publish. While this is false, FANFARE_ADDR must be a loopback address; with any other
+    /// address the node does not start.
+    #[arg(long, value_name = "BOOL", default_value = "false", default_missing_value = "true")]
+    #[arg(num_args = 0..=1, require_equals = true, action = clap::ArgAction::Set)]
+    #[arg(value_parser = values::switch, help_heading = LISTENING)]
     pub allow_anonymous_publish: bool,
 
-    /// Shards, each one thread with a runtime and a listener of its own.
+    /// Number of shards, each a thread with its own runtime and listener.
     ///
-    /// 1 to 1024, or auto: one for each core this process may run on. A connection stays on the
+    /// 1 to 1024, or auto: one for each core available to the process. A connection stays on the
     /// shard that accepted it.
-    #[arg(long, value_name = "COUNT", default_value = "auto", value_parser = values::shards)]
-    #[arg(help_heading = LISTENING)]
+    #[arg(long, value_name = "COUNT", default_value = "auto")]
+    #[arg(value_parser = values::shards, help_heading = LISTENING)]
     pub shards: usize,
 
-    /// Whether each shard has a table of descriptors of its own.
+    /// Whether each shard has its own descriptor table.
     ///
-    /// The descriptor limit (ulimit -n) applies to each table, so with tables of their own the
-    /// shards together can hold more connections.
-    #[arg(long, value_name = "TABLES", default_value = "auto")]
-    #[arg(help_heading = LISTENING)]
+    /// The descriptor limit (ulimit -n) applies to each table: with a table per shard, each shard
+    /// can hold as many connections as the limit allows.
+    #[arg(long, value_name = "TABLES", default_value = "auto", help_heading = LISTENING)]
     pub descriptor_tables: DescriptorTables,
 
-    /// Most connections that may wait in the kernel to be accepted, for each shard's listener.
+    /// Maximum number of connections that wait in the kernel to be accepted, per listener.
     ///
-    /// 1 to 1_048_576. The kernel lowers it to net.core.somaxconn. Beyond it the kernel drops the
-    /// attempt, and the peer tries again after a second or more.
-    #[arg(long, value_name = "COUNT", default_value = "4096", value_parser = count::<u32>(1..=1_048_576))]
-    #[arg(help_heading = LISTENING)]
+    /// 1 to 1_048_576. The kernel caps it at net.core.somaxconn. When the backlog is full the
+    /// kernel drops connection attempts, and the client retries after a second or more.
+    #[arg(long, value_name = "COUNT", default_value = "4096", help_heading = LISTENING)]
+    #[arg(value_parser = count::<u32>(1..=1_048_576))]
     pub backlog: u32,
 
-    /// Most open connections of any kind.
+    /// Maximum number of open connections of any kind.
     ///
-    /// 1 to 1_000_000_000, or auto: FANFARE_STREAMS_MAX and 4096 more, which leaves room for
-    /// publishers when every stream is taken. A connection beyond it is accepted and closed at
-    /// once. The descriptor limit of the process bounds it as well.
-    // The path is written out because clap would make a bare `Option` an argument without a
+    /// 1 to 1_000_000_000, or auto: FANFARE_STREAMS_MAX plus 4096, so that publishers can connect
+    /// while the maximum number of streams is open. A connection above the maximum is accepted and
+    /// closed immediately. The descriptor limit of the process lowers the maximum.
+    // The type's path is written out because clap treats a bare `Option` as an argument without a
     // default.
-    #[arg(long, value_name = "COUNT", default_value = "auto", value_parser = values::connections_max)]
-    #[arg(help_heading = LISTENING)]
+    #[arg(long, value_name = "COUNT", default_value = "auto", help_heading = LISTENING)]
+    #[arg(value_parser = values::connections_max)]
     pub connections_max: std::option::Option<usize>,
 
-    /// Time in which a connection must send a complete request head.
+    /// Time within which a connection must send a complete request head.
     ///
-    /// 100ms to 1d. It runs from the accepted connection, and again from the end of each answer, so
-    /// it also bounds how long an idle keep-alive connection stays. A connection that takes longer
-    /// is closed.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration("100ms", "1d"))]
-    #[arg(help_heading = LISTENING)]
+    /// 100ms to 1d. It starts when the connection is accepted and restarts after each response, so
+    /// it is also the idle timeout of keep-alive connections. When it expires the connection is
+    /// closed.
+    #[arg(long, value_name = "DURATION", default_value = "30s", help_heading = LISTENING)]
+    #[arg(value_parser = duration("100ms", "1d"))]
     pub head_timeout: Duration,
 
-    /// Time in which a publisher must send the whole body of a request.
+    /// Time within which a publisher must send a complete request body.
     ///
-    /// 100ms to 1d, from the end of the request head. A publish that takes longer is refused and
-    /// its connection closed; nothing of it is delivered.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration("100ms", "1d"))]
-    #[arg(help_heading = LISTENING)]
+    /// 100ms to 1d, from the end of the request head. When it expires the publish is refused,
+    /// nothing is delivered, and the connection is closed.
+    #[arg(long, value_name = "DURATION", default_value = "30s", help_heading = LISTENING)]
+    #[arg(value_parser = duration("100ms", "1d"))]
     pub body_timeout: Duration,
 
-    /// Largest body of a publish, in bytes.
+    /// Maximum size of a publish request's body, in bytes.
     ///
-    /// 1KiB to 64MiB. A larger one is answered 413, and nothing of it is delivered.
-    #[arg(long, value_name = "BYTES", default_value = "1MiB", value_parser = bytes::<usize>("1KiB", "64MiB"))]
-    #[arg(help_heading = PUBLISHING)]
+    /// 1KiB to 64MiB. A larger body is refused with 413, and nothing is delivered.
+    #[arg(long, value_name = "BYTES", default_value = "1MiB", help_heading = PUBLISHING)]
+    #[arg(value_parser = bytes::<usize>("1KiB", "64MiB"))]
     pub event_bytes_max: usize,
 
-    /// Most topics one event may be published to.
+    /// Maximum number of topics per event.
     ///
-    /// 1 to 65_536. An event with more is refused.
-    #[arg(long, value_name = "COUNT", default_value = "100", value_parser = count::<usize>(1..=65_536))]
-    #[arg(help_heading = PUBLISHING)]
+    /// 1 to 65_536. An event with more topics is refused.
+    #[arg(long, value_name = "COUNT", default_value = "100", help_heading = PUBLISHING)]
+    #[arg(value_parser = count::<usize>(1..=65_536))]
     pub event_topics_max: usize,
 
-    /// Longest name of a topic, in bytes of UTF-8.
+    /// Maximum length of a topic name, in bytes of UTF-8.
     ///
-    /// 1B to 64KiB. A request that names a longer one, to publish or to read, is refused.
-    #[arg(long, value_name = "BYTES", default_value = "1KiB", value_parser = bytes::<usize>("1B", "64KiB"))]
-    #[arg(help_heading = PUBLISHING)]
+    /// 1B to 64KiB. A publish or subscribe request with a longer name is refused.
+    #[arg(long, value_name = "BYTES", default_value = "1KiB", help_heading = PUBLISHING)]
+    #[arg(value_parser = bytes::<usize>("1B", "64KiB"))]
     pub topic_bytes_max: usize,
 
-    /// Most events that may wait for the sequencer.
+    /// Maximum number of events in the sequencer's queue.
     ///
-    /// 1 to 1_048_576. A publish that finds no place is answered 503 with Retry-After at once.
-    #[arg(long, value_name = "COUNT", default_value = "8192", value_parser = count::<usize>(1..=1_048_576))]
-    #[arg(help_heading = PUBLISHING)]
+    /// 1 to 1_048_576. While the queue is full, a publish is refused with 503 and Retry-After.
+    #[arg(long, value_name = "COUNT", default_value = "8192", help_heading = PUBLISHING)]
+    #[arg(value_parser = count::<usize>(1..=1_048_576))]
     pub queue_events: usize,
 
-    /// Most bytes of publish bodies being read or waiting for the sequencer, all together.
+    /// Maximum total size of publish bodies being read or in the sequencer's queue, in bytes.
     ///
-    /// 1KiB to 1024TiB, and no less than FANFARE_EVENT_BYTES_MAX. A publish that finds no room is
-    /// answered 503 with Retry-After at once.
-    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes::<u64>("1KiB", "1024TiB"))]
-    #[arg(help_heading = PUBLISHING)]
+    /// 1KiB to 1024TiB, at least FANFARE_EVENT_BYTES_MAX. A publish that would exceed it is refused
+    /// with 503 and Retry-After.
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", help_heading = PUBLISHING)]
+    #[arg(value_parser = bytes::<u64>("1KiB", "1024TiB"))]
     pub queue_bytes: u64,
 
-    /// Most events the sequencer takes in one turn.
+    /// Maximum number of events per batch, which the sequencer takes from the queue at once.
     ///
-    /// 1 to 65_536. What is left waits for the next turn, which follows at once.
-    #[arg(long, value_name = "COUNT", default_value = "1024", value_parser = count::<usize>(1..=65_536))]
-    #[arg(help_heading = PUBLISHING)]
+    /// 1 to 65_536. Events beyond it go into the next batch, which follows immediately.
+    #[arg(long, value_name = "COUNT", default_value = "1024", help_heading = PUBLISHING)]
+    #[arg(value_parser = count::<usize>(1..=65_536))]
     pub batch_events: usize,
 
-    /// Bytes after which the sequencer ends a turn.
+    /// Size in bytes at which the sequencer completes a batch.
     ///
-    /// 4KiB to 16MiB. A turn ends with the event that crosses it, so it may be larger by one event.
-    #[arg(long, value_name = "BYTES", default_value = "256KiB", value_parser = bytes::<usize>("4KiB", "16MiB"))]
-    #[arg(help_heading = PUBLISHING)]
+    /// 4KiB to 16MiB. The event that reaches the size is the batch's last, so a batch can exceed it
+    /// by up to one event.
+    #[arg(long, value_name = "BYTES", default_value = "256KiB", help_heading = PUBLISHING)]
+    #[arg(value_parser = bytes::<usize>("4KiB", "16MiB"))]
     pub batch_bytes: usize,
 
-    /// Most streams on this node.
+    /// Maximum number of streams on this node.
     ///
-    /// 1 to 1_000_000_000. A stream beyond it is told to come back later, as FANFARE_BUSY_ANSWER
-    /// says. The descriptor limit of the process bounds it as well.
-    #[arg(long, value_name = "COUNT", default_value = "1_000_000", value_parser = count::<usize>(1..=COUNT_MAX))]
-    #[arg(help_heading = STREAMS)]
+    /// 1 to 1_000_000_000. A stream request above the maximum receives the response that
+    /// FANFARE_BUSY_ANSWER selects. The descriptor limit of the process lowers the maximum.
+    #[arg(long, value_name = "COUNT", default_value = "1_000_000", help_heading = STREAMS)]
+    #[arg(value_parser = count::<usize>(1..=COUNT_MAX))]
     pub streams_max: usize,
 
-    /// Most topics one stream may ask for.
+    /// Maximum number of topics per stream.
     ///
-    /// 1 to 65_536. A stream that asks for more is refused.
-    #[arg(long, value_name = "COUNT", default_value = "100", value_parser = count::<usize>(1..=65_536))]
-    #[arg(help_heading = STREAMS)]
+    /// 1 to 65_536. A stream request with more topics is refused.
+    #[arg(long, value_name = "COUNT", default_value = "100", help_heading = STREAMS)]
+    #[arg(value_parser = count::<usize>(1..=65_536))]
     pub selectors_max: usize,
 
-    /// Most topics with history, and as many again that are being read.
+    /// Maximum number of topics with history and, separately, of topics with subscribers.
     ///
-    /// 1 to 1_000_000_000. At the limit the topic with the oldest history loses it to make room for
-    /// a new one, and a stream that asks for a topic nobody reads yet is told to come back later,
-    /// as FANFARE_BUSY_ANSWER says.
-    #[arg(long, value_name = "COUNT", default_value = "1_000_000", value_parser = count::<usize>(1..=COUNT_MAX))]
-    #[arg(help_heading = STREAMS)]
+    /// 1 to 1_000_000_000. Above the maximum the oldest events of the history are dropped until one
+    /// topic has none left. A stream request for a topic without subscribers receives, at the
+    /// maximum, the response that FANFARE_BUSY_ANSWER selects.
+    #[arg(long, value_name = "COUNT", default_value = "1_000_000", help_heading = STREAMS)]
+    #[arg(value_parser = count::<usize>(1..=COUNT_MAX))]
     pub topics_max: usize,
 
-    /// How a stream that can't be served now is told to come back.
+    /// Response to a stream request that the node can't serve at the moment.
     ///
-    /// This is the response when a limit on streams, connections or topics is reached.
-    #[arg(long, value_name = "ANSWER", default_value = "stream")]
-    #[arg(help_heading = STREAMS)]
+    /// It is sent when FANFARE_STREAMS_MAX or FANFARE_TOPICS_MAX is reached and while the node
+    /// drains. It names a time to reconnect after, from FANFARE_RETRY_MIN to FANFARE_RETRY_MAX.
+    #[arg(long, value_name = "ANSWER", default_value = "stream", help_heading = STREAMS)]
     pub busy_answer: BusyAnswer,
 
     /// Other origins whose pages may use this node, separated by commas, or * for every origin.
     ///
-    /// Each is scheme://host or scheme://host:port, without a path. Empty: pages of the node's own
-    /// origin only. The browser keeps the answer from a page of any other origin.
-    #[arg(long, value_name = "ORIGINS", default_value = "", value_parser = CorsOrigins::parse)]
-    #[arg(help_heading = STREAMS)]
+    /// Each is scheme://host or scheme://host:port, without a path. Empty: only pages of the node's
+    /// own origin. The browser withholds responses from pages of any other origin.
+    #[arg(long, value_name = "ORIGINS", default_value = "", help_heading = STREAMS)]
+    #[arg(value_parser = CorsOrigins::parse)]
     pub cors_origins: CorsOrigins,
 
-    /// Shortest reconnection time given to a stream.
+    /// Shortest reconnection time sent to a stream.
     ///
-    /// 1ms to 1d, and no more than FANFARE_RETRY_MAX. Each stream is given a time of its own,
-    /// evenly spread between the two, so that streams that were cut off together do not return
-    /// together.
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = duration("1ms", "1d"))]
-    #[arg(help_heading = STREAMS)]
+    /// 1ms to 1d, at most FANFARE_RETRY_MAX. Each stream receives a random time between the two, so
+    /// that streams that disconnect together reconnect spread over time.
+    #[arg(long, value_name = "DURATION", default_value = "1s", help_heading = STREAMS)]
+    #[arg(value_parser = duration("1ms", "1d"))]
     pub retry_min: Duration,
 
-    /// Longest reconnection time given to a stream.
+    /// Longest reconnection time sent to a stream.
     ///
-    /// 1ms to 1d, and no less than FANFARE_RETRY_MIN.
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration("1ms", "1d"))]
-    #[arg(help_heading = STREAMS)]
+    /// 1ms to 1d, at least FANFARE_RETRY_MIN.
+    #[arg(long, value_name = "DURATION", default_value = "5s", help_heading = STREAMS)]
+    #[arg(value_parser = duration("1ms", "1d"))]
     pub retry_max: Duration,
 
-    /// Time after which an idle stream is sent a comment.
+    /// Time after which an idle stream receives a comment.
     ///
-    /// 100ms to 1h. Keep it below the idle timeout of every proxy on the way, which would cut the
-    /// stream otherwise.
-    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration("100ms", "1h"))]
-    #[arg(help_heading = DELIVERY)]
+    /// 100ms to 1h. It must be shorter than the idle timeout of every proxy between node and
+    /// client; otherwise the proxy closes idle streams.
+    #[arg(long, value_name = "DURATION", default_value = "30s", help_heading = DELIVERY)]
+    #[arg(value_parser = duration("100ms", "1h"))]
     pub heartbeat: Duration,
 
-    /// Time after which a stream whose socket takes nothing is closed.
+    /// Time after which a stream is closed whose socket accepts no data.
     ///
-    /// 100ms to 1d, while there is something to send to it. The client reconnects and resumes from
-    /// history.
-    #[arg(long, value_name = "DURATION", default_value = "15s", value_parser = duration("100ms", "1d"))]
-    #[arg(help_heading = DELIVERY)]
+    /// 100ms to 1d; it runs only while there is data to send. The client can reconnect and resume
+    /// from history.
+    #[arg(long, value_name = "DURATION", default_value = "15s", help_heading = DELIVERY)]
+    #[arg(value_parser = duration("100ms", "1d"))]
     pub write_timeout: Duration,
 
     /// Send buffer of each connection (SO_SNDBUF), in bytes.
     ///
-    /// 4KiB to 16MiB. The kernel doubles it, and lowers it to net.core.wmem_max. It is what a
-    /// client that does not read costs in kernel memory; a stream whose buffer is full waits, and
-    /// falls behind in the window.
-    #[arg(long, value_name = "BYTES", default_value = "32KiB", value_parser = bytes::<usize>("4KiB", "16MiB"))]
-    #[arg(help_heading = DELIVERY)]
+    /// 4KiB to 16MiB. The kernel doubles it and caps it at net.core.wmem_max. It bounds the kernel
+    /// memory of a client that does not read; a stream whose buffer is full falls behind in the
+    /// window.
+    #[arg(long, value_name = "BYTES", default_value = "32KiB", help_heading = DELIVERY)]
+    #[arg(value_parser = bytes::<usize>("4KiB", "16MiB"))]
     pub send_buffer_bytes: usize,
 
-    /// Most epochs a ring keeps for streams that are behind.
+    /// Maximum number of epochs a ring keeps for streams that are behind.
     ///
-    /// 2 to 1_048_576; an epoch is what one turn of the sequencer brought to the ring. A stream
-    /// that falls further behind is lagged out: it is told by `event: lagged` and closed,
-    /// reconnects, and resumes from history.
-    #[arg(long, value_name = "COUNT", default_value = "1024", value_parser = count::<usize>(2..=1_048_576))]
-    #[arg(help_heading = DELIVERY)]
+    /// 2 to 1_048_576. An epoch is one batch's share in one ring. A stream that falls further
+    /// behind receives a `lagged` event and is closed; the client can reconnect and resume from
+    /// history.
+    #[arg(long, value_name = "COUNT", default_value = "1024", help_heading = DELIVERY)]
+    #[arg(value_parser = count::<usize>(2..=1_048_576))]
     pub window: usize,
 
-    /// Most bytes of recent turns that all rings together keep alive.
+    /// Maximum total size of the recent batches that the rings keep, in bytes.
     ///
-    /// 1MiB to 1024TiB, and no less than FANFARE_BATCH_BYTES. Beyond it the oldest turn leaves every
-    /// ring, and streams that had yet to read it are lagged out.
-    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = bytes::<u64>("1MiB", "1024TiB"))]
-    #[arg(help_heading = DELIVERY)]
+    /// 1MiB to 1024TiB, at least FANFARE_BATCH_BYTES. Above the maximum the oldest batch is removed
+    /// from every ring; a stream that has not read it receives a `lagged` event and is closed.
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", help_heading = DELIVERY)]
+    #[arg(value_parser = bytes::<u64>("1MiB", "1024TiB"))]
     pub window_bytes: u64,
 
-    /// How events get to the sockets of streams.
+    /// How events are written to the sockets of streams.
     ///
-    /// The behaviour is the same in every case; the processor time and memory per stream are not.
-    #[arg(long, value_name = "WAY", default_value = "auto")]
-    #[arg(help_heading = DELIVERY)]
+    /// The choice affects processor time and memory per stream; events and their order are the
+    /// same.
+    #[arg(long, value_name = "MODE", default_value = "auto", help_heading = DELIVERY)]
     pub io: Io,
 
-    /// Most streams a shard writes to, or wakes, before it looks at other work.
+    /// Maximum number of streams a shard's pump handles before it yields to other tasks.
     ///
-    /// 1 to 65_536. The others follow after the shard has looked; a lower number keeps accepting
-    /// and health checks quick, a higher one spends less on looking. Just after an event was
-    /// published on the shard it is a sixteenth, or four for each event since the last look, up to
-    /// the whole.
-    #[arg(long, value_name = "COUNT", default_value = "256", value_parser = count::<usize>(1..=65_536))]
-    #[arg(help_heading = DELIVERY)]
+    /// 1 to 65_536. A lower number shortens the latency of accepting connections and of health
+    /// checks; a higher number costs less processor time. While events are being published on the
+    /// shard, the pump yields earlier: after a sixteenth of the number or four streams per event
+    /// published since it last yielded, whichever is more, but never more than the number.
+    #[arg(long, value_name = "COUNT", default_value = "256", help_heading = DELIVERY)]
+    #[arg(value_parser = count::<usize>(1..=65_536))]
     pub quantum_streams: usize,
 
-    /// Most events of one topic kept for replay.
+    /// Maximum number of events per topic kept for replay.
     ///
-    /// 0 to 1_000_000_000. Beyond it the topic's oldest are dropped; a resume that misses one is
-    /// told by `event: reset`.
-    #[arg(long, value_name = "COUNT", default_value = "1000", value_parser = count::<usize>(0..=COUNT_MAX))]
-    #[arg(help_heading = HISTORY)]
+    /// 0 to 1_000_000_000. Above the maximum the topic's oldest event is dropped. A client that
+    /// resumes and has missed a dropped event receives a `reset` event.
+    #[arg(long, value_name = "COUNT", default_value = "1000", help_heading = HISTORY)]
+    #[arg(value_parser = count::<usize>(0..=COUNT_MAX))]
     pub history_events: usize,
 
     /// Age up to which an event is kept for replay.
     ///
-    /// 0s to 365d. Older ones are dropped; a resume that misses one is told by `event: reset`.
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = duration("0s", "365d"))]
-    #[arg(help_heading = HISTORY)]
+    /// 0s to 365d. Older events are dropped. A client that resumes and has missed a dropped event
+    /// receives a `reset` event.
+    #[arg(long, value_name = "DURATION", default_value = "10m", help_heading = HISTORY)]
+    #[arg(value_parser = duration("0s", "365d"))]
     pub history_age: Duration,
 
-    /// Most bytes kept for replay, all topics together.
+    /// Maximum total size of the events kept for replay, in bytes.
     ///
-    /// 0B to 1024TiB. Beyond it the oldest are dropped, whatever their topic; a resume that misses
-    /// one is told by `event: reset`.
-    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = bytes::<u64>("0B", "1024TiB"))]
-    #[arg(help_heading = HISTORY)]
+    /// 0B to 1024TiB. Above the maximum the oldest event of all topics is dropped. A client that
+    /// resumes and has missed a dropped event receives a `reset` event.
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", help_heading = HISTORY)]
+    #[arg(value_parser = bytes::<u64>("0B", "1024TiB"))]
     pub history_bytes: u64,
 
-    /// Time over which streams are sent away when the node stops.
+    /// Time over which the node closes its streams when it stops.
     ///
-    /// 0s to 1h. No stream is taken from its start on; those that are open are ended evenly spread
-    /// over it, each told by `event: shutdown`, and what is still open at its end is closed. 0s
-    /// sends all away at once.
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration("0s", "1h"))]
-    #[arg(help_heading = OPERATION)]
+    /// 0s to 1h. The node accepts no new streams during the drain. Open streams receive a
+    /// `shutdown` event and end, evenly spread over four fifths of the time; connections still open
+    /// when the time is over are closed. With 0s all streams end at once.
+    #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = OPERATION)]
+    #[arg(value_parser = duration("0s", "1h"))]
     pub drain: Duration,
 
-    /// What to log: a level, or levels by target.
+    /// Log filter: a level, or levels by target.
     ///
     /// off, error, warn, info, debug or trace, or directives of tracing-subscriber's EnvFilter,
     /// such as info,fanfare::shard=debug.
-    #[arg(long, value_name = "DIRECTIVES", default_value = "info", value_parser = values::log)]
-    #[arg(help_heading = OPERATION)]
+    #[arg(long, value_name = "DIRECTIVES", default_value = "info", help_heading = OPERATION)]
+    #[arg(value_parser = values::log)]
     pub log: String,
 }
 
 impl Config {
-    /// The most open connections of any kind: `connections_max`, or what stands for it.
-    pub fn connections_limit(&self) -> usize {
-        self.connections_max.unwrap_or_else(|| self.streams_max.saturating_add(4096))
+    /// The maximum number of open connections, with `auto` of [`Config::connections_max`] resolved.
+    pub(crate) fn connections_limit(&self) -> usize {
+        let auto = || self.streams_max.saturating_add(CONNECTIONS_BEYOND_STREAMS);
+        self.connections_max.unwrap_or_else(auto)
     }
 }

@@ -1,8 +1,8 @@
-//! Parsers of the settings that are neither plain numbers nor words: the address, switches,
+//! Parsers of the settings that are neither plain numbers nor words: the address, booleans,
 //! `auto` or a number, and the log filter.
 //!
-//! All pure. A refusal says what would be right; who called adds the name of the setting and the
-//! value.
+//! All are pure. An error describes a valid value; the caller adds the name of the setting and the
+//! refused value.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -11,63 +11,65 @@ use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
 use super::numbers::count;
 
-/// Highest count that can be asked for where nothing narrower is said.
+/// Upper bound of counts without a narrower one.
 pub(super) const COUNT_MAX: u64 = 1_000_000_000;
 
-/// Most shards a node may have; each is a thread.
-pub(super) const SHARDS_MAX: u64 = 1024;
+/// Maximum number of shards, each of which is a thread.
+const SHARDS_MAX: u64 = 1024;
 
-/// An address and port; the name `localhost` is 127.0.0.1, and no other name is looked up.
+/// Parses an IP address with a port; the name `localhost` means 127.0.0.1, and no other name is
+/// resolved.
 pub(super) fn addr(text: &str) -> Result<SocketAddr, String> {
     let local = text.strip_prefix("localhost:").and_then(|port| port.parse().ok());
     match local {
         Some(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
         None => text.parse().map_err(|_| {
-            "not an IP address with a port; write one such as 127.0.0.1:8080, 0.0.0.0:8080, [::]:8080 or localhost:8080"
+            "not an IP address with a port; write one such as 127.0.0.1:8080, 0.0.0.0:8080, \
+             [::]:8080 or localhost:8080"
                 .into()
         }),
     }
 }
 
-/// A switch.
+/// Parses a boolean.
 pub(super) fn switch(text: &str) -> Result<bool, String> {
     match text.to_ascii_lowercase().as_str() {
         "true" | "yes" | "1" => Ok(true),
         "false" | "no" | "0" => Ok(false),
-        _ => Err("neither on nor off; write true or false (yes and no, 1 and 0 do as well)".into()),
+        _ => Err("not a boolean; write true or false (or yes or no, or 1 or 0)".into()),
     }
 }
 
-/// A number of shards; `auto` is one for each core this process may run on.
+/// Parses a number of shards; `auto` is the number of cores available to the process.
 pub(super) fn shards(text: &str) -> Result<usize, String> {
     if text == "auto" {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         return Ok(cores.min(SHARDS_MAX as usize));
     }
-    count(1..=SHARDS_MAX)(text).map_err(|error| error + ", or auto for one on each core")
+    count(1..=SHARDS_MAX)(text).map_err(|error| error + ", or auto for one per core")
 }
 
-/// A number of connections; `auto` is none of its own.
+/// Parses a number of connections; `auto` is `None`.
 pub(super) fn connections_max(text: &str) -> Result<Option<usize>, String> {
     if text == "auto" {
         return Ok(None);
     }
     count(1..=COUNT_MAX)(text)
         .map(Some)
-        .map_err(|error| error + ", or auto to follow FANFARE_STREAMS_MAX")
+        .map_err(|error| error + ", or auto to derive it from FANFARE_STREAMS_MAX")
 }
 
-/// Filter directives of tracing-subscriber, kept as text without blanks around commas.
+/// Validates filter directives of tracing-subscriber and removes blanks around commas.
 ///
-/// A bare word that isn't a level is refused, although the filter would take it for a target:
-/// `FANFARE_LOG=inof` would otherwise silence everything.
+/// A bare word that isn't a level is refused: the filter would interpret it as a target, so
+/// `FANFARE_LOG=inof` would disable all logging.
 pub(super) fn log(text: &str) -> Result<String, String> {
     let right = "write a level (off, error, warn, info, debug, trace), or levels by target such as \
                  info,fanfare::shard=debug";
-    // The filter itself stumbles over blanks after a comma.
+    // The filter refuses blanks after a comma.
     let parts: Vec<_> = text.split(',').map(str::trim).filter(|part| !part.is_empty()).collect();
     if parts.is_empty() {
-        return Err(format!("no log filter given; {right}"));
+        return Err(format!("no log filter; {right}"));
     }
     let is_word =
         |part: &str| part.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | ':' | '-'));
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_is_on_or_off() {
+    fn booleans_are_words_or_digits() {
         for (text, on) in [
             ("true", true),
             ("TRUE", true),
@@ -130,7 +132,7 @@ mod tests {
         }
         for text in ["", "on", "2", "maybe"] {
             assert!(
-                switch(text).unwrap_err().starts_with("neither on nor off; write true or false"),
+                switch(text).unwrap_err().starts_with("not a boolean; write true or false"),
                 "{text}"
             );
         }
@@ -142,21 +144,23 @@ mod tests {
         assert_eq!(shards("3"), Ok(3));
         assert_eq!(
             shards("0"),
-            Err("too low; 1 to 1024 is allowed, or auto for one on each core".into())
+            Err("too low; 1 to 1024 is allowed, or auto for one per core".into())
         );
         assert!(
             shards("all")
                 .unwrap_err()
-                .ends_with("such as 1024 or 1_000_000, or auto for one on each core")
+                .ends_with("such as 1024 or 1_000_000, or auto for one per core")
         );
     }
 
     #[test]
-    fn automatic_connections_have_no_number_of_their_own() {
+    fn automatic_connections_have_no_number() {
         assert_eq!(connections_max("auto"), Ok(None));
         assert_eq!(connections_max("10"), Ok(Some(10)));
         assert!(
-            connections_max("0").unwrap_err().ends_with(", or auto to follow FANFARE_STREAMS_MAX")
+            connections_max("0")
+                .unwrap_err()
+                .ends_with(", or auto to derive it from FANFARE_STREAMS_MAX")
         );
     }
 
@@ -174,8 +178,8 @@ mod tests {
         }
         assert_eq!(log(" info, fanfare=debug,"), Ok("info,fanfare=debug".into()));
         for (text, what) in [
-            ("", "no log filter given; write a level"),
-            (" , ", "no log filter given"),
+            ("", "no log filter; write a level"),
+            (" , ", "no log filter"),
             ("inof", "`inof` isn't a level; write a level (off, error, warn, info, debug, trace)"),
             ("info,fanfare", "`fanfare` isn't a level"),
             ("fanfare=loud", "error parsing level filter"),

@@ -1,4 +1,4 @@
-//! What the README says that can be checked.
+//! Consistency of the README with the program.
 
 use fanfare::config::markdown_table;
 
@@ -8,13 +8,13 @@ const BEGIN: &str = "<!-- settings -->\n";
 const END: &str = "<!-- /settings -->\n";
 
 #[test]
-fn the_table_of_settings_is_what_the_program_prints() {
-    let readme = std::fs::read_to_string(README).expect("there is a README");
-    let (_, rest) = readme.split_once(BEGIN).expect("a marker begins the table");
-    let (table, _) = rest.split_once(END).expect("a marker ends the table");
-    let right = markdown_table();
+fn the_settings_table_is_up_to_date() {
+    let readme = std::fs::read_to_string(README).expect("README.md is readable");
+    let (_, rest) = readme.split_once(BEGIN).expect("a marker precedes the table");
+    let (table, _) = rest.split_once(END).expect("a marker follows the table");
+    let expected = markdown_table();
     assert!(
-        table == right,
-        "README.md has an old table of settings; put this between the markers:\n{right}"
+        table == expected,
+        "the settings table of README.md is outdated; put this between the markers:\n{expected}"
     );
 }
