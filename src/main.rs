@@ -1,4 +1,4 @@
-//! The `fanfare` binary: settings, logs, a node, and a way out.
+//! The `fanfare` binary: loads the settings, starts logging and a node, and drains it on a signal.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// A setting or an address that can't be used.
+/// Exit code if a setting is invalid or the node can't start.
 const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -31,23 +31,23 @@ fn main() -> ExitCode {
     }
 }
 
-/// Runs the node until a signal; then drains it, unless a second signal comes first.
+/// Runs the node until a signal arrives, then drains it; a second signal exits immediately.
 fn run(config: Config) -> Result<ExitCode, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("can't start a runtime: {error}"))?;
-    // Before the node can be connected to: whoever sees it listening may send it a signal.
+    // Registered before the node listens: a client that can connect can already signal the program.
     let signals = runtime.block_on(async { Signals::new() });
-    let signals = signals.map_err(|error| format!("can't listen for signals: {error}"))?;
+    let signals = signals.map_err(|error| format!("can't register signal handlers: {error}"))?;
     let node = Node::start(config).map_err(|error| error.to_string())?;
-    say_settings(&node.core().config);
-    say_limits(&node);
+    log_settings(&node.core().config);
+    log_limits(&node);
     tracing::info!("listening on http://{}", node.addr());
     Ok(runtime.block_on(serve(node, signals)))
 }
 
 async fn serve(node: Node, mut signals: Signals) -> ExitCode {
     let name = signals.next().await;
-    tracing::info!("{name}: draining; a second signal ends at once");
+    tracing::info!("received {name}, draining; a second signal exits immediately");
     let drained = tokio::task::spawn_blocking(move || node.drain());
     tokio::select! {
         _ = drained => {
@@ -55,7 +55,7 @@ async fn serve(node: Node, mut signals: Signals) -> ExitCode {
             ExitCode::SUCCESS
         }
         name = signals.next() => {
-            tracing::warn!("{name}: ending at once");
+            tracing::warn!("received {name} while draining, exiting immediately");
             std::process::exit(1);
         }
     }
@@ -71,21 +71,27 @@ fn start_logging(config: &Config) {
         .init();
 }
 
-fn say_settings(config: &Config) {
+fn log_settings(config: &Config) {
     for setting in config.settings().iter().filter(|setting| !setting.is_default) {
         tracing::info!("{}={}", setting.variable(), setting.value);
     }
 }
 
-fn say_limits(node: &Node) {
+fn log_limits(node: &Node) {
     let core = node.core();
-    tracing::info!(io = %core.io, own_descriptor_tables = core.own_descriptors, shards = core.config.shards);
-    let (streams, wanted) = (core.streams.max(), core.config.streams_max);
-    if streams < wanted {
+    tracing::info!(
+        shards = core.config.shards,
+        io = %core.io,
+        own_descriptor_tables = core.own_descriptors,
+        "effective configuration"
+    );
+    let (streams_max, configured) = (core.streams.max(), core.config.streams_max);
+    if streams_max < configured {
         tracing::info!(
-            streams,
-            wanted,
-            "descriptors allow fewer streams than FANFARE_STREAMS_MAX; more shards allow more"
+            streams_max,
+            configured,
+            "the descriptor limit allows fewer streams than FANFARE_STREAMS_MAX; \
+             raise the limit (ulimit -n) or FANFARE_SHARDS"
         );
     }
 }

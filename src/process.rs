@@ -1,32 +1,36 @@
-//! What the program asks of the system: pages, descriptors, signals.
+//! Process-wide operating-system interfaces: huge pages, the descriptor limit, signals.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Has the allocator do without huge pages, of which a node with some thousand streams fills the
-/// smaller part.
+/// Disables transparent huge pages for the process, because a node with some thousand streams
+/// leaves most of their memory unused.
 ///
-/// 15,000 streams with them took 1.56 KiB each, 0.95 without; 100,000 took 0.71 and 0.45; a
-/// delivery took no less processor time (`docs/benchmarks.md`). Where it can't be had, it costs
-/// that memory and nothing else.
+/// Memory per stream with and without huge pages: 1.56 and 0.95 KiB at 15,000 streams, 0.71 and
+/// 0.45 KiB at 100,000; processor time per delivery was no lower with them (`docs/benchmarks.md`).
 pub fn use_small_pages() {
+    // A kernel that refuses costs that memory, nothing else.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
-/// Every connection is a descriptor; the soft limit is for programs that use `select`.
+/// Raises the soft descriptor limit to the hard limit, since every connection is a descriptor.
 pub fn raise_descriptor_limit() {
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
-        tracing::warn!(%error, "could not raise the descriptor limit");
+        tracing::warn!(%error, "can't raise the descriptor limit");
     }
 }
 
-/// The signals that end the program.
+/// Handlers of the signals that stop the program: SIGINT and SIGTERM.
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Signals {
-    /// Listens for them from here on; in a runtime.
+    /// Registers the handlers; must be called in a tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The error of the operating system, if a handler can't be registered.
     pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -34,7 +38,11 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one, and says which. Cancel safe.
+    /// Waits for the next signal and returns its name.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe: a signal that arrives between two calls is returned by the second.
     pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",

@@ -1,5 +1,5 @@
-//! What the program does with its settings before it serves anybody: starts, or says in one line
-//! why not, and exits 2.
+//! Validation of the settings at start: the program starts, or prints one line with the reason and
+//! exits with code 2.
 
 use std::net::TcpListener;
 
@@ -8,16 +8,16 @@ use tokio::net::TcpStream;
 
 use crate::process::{Ended, Fanfare};
 
-/// The one line of a program that refused to start.
+/// The one line printed by a program that refused to start.
 fn refusal(ended: &Ended) -> &str {
     assert_eq!(ended.code, Some(2), "{:#?}", ended.errors);
     let [line] = &ended.errors[..] else { panic!("not one line: {:#?}", ended.errors) };
     assert_eq!(ended.out, "");
-    line.strip_prefix("fanfare: ").unwrap_or_else(|| panic!("it does not say who speaks: {line}"))
+    line.strip_prefix("fanfare: ").unwrap_or_else(|| panic!("no program name: {line}"))
 }
 
-/// What a second program says that is started on the address of a listener.
-async fn refusal_beside(addr: std::net::SocketAddr) {
+/// Starts a program on an address in use and checks that it refuses to start.
+async fn refuses_addr_in_use(addr: std::net::SocketAddr) {
     let second = Fanfare::new().set("FANFARE_ADDR", &addr.to_string());
     let ended = second.run().await;
     let line = refusal(&ended);
@@ -26,40 +26,40 @@ async fn refusal_beside(addr: std::net::SocketAddr) {
 }
 
 #[tokio::test]
-async fn a_port_that_another_node_listens_on_is_refused() {
+async fn a_port_of_another_node_is_refused() {
     let first = Fanfare::new().start().await;
-    refusal_beside(first.addr()).await;
-    TcpStream::connect(first.addr()).await.expect("the first is still there");
+    refuses_addr_in_use(first.addr()).await;
+    TcpStream::connect(first.addr()).await.expect("the first node still listens");
 }
 
 #[tokio::test]
-async fn a_port_that_any_other_program_listens_on_is_refused() {
+async fn a_port_of_another_program_is_refused() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
-    refusal_beside(other.local_addr().unwrap()).await;
+    refuses_addr_in_use(other.local_addr().unwrap()).await;
 }
 
-/// Ensures that sharing a port takes two to agree. Scenario: a listener that would share its port
-/// (`SO_REUSEPORT`). Without the probe in `bind` the kernel would give each of the two half of the
-/// connections.
+/// Ensures that the node refuses a port that another program listens on with `SO_REUSEPORT`.
+/// Without the probe at start, the kernel would let both programs listen and divide the connections
+/// between them.
 #[tokio::test]
-async fn a_port_that_its_owner_would_share_is_refused_as_well() {
+async fn a_port_of_another_program_with_reuse_port_is_refused() {
     let other = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     other.set_reuse_port(true).unwrap();
     let free: std::net::SocketAddr = "127.0.0.1:0".parse().unwrap();
     other.bind(&free.into()).unwrap();
     other.listen(8).unwrap();
-    refusal_beside(other.local_addr().unwrap().as_socket().unwrap()).await;
+    refuses_addr_in_use(other.local_addr().unwrap().as_socket().unwrap()).await;
 }
 
 #[tokio::test]
-async fn a_setting_that_cannot_be_used_is_refused_by_name() {
+async fn an_invalid_setting_is_refused_by_name() {
     let ended = Fanfare::new().set("FANFARE_HEARTBEAT", "often").run().await;
     let line = refusal(&ended);
     assert!(line.starts_with("FANFARE_HEARTBEAT=often: not a duration"), "{line}");
 }
 
 #[tokio::test]
-async fn a_variable_that_is_no_setting_is_refused_with_the_one_it_resembles() {
+async fn an_unknown_variable_is_refused_with_the_closest_setting() {
     let ended = Fanfare::new().set("FANFARE_HEARTBAET", "1s").run().await;
     let line = refusal(&ended);
     assert!(
@@ -69,14 +69,14 @@ async fn a_variable_that_is_no_setting_is_refused_with_the_one_it_resembles() {
 }
 
 #[tokio::test]
-async fn a_flag_that_is_none_is_refused_with_the_one_it_resembles() {
+async fn an_unknown_flag_is_refused_with_the_closest_flag() {
     let ended = Fanfare::new().arg("--heartbaet=1s").run().await;
     let line = refusal(&ended);
     assert!(line.starts_with("--heartbaet is not a flag; the closest is --heartbeat"), "{line}");
 }
 
 #[tokio::test]
-async fn an_address_that_others_reach_is_refused_unless_anyone_may_publish() {
+async fn a_public_address_is_refused_unless_anonymous_publish_is_allowed() {
     let open = || Fanfare::new().set("FANFARE_ADDR", "0.0.0.0:0");
     let ended = open().run().await;
     let line = refusal(&ended);
@@ -84,11 +84,11 @@ async fn an_address_that_others_reach_is_refused_unless_anyone_may_publish() {
 
     let node = open().set("FANFARE_ALLOW_ANONYMOUS_PUBLISH", "true").start().await;
     assert!(node.addr().ip().is_unspecified());
-    TcpStream::connect(("127.0.0.1", node.addr().port())).await.expect("it listens");
+    TcpStream::connect(("127.0.0.1", node.addr().port())).await.expect("the node listens");
 }
 
 #[tokio::test]
-async fn help_names_every_setting_and_its_flag() {
+async fn help_lists_every_variable_and_flag() {
     let ended = Fanfare::new().arg("--help").run().await;
     assert_eq!((ended.code, ended.errors.len()), (Some(0), 0));
     for setting in Config::default().settings() {
@@ -99,7 +99,7 @@ async fn help_names_every_setting_and_its_flag() {
 }
 
 #[tokio::test]
-async fn version_is_the_packages() {
+async fn version_is_that_of_the_package() {
     let ended = Fanfare::new().arg("--version").run().await;
     assert_eq!(
         (ended.code, ended.out),
