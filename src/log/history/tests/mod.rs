@@ -1,9 +1,15 @@
 //! What the history promises, one promise at a time.
 
-mod resume;
+mod model;
+mod property;
+mod replay;
+
+use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::*;
-use crate::event::Position;
+use crate::event::{EventId, Incarnation, Position, Selector, Seq, Topic};
 
 const MANY: PageLimit = PageLimit { events: usize::MAX, bytes: usize::MAX };
 const KEEP_ALL: Retention = Retention {

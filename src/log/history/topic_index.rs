@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::stored_event::{Names, StoredEvent, TOPIC_BYTES};
+use super::indexes::{Names, StoredEvent, TOPIC_BYTES};
 use super::striped_map::StripedMap;
 use crate::event::{Seq, Topic};
 
