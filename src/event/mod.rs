@@ -1,7 +1,10 @@
-//! What an event is: its names, its place, its parts. Pure: no I/O, no clock.
+//! Event model: topics, selectors, ids and the Server-Sent Events encoding. Pure: no I/O, no
+//! clock.
 //!
-//! [`Topic`], [`EventId`] and the rest can only be made from text that is safe on the wire, so that
-//! nothing below this module has to look for control characters again.
+//! [`Topic`] and [`EventId`] can only be constructed from text that is safe on the wire, so code
+//! below this module doesn't check for control characters again.
+//!
+//! Each file depends only on those before it: `wire`, `id`, `topic`, `batch`, this one.
 
 mod batch;
 mod id;
@@ -9,42 +12,26 @@ mod topic;
 pub mod wire;
 
 pub use batch::Batch;
-pub use id::{EventId, ID_BYTES_MAX, IdError, Incarnation, OwnIds, Position};
-pub use topic::{Selector, Topic, TopicError, TopicHasher, TopicMap};
+pub(crate) use id::OwnIds;
+pub use id::{EventId, ID_BYTES_MAX, IdError, Incarnation, Position, Seq};
+pub use topic::{Selector, Topic, TopicError};
+pub(crate) use topic::{TopicHasher, TopicMap};
 
-/// Event types the node speaks itself. A publisher can't use them: a subscriber takes them as the
-/// node's word.
-pub const CONTROL_TYPES: [&str; 4] = ["reset", "lagged", "shutdown", "busy"];
+/// Event types of the node's own control events. Publishers can't use them, so a subscriber can
+/// trust that such an event comes from the node.
+pub(crate) const CONTROL_TYPES: [&str; 4] = ["reset", "lagged", "shutdown", "busy"];
 
-/// Position of an event in the log: strictly increasing, assigned in one place (I2). The first
-/// event has seq 1; 0 is the position before it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Seq(pub u64);
-
-impl Seq {
-    /// The seq that follows this one.
-    pub fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-}
-
-impl std::fmt::Display for Seq {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// An event as its publisher sent it, checked, and not yet in the log.
+/// A validated event from a publisher, before the log assigns its seq.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    /// Where it goes; never empty, no topic twice. The first is the canonical one.
+    /// At least one topic, none twice. The first is the canonical one.
     pub topics: Box<[Topic]>,
-    /// The payload; any UTF-8, any line breaks.
+    /// The payload: any UTF-8 text, with any line breaks.
     pub data: String,
     /// The publisher's own id, if it gave one.
     pub id: Option<EventId>,
     /// The SSE event type (`event:`), if the publisher gave one; no control characters.
     pub event_type: Option<Box<str>>,
-    /// The reconnection time sent with the event (`retry:`), milliseconds.
+    /// The SSE reconnection time (`retry:`) in milliseconds, if the publisher gave one.
     pub retry: Option<u64>,
 }

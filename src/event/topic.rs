@@ -1,31 +1,31 @@
-//! Topics and selectors, and maps keyed by topic that hash a name once per request.
+//! Topics, topic selectors, and hash maps keyed by topic that reuse a precomputed hash.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState};
 use std::sync::{Arc, LazyLock};
 
-/// The name an event is published to: any non-empty UTF-8 string without control characters, except
-/// `*`.
+/// The name that events are published to: a non-empty UTF-8 string without control characters,
+/// other than `*`.
 ///
-/// Carries its hash, keyed per process with SipHash, so that a publisher can't choose names that
-/// collide; every map in the path of an event reuses it ([`TopicMap`]). Cloning is a reference
-/// count.
+/// A topic carries the hash of its name, computed once with SipHash under a random key per process,
+/// so that publishers can't choose names that collide. Every map on the path of an event reuses it.
+/// Cloning only increments a reference count.
 #[derive(Clone)]
 pub struct Topic {
     hash: u64,
     name: Arc<str>,
 }
 
-/// Why a string can't be a topic.
+/// Why a string is not a valid topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TopicError {
     /// The empty string.
     #[error("a topic can't be empty")]
     Empty,
-    /// C0, C1 or DEL inside.
+    /// Contains a control character (C0, C1 or DEL); the code point.
     #[error("a topic can't contain control characters (found U+{0:04X})")]
     Control(u32),
-    /// `*` is the selector for every topic, so it can't be the name of one.
+    /// `*`, the selector of every topic.
     #[error("`*` means every topic to a subscriber; an event can't be published to it")]
     Wildcard,
 }
@@ -33,7 +33,11 @@ pub enum TopicError {
 static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 impl Topic {
-    /// Checks a name and makes it a topic.
+    /// Validates a name and hashes it.
+    ///
+    /// # Errors
+    ///
+    /// [`TopicError`] names the rule that `name` violates.
     pub fn new(name: &str) -> Result<Self, TopicError> {
         match name {
             "" => return Err(TopicError::Empty),
@@ -51,8 +55,8 @@ impl Topic {
         &self.name
     }
 
-    /// The keyed hash of the name; differs from process to process.
-    pub fn hash_key(&self) -> u64 {
+    /// The keyed hash of the name; differs between processes.
+    pub(crate) fn hash_key(&self) -> u64 {
         self.hash
     }
 }
@@ -77,28 +81,28 @@ impl std::fmt::Debug for Topic {
     }
 }
 
-/// What a subscriber asks for.
+/// Subscription filter: every topic, or one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Selector {
-    /// Every public event (`*`).
+    /// Events of every topic (`*`).
     All,
-    /// The events of one topic.
+    /// Events of one topic.
     Topic(Topic),
 }
 
 impl Selector {
-    /// Reads a selector as a subscriber writes it.
-    pub fn parse(text: &str) -> Result<Self, TopicError> {
+    /// Parses a selector from a request: `*` or a topic.
+    pub(crate) fn parse(text: &str) -> Result<Self, TopicError> {
         if text == "*" { Ok(Self::All) } else { Topic::new(text).map(Self::Topic) }
     }
 }
 
-/// A map keyed by topic that uses the hash the topic carries.
-pub type TopicMap<V> = HashMap<Topic, V, BuildHasherDefault<TopicHasher>>;
+/// Hash map keyed by topic; uses the hash that the topic carries.
+pub(crate) type TopicMap<V> = HashMap<Topic, V, BuildHasherDefault<TopicHasher>>;
 
-/// Passes a topic's own keyed hash through.
+/// Identity hasher: takes the hash that the key carries.
 #[derive(Default)]
-pub struct TopicHasher(u64);
+pub(crate) struct TopicHasher(u64);
 
 impl Hasher for TopicHasher {
     fn finish(&self) -> u64 {
@@ -106,7 +110,7 @@ impl Hasher for TopicHasher {
     }
 
     fn write(&mut self, _: &[u8]) {
-        unreachable!("a Topic hashes itself as one u64");
+        unreachable!("the key hashes as one u64");
     }
 
     fn write_u64(&mut self, hash: u64) {

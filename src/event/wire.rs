@@ -1,4 +1,4 @@
-//! The wire form of an event, made once per node (I1): each event an HTTP/1.1 chunk of its own.
+//! Server-Sent Events encoder: each event becomes one HTTP/1.1 chunk, encoded once per node (I1).
 //!
 //! ```text
 //! 2b CRLF                    chunk-size, hexadecimal (RFC 9112 §7.1)
@@ -6,28 +6,28 @@
 //! retry: 3000 LF
 //! data: hello LF             one line per line of data; CR, LF and CRLF each end a line
 //! data: world LF
-//! id: 4w1nqb7e-42 LF         last: some clients take the id when they read its line
+//! id: 4w1nqb7e-42 LF         last: some clients store the id as soon as they read its line
 //! LF
 //! CRLF
 //! ```
 //!
-//! A **run** is any number of such chunks in a row: a bare socket takes it as it stands, hyper
-//! takes the payloads ([`split_payload`]) and frames them itself. A run holds whole events, so a
-//! response never ends inside one.
+//! A slice of a batch is any number of consecutive chunks. A detached stream's socket receives it
+//! unchanged; hyper receives the payloads (`split_payload`) and adds its own chunk framing. A slice
+//! holds whole events, so a response never ends inside one.
 //!
-//! Line breaks in `data` can't forge a field, because every line gets its own `data: `; `event` and
-//! `id` can't hold any, because [`EventId`](super::EventId) and the parsers of publications refuse
-//! control characters.
+//! Line breaks in `data` can't forge a field, because each line gets its own `data: ` prefix.
+//! `event` and `id` can't contain line breaks, because [`EventId`](super::EventId) and the parsers
+//! of publications reject control characters.
 
 use bytes::{Buf, Bytes};
 use memchr::{memchr_iter, memchr2};
 
-/// The fields of one event, in the order they are written; `id` is last.
+/// The fields of one event in the order they are written; `id` comes last.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Fields<'a> {
-    /// `event:`; without control characters.
+    /// `event:`; no control characters.
     pub event_type: Option<&'a str>,
-    /// `retry:`, milliseconds.
+    /// `retry:`, in milliseconds.
     pub retry: Option<u64>,
     /// `data:`; any line breaks.
     pub data: &'a str,
@@ -35,9 +35,9 @@ pub struct Fields<'a> {
     pub id: Option<&'a str>,
 }
 
-/// What an idle stream is sent: a comment line without an empty line behind it, because several
-/// clients dispatch an empty event at every empty line.
-pub const HEARTBEAT: &[u8] = b"2\r\n:\n\r\n";
+/// Keep-alive for idle streams: an SSE comment line as one chunk. No empty line follows it, because
+/// several clients dispatch an empty event at every empty line.
+pub(crate) const HEARTBEAT: &[u8] = b"2\r\n:\n\r\n";
 
 const EVENT: &[u8] = b"event: ";
 const RETRY: &[u8] = b"retry: ";
@@ -50,7 +50,7 @@ impl Fields<'_> {
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut digits = [0; U64_DIGITS];
         let retry = self.retry.map(|millis| decimal(millis, &mut digits));
-        let breaks = Breaks::count(self.data.as_bytes());
+        let breaks = Breaks::find(self.data.as_bytes());
         let size = self.payload_len(retry.map_or(0, <[u8]>::len), &breaks);
         open_chunk(out, size);
         let start = out.len();
@@ -65,12 +65,12 @@ impl Fields<'_> {
             push_field(out, ID, id.as_bytes());
         }
         out.push(b'\n');
-        debug_assert_eq!(out.len() - start, size, "the size announced is the size written");
+        debug_assert_eq!(out.len() - start, size, "the chunk has the size written before it");
         out.extend_from_slice(CRLF);
     }
 
-    /// The event as a run of its own.
-    pub fn to_chunk(&self) -> Bytes {
+    /// The event as a chunk in a buffer of its own.
+    pub(crate) fn to_chunk(self) -> Bytes {
         let mut out = Vec::new();
         self.encode(&mut out);
         out.into()
@@ -80,16 +80,16 @@ impl Fields<'_> {
         let field = |name: &[u8], value: usize| name.len() + value + 1;
         self.event_type.map_or(0, |t| field(EVENT, t.len()))
             + self.retry.map_or(0, |_| field(RETRY, retry_digits))
-            + (1 + breaks.ends) * (DATA.len() + 1)
+            + (1 + breaks.count) * (DATA.len() + 1)
             + (self.data.len() - breaks.bytes)
             + self.id.map_or(0, |id| field(ID, id.len()))
             + 1
     }
 }
 
-/// Appends the first bytes of a stream as one chunk: the reconnection time and a comment, without
-/// an empty line (see [`HEARTBEAT`]).
-pub fn encode_preamble(retry_millis: u64, out: &mut Vec<u8>) {
+/// Appends the first chunk of a stream: the reconnection time and a comment, without an empty line
+/// (see [`HEARTBEAT`]).
+pub(crate) fn encode_preamble(retry_millis: u64, out: &mut Vec<u8>) {
     let mut digits = [0; U64_DIGITS];
     let retry = decimal(retry_millis, &mut digits);
     open_chunk(out, RETRY.len() + retry.len() + 1 + 2);
@@ -98,40 +98,42 @@ pub fn encode_preamble(retry_millis: u64, out: &mut Vec<u8>) {
     out.extend_from_slice(CRLF);
 }
 
-/// Takes the first chunk off a run and returns its payload, a slice of the same buffer; `None` when
-/// the run is empty.
+/// Splits the first chunk off a slice and returns its payload without copying; `None` if the slice
+/// is empty.
 ///
-/// Runs come from this module only, so a chunk that can't be read is a defect.
-pub fn split_payload(run: &mut Bytes) -> Option<Bytes> {
-    if run.is_empty() {
+/// # Panics
+///
+/// If the slice was not encoded by this module.
+pub(crate) fn split_payload(slice: &mut Bytes) -> Option<Bytes> {
+    if slice.is_empty() {
         return None;
     }
     let mut size = 0;
     let mut at = 0;
-    while run[at] != b'\r' {
+    while slice[at] != b'\r' {
         size = size << 4
-            | (run[at] as char).to_digit(16).expect("a chunk opens with its size") as usize;
+            | (slice[at] as char).to_digit(16).expect("a chunk starts with its size") as usize;
         at += 1;
     }
-    run.advance(at + CRLF.len());
-    let payload = run.split_to(size);
-    run.advance(CRLF.len());
+    slice.advance(at + CRLF.len());
+    let payload = slice.split_to(size);
+    slice.advance(CRLF.len());
     Some(payload)
 }
 
-/// The line breaks in data.
+/// Line breaks in `data`: CR, LF or CRLF.
 struct Breaks {
-    /// Line ends; there is one more line than that.
-    ends: usize,
-    /// Bytes they take up.
+    /// Number of line breaks; there is one more line than that.
+    count: usize,
+    /// Bytes of all line breaks.
     bytes: usize,
 }
 
 impl Breaks {
-    /// Most data has none, and one search says so. Then one needle at a time, which costs the same
-    /// however many lines there are; a search for each would not.
-    fn count(data: &[u8]) -> Self {
-        let Some(first) = memchr2(b'\r', b'\n', data) else { return Self { ends: 0, bytes: 0 } };
+    /// Most data has no line break, which one search finds out. Otherwise counts CR and LF in one
+    /// pass each, whose cost doesn't depend on the number of lines, unlike a search per line.
+    fn find(data: &[u8]) -> Self {
+        let Some(first) = memchr2(b'\r', b'\n', data) else { return Self { count: 0, bytes: 0 } };
         let data = &data[first..];
         let returns = memchr_iter(b'\r', data).count();
         let bytes = returns + memchr_iter(b'\n', data).count();
@@ -139,13 +141,13 @@ impl Breaks {
             0 => 0,
             _ => data.windows(2).filter(|pair| pair == b"\r\n").count(),
         };
-        Self { ends: bytes - pairs, bytes }
+        Self { count: bytes - pairs, bytes }
     }
 }
 
 fn push_data(out: &mut Vec<u8>, mut data: &[u8], breaks: &Breaks) {
-    for _ in 0..breaks.ends {
-        let at = memchr2(b'\r', b'\n', data).expect("a line end for each that was counted");
+    for _ in 0..breaks.count {
+        let at = memchr2(b'\r', b'\n', data).expect("there are `breaks.count` line breaks");
         push_field(out, DATA, &data[..at]);
         let crlf = data[at] == b'\r' && data.get(at + 1) == Some(&b'\n');
         data = &data[at + 1 + usize::from(crlf)..];
@@ -159,7 +161,7 @@ fn push_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.push(b'\n');
 }
 
-/// Reserves room for the whole chunk and writes its size.
+/// Reserves capacity for the whole chunk and writes its size line.
 fn open_chunk(out: &mut Vec<u8>, size: usize) {
     let digits = (usize::BITS - size.leading_zeros()).div_ceil(4) as usize;
     out.reserve(digits + size + 2 * CRLF.len());
@@ -169,10 +171,10 @@ fn open_chunk(out: &mut Vec<u8>, size: usize) {
     out.extend_from_slice(CRLF);
 }
 
-/// Digits of the largest `u64`.
+/// Number of decimal digits of `u64::MAX`.
 pub(super) const U64_DIGITS: usize = 20;
 
-/// Decimal digits without an allocation.
+/// Formats a number in decimal without allocating; returns the digits, a suffix of `buffer`.
 pub(super) fn decimal(mut value: u64, buffer: &mut [u8; U64_DIGITS]) -> &[u8] {
     let mut at = buffer.len();
     loop {
@@ -187,11 +189,14 @@ pub(super) fn decimal(mut value: u64, buffer: &mut [u8; U64_DIGITS]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::collection::vec;
+    use proptest::option::of;
     use proptest::prelude::*;
 
-    /// What a client makes of a stream, written from WHATWG HTML §9.2.6 and sharing nothing with
-    /// the encoder.
+    use super::*;
+
+    /// An event as a client dispatches it. [`interpret`] implements WHATWG HTML §9.2.6 and shares
+    /// no code with the encoder.
     #[derive(Debug, Default, PartialEq, Eq)]
     struct Dispatched {
         event_type: String,
@@ -235,12 +240,14 @@ mod tests {
         out
     }
 
-    /// Takes chunked framing apart by RFC 9112 §7.1, strictly.
+    /// Strict decoder of chunked framing (RFC 9112 §7.1).
     fn dechunk(mut framed: &[u8]) -> Vec<Vec<u8>> {
         let mut chunks = Vec::new();
         while !framed.is_empty() {
-            let eol =
-                framed.windows(2).position(|w| w == b"\r\n").expect("a chunk size ends with CRLF");
+            let eol = framed
+                .windows(2)
+                .position(|w| w == b"\r\n")
+                .expect("the chunk size ends with CRLF");
             let size =
                 usize::from_str_radix(std::str::from_utf8(&framed[..eol]).unwrap(), 16).unwrap();
             assert!(size > 0, "an empty chunk would end the response");
@@ -252,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_written_with_its_id_last() {
+    fn the_id_is_the_last_field() {
         let fields = Fields {
             event_type: Some("greeting"),
             retry: Some(3000),
@@ -264,12 +271,12 @@ mod tests {
     }
 
     #[test]
-    fn empty_data_is_one_empty_line() {
+    fn empty_data_is_one_empty_data_line() {
         assert_eq!(Fields::default().to_chunk(), "8\r\ndata: \n\n\r\n");
     }
 
     #[test]
-    fn the_preamble_and_the_heartbeat_dispatch_nothing() {
+    fn preamble_and_heartbeat_dispatch_no_event() {
         let mut out = Vec::new();
         encode_preamble(1234, &mut out);
         out.extend_from_slice(HEARTBEAT);
@@ -282,8 +289,8 @@ mod tests {
     #[test]
     fn a_megabyte_of_line_breaks_round_trips() {
         let data = "\n".repeat(1 << 20);
-        let run = Fields { data: &data, ..Fields::default() }.to_chunk();
-        let text = String::from_utf8(dechunk(&run).concat()).unwrap();
+        let chunk = Fields { data: &data, ..Fields::default() }.to_chunk();
+        let text = String::from_utf8(dechunk(&chunk).concat()).unwrap();
         assert_eq!(interpret(&text)[0].data, data);
     }
 
@@ -301,25 +308,30 @@ mod tests {
             Just("0\r\n\r\n".to_owned()),
             "\\PC{0,12}",
         ];
-        proptest::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+        vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    type Event = (String, Option<String>, Option<u64>, Option<String>);
+
+    /// Data, event type, retry, id.
+    fn event() -> impl Strategy<Value = Event> {
+        (nasty_text(), of("[ -~]{1,20}"), of(any::<u64>()), of("[!-~]{1,30}"))
     }
 
     proptest! {
         #[test]
-        fn nothing_in_data_can_forge_a_field(
-            events in proptest::collection::vec(
-                (nasty_text(), proptest::option::of("[ -~]{1,20}"), proptest::option::of(any::<u64>()),
-                 proptest::option::of("[!-~]{1,30}")), 1..6)
-        ) {
+        fn data_can_not_forge_a_field(events in vec(event(), 1..6)) {
             let mut framed = Vec::new();
             for (data, event_type, retry, id) in &events {
-                Fields { event_type: event_type.as_deref(), retry: *retry, data, id: id.as_deref() }.encode(&mut framed);
+                let (event_type, id) = (event_type.as_deref(), id.as_deref());
+                Fields { event_type, retry: *retry, data, id }.encode(&mut framed);
             }
             let chunks = dechunk(&framed);
-            prop_assert_eq!(chunks.len(), events.len(), "each event is a chunk of its own");
+            prop_assert_eq!(chunks.len(), events.len(), "one chunk per event");
 
-            let mut run = Bytes::from(framed);
-            let payloads: Vec<Vec<u8>> = std::iter::from_fn(|| split_payload(&mut run)).map(Into::into).collect();
+            let mut slice = Bytes::from(framed);
+            let payloads = std::iter::from_fn(|| split_payload(&mut slice));
+            let payloads: Vec<Vec<u8>> = payloads.map(Into::into).collect();
             prop_assert_eq!(&payloads, &chunks);
 
             let seen = interpret(std::str::from_utf8(&chunks.concat()).unwrap());
@@ -327,8 +339,10 @@ mod tests {
             let mut last_id = String::new();
             for (seen, (data, event_type, retry, id)) in seen.iter().zip(&events) {
                 let lines = data.replace("\r\n", "\n").replace('\r', "\n");
-                if let Some(id) = id { last_id.clone_from(id); }
-                // A leading space of the type is what the one space after the colon protects.
+                if let Some(id) = id {
+                    last_id.clone_from(id);
+                }
+                // The space after the colon preserves a leading space of the event type.
                 prop_assert_eq!(&seen.event_type, event_type.as_deref().unwrap_or(""));
                 prop_assert_eq!(&seen.data, &lines);
                 prop_assert_eq!(&seen.last_event_id, &last_id);
