@@ -1,74 +1,75 @@
-//! The log: where an event gets its place, and where streams that were away find what they missed.
+//! Append-only event log: assigns the order of events and serves replays from its [`history`].
 //!
-//! In memory, for now the only one. The sequencer is its one writer, once per batch; shards read it
-//! in bounded slices when streams are opened. The lock is for those two; no live event passes
-//! through it (I4).
+//! The only backend is in memory, a [`History`] behind a readers-writer lock. The sequencer is the
+//! only writer and takes the lock once per batch. Shards take it to read one bounded page, when a
+//! stream is opened and while it replays. No live event passes through the lock (I4).
 
 pub mod history;
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, TryLockError};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::config::Config;
 use crate::event::{Batch, Incarnation, Position, Publication, Selector, Seq};
 use history::{Encoded, Gap, History, Page, PageLimit, Replay, Resume, Retention, Stats};
 
-/// The node's log; see the module.
+/// The node's event log.
 pub struct Log {
     history: RwLock<History>,
     incarnation: Incarnation,
 }
 
 impl Log {
-    /// An empty log with a numbering of its own: what was in memory before is gone, and old ids are
+    /// An empty log with a new incarnation: events of an earlier process are gone, and its ids are
     /// unknown.
     pub fn in_memory(retention: Retention) -> Self {
         let incarnation = Incarnation::from_bits(fastrand::u64(..));
         Self { history: RwLock::new(History::new(retention, incarnation)), incarnation }
     }
 
-    /// The numbering its ids belong to.
-    pub fn incarnation(&self) -> Incarnation {
+    /// The incarnation that node-assigned ids belong to.
+    pub(crate) fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
 
-    /// Whether somebody is at it, so that an append would wait.
-    pub fn is_busy(&self) -> bool {
+    /// Whether the lock is held, so that an append would block.
+    pub(crate) fn is_busy(&self) -> bool {
         matches!(self.history.try_write(), Err(TryLockError::WouldBlock))
     }
 
-    /// The seq of the next event. Sequencer only: it is the one who appends.
-    pub fn next_seq(&self) -> Seq {
+    /// The seq of the next event. For the sequencer: anybody else may see a seq that is already
+    /// being appended.
+    pub(crate) fn next_seq(&self) -> Seq {
         self.read_lock().next_seq()
     }
 
-    /// Keeps a batch's events, which from here on have their place. Sequencer only.
-    pub fn append<'a>(
+    /// Stores a batch. Sequencer only. Each event's chunk is copied out of the batch, and its id is
+    /// taken out of the publication.
+    pub(crate) fn append<'a>(
         &self,
         batch: &Batch,
         events: impl Iterator<Item = &'a mut Publication>,
         now: Duration,
     ) {
-        let mut history = self.history.write().unwrap_or_else(PoisonError::into_inner);
+        let mut history = self.write_lock();
         for ((event, index), seq) in events.zip(0..).zip(batch.first().0..) {
             let wire = batch.copy_out(index);
-            history.append(
-                Seq(seq),
-                Encoded { topics: &event.topics, id: event.id.take(), wire },
-                now,
-            );
+            let encoded = Encoded { topics: &event.topics, id: event.id.take(), wire };
+            history.append(Seq(seq), encoded, now);
         }
     }
 
-    /// Drops what is over age, `budget` events at limit; true if there is more. Sequencer only.
-    pub fn expire(&self, now: Duration, budget: usize) -> bool {
-        self.history.write().unwrap_or_else(PoisonError::into_inner).expire(now, budget)
+    /// Evicts at most `budget` events by age and number of topics; returns whether more are left to
+    /// evict. Sequencer only.
+    pub(crate) fn expire(&self, now: Duration, budget: usize) -> bool {
+        self.write_lock().expire(now, budget)
     }
 
-    /// Where a stream starts that asks for `position`, and the first page of what it missed. Both
-    /// at once, so that the oldest event a reset names does follow.
-    pub fn resume(
+    /// Resolves `position` and reads the first page of the replay. Both happen under one lock, so
+    /// the oldest event that a reset names is still stored when the page is read.
+    pub(crate) fn resume(
         &self,
         position: &Position,
         selectors: &[Selector],
@@ -80,8 +81,8 @@ impl Log {
         let page = if *position == Position::Live {
             Page { next: resume.replay, more: false }
         } else {
-            // A gap would have to open between two looks at the same history. If one did, the next
-            // read would tell it.
+            // Nothing can be evicted under the lock, so there is no gap. If there were one, the
+            // next read would report it.
             history
                 .read(selectors, resume.replay, limit, &mut events)
                 .unwrap_or(Page { next: resume.replay, more: true })
@@ -89,8 +90,8 @@ impl Log {
         (resume, events, page)
     }
 
-    /// The next page of a replay.
-    pub fn read(
+    /// Reads the next page of a replay; fails if an event of it was evicted in the meantime.
+    pub(crate) fn read(
         &self,
         selectors: &[Selector],
         replay: Replay,
@@ -101,21 +102,36 @@ impl Log {
         Ok((events, page))
     }
 
-    /// What is kept.
-    pub fn stats(&self) -> Stats {
+    /// Current size of the history.
+    pub(crate) fn stats(&self) -> Stats {
         self.read_lock().stats()
     }
 
-    /// Does something while the log is being read.
+    /// Runs `f` while the read lock is held.
     #[cfg(all(test, not(ring_loom)))]
-    pub(crate) fn while_read(&self, something: impl FnOnce()) {
+    pub(crate) fn while_read(&self, f: impl FnOnce()) {
         let _history = self.read_lock();
-        something();
+        f();
     }
 
-    /// A panic of the sequencer ends publishing, not the streams: what was kept before is still in
-    /// order.
+    /// Ignores poisoning: a panic of the sequencer ends publishing, but events stored before it
+    /// remain readable and in order.
     fn read_lock(&self) -> RwLockReadGuard<'_, History> {
         self.history.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write_lock(&self) -> RwLockWriteGuard<'_, History> {
+        self.history.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl From<&Config> for Retention {
+    fn from(config: &Config) -> Self {
+        Self {
+            events_per_topic: config.history_events,
+            age: config.history_age,
+            bytes: config.history_bytes,
+            topics_max: config.topics_max,
+        }
     }
 }

@@ -1,22 +1,9 @@
-//! A kept event, and what it is counted at.
+//! The stored event and its two node-wide indexes: a B-tree by seq and a hash map by publisher's
+//! id.
 //!
-//! The constants are what an event, a topic and an id really cost beside their text and payload,
-//! with the slack of the containers and of the allocator; a test with a counting allocator holds
-//! them to it.
-//!
-//! Every kept event by seq: what `*` reads, and where the oldest is found.
-//!
-//! A B-tree. Any event can leave from the middle (a busy topic at its limit drops its own oldest,
-//! not the oldest of all), so what is left of an old stretch may be one quiet topic's event among
-//! thousands of gaps. A B-tree merges such remains by itself, a node at a time: each node but the
-//! root is at least five elevenths full, whatever was removed, and a read never walks over gaps.
-//! Dropping from either place takes the tree's depth, which is seven at a million events.
-//!
-//! Where the publishers' own ids lead while their events are kept.
-//!
-//! The table is keyed by a hash of the id under a key of its own, so that an id's text is held
-//! once, by its event. An id is only found if the event it leads to bears it; two ids with one hash
-//! count as one id published twice.
+//! The constants state the memory an event, a topic and an id need beside payload and text,
+//! including the slack of the containers and of the allocator. `tests/history_memory.rs` checks
+//! them with a counting allocator.
 
 use std::collections::BTreeMap;
 use std::collections::hash_map::Entry;
@@ -29,40 +16,38 @@ use bytes::Bytes;
 use super::striped_map::StripedMap;
 use crate::event::{EventId, Seq, Topic};
 
-/// Bytes an event is counted at beside its wire form: the event itself, its place in the order
-/// (nearly half of a B-tree's leaf may be free), the shared header of its bytes, and the
-/// allocator's own overhead.
-pub const EVENT_BYTES: u64 = 184;
+/// Bytes per event beside its wire form: the struct, its B-tree entry (up to nearly half of a leaf
+/// is free), the shared header of its `Bytes`, and the allocator's overhead.
+pub(super) const EVENT_BYTES: u64 = 184;
 
-/// Bytes for each topic an event is in: a reference in a queue that may be half empty, and the
-/// topic as the event names it.
-pub const PLACE_BYTES: u64 = 48;
+/// Bytes per topic of an event: a reference in a queue that may be half empty, and the topic in the
+/// event's own list.
+pub(super) const TOPIC_REF_BYTES: u64 = 48;
 
-/// Bytes for each topic beside its name: its entry in a table that may be half empty, and the
+/// Bytes per topic beside its name: its entry in a hash map that may be half empty, and the
 /// smallest queue.
-pub const TOPIC_BYTES: u64 = 224;
+pub(super) const TOPIC_BYTES: u64 = 224;
 
-/// Bytes for a publisher's id beside its text: its own memory and its entry in a table that may be
+/// Bytes per publisher's id beside its text: its allocation and its entry in a hash map that may be
 /// half empty.
-pub const ID_BYTES: u64 = 80;
+pub(super) const ID_BYTES: u64 = 80;
 
-/// An event as it is kept.
 pub(super) struct StoredEvent {
     pub(super) seq: Seq,
-    /// When it came, nanoseconds since the node started.
-    pub(super) at: u64,
+    /// Nanoseconds since the node started.
+    pub(super) appended_at: u64,
     pub(super) id: Option<EventId>,
     pub(super) wire: Bytes,
-    pub(super) topics: Names,
+    pub(super) topics: EventTopics,
 }
 
-/// The topics of an event; nearly always one, which then needs no memory of its own.
-pub(super) enum Names {
+/// The topics of an event: nearly always one, which needs no allocation.
+pub(super) enum EventTopics {
     One(Topic),
     Many(Box<[Topic]>),
 }
 
-impl Names {
+impl EventTopics {
     pub(super) fn as_slice(&self) -> &[Topic] {
         match self {
             Self::One(topic) => std::slice::from_ref(topic),
@@ -72,149 +57,159 @@ impl Names {
 }
 
 impl StoredEvent {
-    /// What it is counted at. The names of its topics are counted with the topics, which share them
-    /// and live at least as long: a topic loses an event before its last only to newer ones, and
-    /// those leave later.
+    /// The event's memory cost, without the names of its topics. Those are counted once per topic:
+    /// events share the name with the topic's entry, which exists at least as long as the event
+    /// names it. (A topic evicts an event that is not its last only to make room for a newer one,
+    /// and newer events leave later.)
     pub(super) fn bytes(&self) -> u64 {
         let id = self.id.as_ref().map_or(0, |id| ID_BYTES + id.as_str().len() as u64);
         EVENT_BYTES
             + self.wire.len() as u64
             + id
-            + PLACE_BYTES * self.topics.as_slice().len() as u64
+            + TOPIC_REF_BYTES * self.topics.as_slice().len() as u64
     }
 }
 
+/// Every stored event by seq: the index that serves `*` and finds the oldest event.
+///
+/// A B-tree, because an event may leave from the middle: a busy topic at its limit evicts its own
+/// oldest event, not the oldest of the store. An old stretch of seqs can so be reduced to one quiet
+/// topic's event among thousands of gaps. A B-tree merges such remains one node at a time: every
+/// node but the root stays at least five elevenths full, and a range scan never walks over gaps.
+/// Removal at either end or in the middle costs the depth of the tree, seven at a million events.
 #[derive(Default)]
 pub(super) struct EventsBySeq {
-    kept: BTreeMap<Seq, Arc<StoredEvent>>,
+    tree: BTreeMap<Seq, Arc<StoredEvent>>,
     bytes: u64,
-    dropped_through: Seq,
-    dropped: u64,
+    evicted_through: Seq,
+    evicted: u64,
 }
 
 impl EventsBySeq {
     pub(super) fn len(&self) -> usize {
-        self.kept.len()
+        self.tree.len()
     }
 
-    /// What the kept events are counted at.
+    /// Memory cost of the stored events.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// The highest seq that no topic keeps any more.
-    pub(super) fn dropped_through(&self) -> Seq {
-        self.dropped_through
+    /// The highest seq that no topic stores any more.
+    pub(super) fn evicted_through(&self) -> Seq {
+        self.evicted_through
     }
 
-    /// How many events no topic keeps any more.
-    pub(super) fn dropped(&self) -> u64 {
-        self.dropped
+    /// Number of events that no topic stores any more.
+    pub(super) fn evicted(&self) -> u64 {
+        self.evicted
     }
 
     pub(super) fn oldest(&self) -> Option<&Arc<StoredEvent>> {
-        self.kept.first_key_value().map(|(_, kept)| kept)
+        self.tree.first_key_value().map(|(_, event)| event)
     }
 
     pub(super) fn find(&self, seq: Seq) -> Option<&Arc<StoredEvent>> {
-        self.kept.get(&seq)
+        self.tree.get(&seq)
     }
 
-    /// The kept events after `after`, in order.
-    pub(super) fn after(&self, after: Seq) -> impl Iterator<Item = &Arc<StoredEvent>> {
-        self.kept.range((Bound::Excluded(after), Bound::Unbounded)).map(|(_, kept)| kept)
+    /// The events after `seq`, in seq order.
+    pub(super) fn after(&self, seq: Seq) -> impl Iterator<Item = &Arc<StoredEvent>> {
+        self.tree.range((Bound::Excluded(seq), Bound::Unbounded)).map(|(_, event)| event)
     }
 
-    /// Adds the newest event.
-    pub(super) fn push(&mut self, kept: Arc<StoredEvent>) {
-        self.bytes += kept.bytes();
-        self.kept.insert(kept.seq, kept);
+    pub(super) fn push(&mut self, event: Arc<StoredEvent>) {
+        self.bytes += event.bytes();
+        self.tree.insert(event.seq, event);
     }
 
-    /// Takes the oldest event out.
-    pub(super) fn drop_oldest(&mut self) -> Option<Arc<StoredEvent>> {
-        let (_, kept) = self.kept.pop_first()?;
-        self.count_out(&kept);
-        Some(kept)
+    pub(super) fn evict_oldest(&mut self) -> Option<Arc<StoredEvent>> {
+        let (_, event) = self.tree.pop_first()?;
+        self.count_eviction(&event);
+        Some(event)
     }
 
-    /// Takes one event out, wherever it is.
-    pub(super) fn drop_one(&mut self, kept: &StoredEvent) {
-        self.kept.remove(&kept.seq);
-        self.count_out(kept);
+    pub(super) fn evict(&mut self, event: &StoredEvent) {
+        self.tree.remove(&event.seq);
+        self.count_eviction(event);
     }
 
-    fn count_out(&mut self, kept: &StoredEvent) {
-        self.bytes -= kept.bytes();
-        self.dropped_through = self.dropped_through.max(kept.seq);
-        self.dropped += 1;
+    fn count_eviction(&mut self, event: &StoredEvent) {
+        self.bytes -= event.bytes();
+        self.evicted_through = self.evicted_through.max(event.seq);
+        self.evicted += 1;
     }
 }
 
+/// Publishers' ids of stored events, by a keyed hash of the id.
+///
+/// The id's text is stored once, in its event: [`Self::find`] compares the text there. Two ids with
+/// the same hash count as one id that was published twice.
 #[derive(Default)]
-pub(super) struct Ids {
-    key: RandomState,
-    named: StripedMap<u64, Named>,
+pub(super) struct IdIndex {
+    hasher: RandomState,
+    entries: StripedMap<u64, IdEntry>,
 }
 
-struct Named {
+struct IdEntry {
     /// The newest event with the id.
     seq: Seq,
-    /// StoredEvent events with the id.
+    /// Number of stored events with the id.
     events: usize,
-    /// Whether there were two at once, since the first of those that are kept.
+    /// Whether two events with the id were stored at the same time since this entry was created.
     repeated: bool,
 }
 
-/// What an id leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// No kept event bears it.
-    Nothing,
-    /// The one event that bears it.
-    At(Seq),
-    /// Several have borne it, and at least one of them is kept: which one a client has seen can't
-    /// be told.
+pub(super) enum IdLookup {
+    /// No stored event has the id.
+    Unknown,
+    /// Exactly one event has the id.
+    Unique(Seq),
+    /// Several events had the id and at least one of them is still stored, so it is undecidable
+    /// which one a client has received.
     Repeated,
 }
 
-impl Ids {
+impl IdIndex {
     pub(super) fn add(&mut self, id: &EventId, seq: Seq) {
         let hash = self.hash(id.as_str());
-        match self.named.stripe_mut(hash).entry(hash) {
-            Entry::Vacant(entry) => drop(entry.insert(Named { seq, events: 1, repeated: false })),
-            Entry::Occupied(mut entry) => {
-                let named = entry.get_mut();
-                *named = Named { seq, events: named.events + 1, repeated: true };
+        match self.entries.stripe_mut(hash).entry(hash) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(IdEntry { seq, events: 1, repeated: false });
+            }
+            Entry::Occupied(mut occupied) => {
+                let entry = occupied.get_mut();
+                *entry = IdEntry { seq, events: entry.events + 1, repeated: true };
             }
         }
     }
 
-    /// Notes that an event with the id is no longer kept.
+    /// Removes one stored event with the id.
     pub(super) fn remove(&mut self, id: &EventId) {
         let hash = self.hash(id.as_str());
-        let named =
-            self.named.stripe_mut(hash).get_mut(&hash).expect("a kept event's id is in the table");
-        named.events -= 1;
-        if named.events == 0 {
-            self.named.remove(hash, &hash);
+        let stripe = self.entries.stripe_mut(hash);
+        let entry = stripe.get_mut(&hash).expect("a stored event's id has an entry");
+        entry.events -= 1;
+        if entry.events == 0 {
+            self.entries.remove(hash, &hash);
         }
     }
 
-    pub(super) fn find(&self, id: &str, by_seq: &EventsBySeq) -> Found {
+    pub(super) fn find(&self, id: &str, by_seq: &EventsBySeq) -> IdLookup {
         let hash = self.hash(id);
-        let Some(named) = self.named.stripe(hash).get(&hash) else { return Found::Nothing };
-        if named.repeated {
-            return Found::Repeated;
+        let Some(entry) = self.entries.stripe(hash).get(&hash) else { return IdLookup::Unknown };
+        if entry.repeated {
+            return IdLookup::Repeated;
         }
-        let bears = |kept: &StoredEvent| kept.id.as_ref().is_some_and(|own| own.as_str() == id);
-        match by_seq.find(named.seq) {
-            Some(kept) if bears(kept) => Found::At(named.seq),
-            _ => Found::Nothing,
+        let has_id = |event: &Arc<StoredEvent>| event.id.as_ref().is_some_and(|i| i.as_str() == id);
+        match by_seq.find(entry.seq) {
+            Some(event) if has_id(event) => IdLookup::Unique(entry.seq),
+            _ => IdLookup::Unknown,
         }
     }
 
     fn hash(&self, id: &str) -> u64 {
-        self.key.hash_one(id)
+        self.hasher.hash_one(id)
     }
 }

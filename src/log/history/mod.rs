@@ -1,21 +1,38 @@
-//! The history: recent events, kept for replay. Pure: no I/O, no clock, no threads.
+//! In-memory event store with keyset pagination: recent events, retained for replay.
 //!
-//! It sits in a `RwLock<History>`. The sequencer is its one writer; shards read it in slices whose
-//! bounds they choose ([`PageLimit`]), so that nobody holds the lock for long. No call does work in
-//! proportion to the whole history.
+//! A pure data structure: no I/O, no clock, no threads. [`Log`](super::Log) keeps it in a
+//! `RwLock`. The sequencer is its only writer; shards read it in pages whose size they bound
+//! ([`PageLimit`]), so that no reader holds the lock for long. No call does work in proportion to
+//! the number of stored events.
+//!
+//! Events are stored once and indexed three times:
 //!
 //! ```text
-//! order   seq ──> event       1 ─ 2 ─ 3 ─ 4 ─ 5 ─ 6     every kept event, for `*` and for dropping the oldest
-//! topics  topic ──> events    a:  1       4       6     one count each: an event in two topics stays
-//!                             b:      2   4   5         while either keeps it
-//! ids     custom id ──> seq   "x": 4                    only ids that publishers chose
+//! by seq    B-tree        1 ─ 2 ─ 3 ─ 4 ─ 5 ─ 6   every stored event: serves `*`, finds the oldest
+//! by topic  hash map of   a:  1       4       6   an event with two topics is stored until both
+//!           queues        b:      2   4   5       queues have evicted it
+//! by id     hash map      "x": 4                  only ids chosen by publishers
 //! ```
 //!
-//! A topic always loses its oldest event first, so one number says what is missing of it:
-//! `dropped_through`, the highest seq it lost. Resuming after seq S is complete for a topic if and
-//! only if S ≥ `dropped_through`. A topic with nothing kept costs nothing: its number then lives in
-//! a table of fixed size (see the `topics` module), which may raise a false alarm but never hides a
-//! loss.
+//! # Completeness of a replay
+//!
+//! A topic always evicts its oldest event first, so one number describes what it has lost:
+//! `evicted_through`, the highest seq it has evicted. A replay after seq S is complete for a topic
+//! if and only if S ≥ `evicted_through`. A topic without stored events has no entry: its number
+//! moves to the loss table (`topic_index`), which has a fixed size and may report a loss that did
+//! not happen, but never hides one.
+//!
+//! # Files
+//!
+//! Each depends only on those above it:
+//!
+//! | file | content |
+//! |---|---|
+//! | `striped_map` | hash map whose stripes grow one at a time |
+//! | `indexes` | the stored event and its memory cost; index by seq, index by publisher's id |
+//! | `topic_index` | index by topic, loss table |
+//! | `store` | [`History`]: append, retention limits, eviction |
+//! | `replay` | resume positions, pages |
 
 mod indexes;
 mod replay;
@@ -26,6 +43,5 @@ mod topic_index;
 #[cfg(test)]
 mod tests;
 
-pub use indexes::{EVENT_BYTES, ID_BYTES, PLACE_BYTES, TOPIC_BYTES};
 pub use replay::{Gap, Page, PageLimit, Reason, Replay, Reset, Resume};
-pub use store::{DROPS_PER_APPEND, Encoded, History, Retention, Stats};
+pub use store::{EVICTIONS_PER_APPEND, Encoded, History, Retention, Stats};

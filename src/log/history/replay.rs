@@ -1,6 +1,9 @@
-//! Where a subscriber's replay starts, and what it has to be told first (I6).
+//! Replay: keyset pagination over the history, keyed by seq.
 //!
-//! Replay: kept events in bounded slices.
+//! [`History::resume`] turns a subscriber's [`Position`] into a [`Replay`], the key of the first
+//! page, and decides whether the stream must announce a reset first (I6). [`History::read`] returns
+//! one page at a time. Between two pages events can be evicted; a replay that would skip one of
+//! them without an announcement ends with a [`Gap`].
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -8,55 +11,56 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::indexes::{Found, StoredEvent};
-use super::store::{History, chosen};
+use super::indexes::{IdLookup, StoredEvent};
+use super::store::{History, selected_topics};
 use crate::event::{Position, Selector, Seq, Topic};
 
-/// How a stream goes on.
+/// Where a stream starts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resume {
-    /// What to read first.
+    /// The key of the first page.
     pub replay: Replay,
-    /// What to tell before, if what was asked for can't be had.
+    /// The reset to send first, if the position can't be resumed from.
     pub reset: Option<Reset>,
 }
 
-/// Tells a subscriber that what it asked for can't be replayed. Anything up to
-/// [`History::last_seq`] at this moment may be missing from the stream that follows; what comes
-/// after is complete, or announced again.
+/// Tells a subscriber that its position can't be resumed from. Events up to the newest one at this
+/// moment may be missing from the stream that follows; any later loss is announced again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reset {
-    /// The id that was asked for.
+    /// The id the subscriber sent.
     pub asked: Box<str>,
-    /// Why it can't be had.
+    /// Why it can't be resumed from.
     pub reason: Reason,
-    /// The oldest kept event that matches any of the selectors.
+    /// The oldest stored event that the selectors match.
     pub oldest: Option<Seq>,
-    /// The seq whose id the reset carries, if it may carry one: a client that reconnects with it,
-    /// and nothing more dropped, is complete, and skips no event that is kept and that it has not
-    /// had.
+    /// The seq whose id the reset event carries, if it may carry one: a client that reconnects with
+    /// that id resumes completely, provided nothing else is evicted, and skips no stored event that
+    /// it has not received.
     ///
-    /// For [`Reason::Expired`] that is the highest seq dropped of what the selectors ask for,
-    /// unless there are kept events below it: several topics lose their events at different seqs,
-    /// and one's loss may lie above what another still has. Then the reset must carry none. Its
-    /// client goes on from the events that follow, and is told again if it comes back with one of
-    /// those below. For the other reasons it is the last seq, from which the stream is live.
+    /// For [`Reason::Expired`] this is the highest evicted seq that the selectors match, unless
+    /// stored events precede it. That happens with several topics: one topic may have lost an event
+    /// above those that another still has. The reset then carries no id, its client continues with
+    /// the events that follow, and receives another reset if it reconnects from one of those below.
+    ///
+    /// For the other reasons it is the newest seq, from which the stream is live.
     pub from: Option<Seq>,
 }
 
 /// Why a position can't be resumed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Something after it has been dropped. What is left after it follows.
+    /// An event after it has been evicted. The remaining events after it follow.
     Expired,
-    /// No kept event has this id, and it isn't one of this numbering's own. Live events follow.
+    /// No stored event has this id, and it is no node-assigned id of this incarnation. Live events
+    /// follow.
     UnknownId,
-    /// More than one event has had this id. Live events follow.
+    /// Several events have had this id. Live events follow.
     RepeatedId,
 }
 
 impl Reason {
-    /// As the reset event says it.
+    /// The reason as written in the reset event.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Expired => "expired",
@@ -66,13 +70,77 @@ impl Reason {
     }
 }
 
+/// Key of the next page, and which losses the stream already knows of.
+///
+/// Losing an event after [`Self::seq`] is a [`Gap`], unless a reset has announced it or it was
+/// evicted before an `earliest` replay began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replay {
+    seq: Seq,
+    /// A reset has announced losses up to this seq.
+    announced: Seq,
+    /// [`History::eviction_stamp`] at the start of an `earliest` replay: while it is unchanged,
+    /// nothing was lost that the replay includes. Otherwise 0.
+    initial_stamp: u64,
+}
+
+impl Replay {
+    /// A replay of every event after `seq`.
+    pub(super) fn after(seq: Seq) -> Self {
+        Self { seq, announced: Seq(0), initial_stamp: 0 }
+    }
+
+    /// A replay of the stored events after `seq`; a reset has announced losses up to `announced`.
+    fn after_reset(seq: Seq, announced: Seq) -> Self {
+        Self { announced, ..Self::after(seq) }
+    }
+
+    /// A replay of every event stored at this moment.
+    fn earliest(initial_stamp: u64) -> Self {
+        Self { initial_stamp, ..Self::after(Seq(0)) }
+    }
+
+    /// Every stored event up to this seq that the selectors match has been read.
+    pub fn seq(&self) -> Seq {
+        self.seq
+    }
+}
+
+/// Limits of one page. A page contains at least one event if there is one, whatever its size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageLimit {
+    /// Events.
+    pub events: usize,
+    /// Bytes of wire form.
+    pub bytes: usize,
+}
+
+/// How a page ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The key of the next page.
+    pub next: Replay,
+    /// Whether a limit ended the page. If not, every event up to the newest has been read.
+    pub more: bool,
+}
+
+/// An event was evicted before the replay reached it: the stream has lagged out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at least {missed_at_least} events were evicted before they were replayed")]
+pub struct Gap {
+    /// Lower bound of the number of events missed, at least one. For `*` it is the length of the
+    /// gap before the next stored event; topics don't count their evictions.
+    pub missed_at_least: u64,
+}
+
 impl History {
-    /// Finds where a stream with these selectors starts. Work: the selectors, and one lookup.
+    /// Resolves a position to the start of a replay. Work: one lookup per selector, and one for the
+    /// id.
     pub fn resume(&self, position: &Position, selectors: &[Selector]) -> Resume {
         match position {
             Position::Live => Resume { replay: Replay::after(self.last_seq), reset: None },
             Position::Earliest => {
-                Resume { replay: Replay::earliest(self.losses(selectors)), reset: None }
+                Resume { replay: Replay::earliest(self.eviction_stamp(selectors)), reset: None }
             }
             Position::After(id) => match self.resolve_id(id) {
                 Ok(seq) => self.resume_after(seq, id, selectors),
@@ -84,13 +152,14 @@ impl History {
         }
     }
 
-    /// The seq of the event with this id. A publisher's id goes before one of our own, and leads
-    /// nowhere once its event is gone; ours tells its seq for as long as the numbering lasts.
+    /// The seq of the event with this id. A publisher's id takes precedence over a node-assigned
+    /// one. It is known as long as its event is stored; a node-assigned id, as long as the
+    /// incarnation lasts.
     fn resolve_id(&self, id: &str) -> Result<Seq, Reason> {
-        match self.ids.find(id, &self.by_seq) {
-            Found::At(seq) => Ok(seq),
-            Found::Repeated => Err(Reason::RepeatedId),
-            Found::Nothing => self
+        match self.by_id.find(id, &self.by_seq) {
+            IdLookup::Unique(seq) => Ok(seq),
+            IdLookup::Repeated => Err(Reason::RepeatedId),
+            IdLookup::Unknown => self
                 .incarnation
                 .seq_of(id)
                 .filter(|&seq| seq <= self.last_seq)
@@ -99,12 +168,12 @@ impl History {
     }
 
     fn resume_after(&self, seq: Seq, id: &str, selectors: &[Selector]) -> Resume {
-        let dropped_through = self.dropped_through(selectors);
-        if dropped_through <= seq {
+        let evicted_through = self.evicted_through(selectors);
+        if evicted_through <= seq {
             return Resume { replay: Replay::after(seq), reset: None };
         }
         let first = self.first_after(selectors, seq);
-        let from = first.is_none_or(|first| first > dropped_through).then_some(dropped_through);
+        let from = first.is_none_or(|first| first > evicted_through).then_some(evicted_through);
         Resume {
             replay: Replay::after_reset(seq, self.last_seq),
             reset: Some(self.reset(id, Reason::Expired, selectors, from)),
@@ -121,87 +190,14 @@ impl History {
         Reset { asked: asked.into(), reason, oldest: self.first_after(selectors, Seq(0)), from }
     }
 
-    /// A number that changes when anything the selectors ask for is dropped: each part of it only
-    /// rises.
-    pub(super) fn losses(&self, selectors: &[Selector]) -> u64 {
-        match chosen(selectors) {
-            None => self.by_seq.dropped(),
-            Some(topics) => {
-                topics.fold(0, |sum, topic| self.topics.dropped_through(topic).0.wrapping_add(sum))
-            }
-        }
-    }
-}
-
-/// How far a stream's replay has come.
-///
-/// Between two slices events can be dropped. Losing one that lies after [`Self::seq`] is a gap,
-/// unless the stream was told already, or had no claim to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Replay {
-    seq: Seq,
-    /// A loss at or below this seq was announced.
-    told: Seq,
-    /// [`History::losses`] when the replay began, if losses from before that are none to this
-    /// stream.
-    losses: u64,
-}
-
-impl Replay {
-    /// Everything after `seq`, or a gap.
-    pub fn after(seq: Seq) -> Self {
-        Self { seq, told: Seq(0), losses: 0 }
-    }
-
-    /// What is left after `seq`; a reset has announced losses through `told`.
-    pub(super) fn after_reset(seq: Seq, told: Seq) -> Self {
-        Self { told, ..Self::after(seq) }
-    }
-
-    /// Everything kept now, or a gap.
-    pub(super) fn earliest(losses: u64) -> Self {
-        Self { losses, ..Self::after(Seq(0)) }
-    }
-
-    /// Everything up to here that is kept and asked for has been read.
-    pub fn seq(&self) -> Seq {
-        self.seq
-    }
-}
-
-/// Bounds of one page. At least one event is read, whatever they say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageLimit {
-    /// Events.
-    pub events: usize,
-    /// Bytes of wire form.
-    pub bytes: usize,
-}
-
-/// What a read has come to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// Where the next page starts.
-    pub next: Replay,
-    /// Whether a bound ended the page. If not, everything up to [`History::last_seq`] has been
-    /// read.
-    pub more: bool,
-}
-
-/// Something that was to be replayed has been dropped meanwhile: the stream has lagged out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("at least {missed_at_least} events were dropped before they were replayed")]
-pub struct Gap {
-    /// How many events, at least one. For `*` those before the next one left; topics don't count
-    /// what they lose.
-    pub missed_at_least: u64,
-}
-
-impl History {
-    /// Appends the next events that match any of the selectors to `out`, in seq order, each once.
-    /// After a gap, nothing.
+    /// Appends the next page to `out`: events that match any of the selectors, in seq order, each
+    /// once.
     ///
-    /// Work: the events read, and for several topics their number, each with a search of its queue.
+    /// Work: the events read; for several topics also a binary search per topic.
+    ///
+    /// # Errors
+    ///
+    /// [`Gap`] if an event of this replay was evicted without an announcement; `out` is unchanged.
     pub fn read(
         &self,
         selectors: &[Selector],
@@ -209,63 +205,61 @@ impl History {
         limit: PageLimit,
         out: &mut Vec<(Seq, Bytes)>,
     ) -> Result<Page, Gap> {
-        self.check(selectors, replay)?;
-        let mut builder = PageBuilder { limit, events: 0, bytes: 0, last: replay.seq, out };
-        let more = match (selectors, chosen(selectors)) {
-            (_, None) => builder.all(self.by_seq.after(replay.seq)),
-            ([Selector::Topic(topic)], _) => builder.all(self.topics.after(topic, replay.seq)),
-            (_, Some(topics)) => self.merge(topics, &mut builder),
+        self.check_gap(selectors, replay)?;
+        let mut page = PageBuilder { limit, events: 0, bytes: 0, last: replay.seq, out };
+        let more = match (selectors, selected_topics(selectors)) {
+            (_, None) => page.fill(self.by_seq.after(replay.seq)),
+            ([Selector::Topic(topic)], _) => page.fill(self.by_topic.after(topic, replay.seq)),
+            (_, Some(topics)) => self.merge(topics, &mut page),
         };
-        let seq = if more { builder.last } else { self.last_seq };
+        let seq = if more { page.last } else { self.last_seq };
         Ok(Page { next: Replay { seq, ..replay }, more })
     }
 
-    fn check(&self, selectors: &[Selector], replay: Replay) -> Result<(), Gap> {
-        let known = replay.seq.max(replay.told);
-        if self.dropped_through(selectors) <= known || self.losses(selectors) == replay.losses {
+    fn check_gap(&self, selectors: &[Selector], replay: Replay) -> Result<(), Gap> {
+        let known = replay.seq.max(replay.announced);
+        if self.evicted_through(selectors) <= known
+            || self.eviction_stamp(selectors) == replay.initial_stamp
+        {
             return Ok(());
         }
         let mut missed_at_least = 1;
-        // Every seq is an event of `*`: none is left before the first, and this stream was to have
-        // them all unless it began with what was left of the earliest.
-        if chosen(selectors).is_none() && replay.losses == 0 {
+        // `*` matches every seq, so each seq before the first stored event is a missed one. Not so
+        // for an `earliest` replay, which did not include what was evicted before it began.
+        if selected_topics(selectors).is_none() && replay.initial_stamp == 0 {
             let first = self.first_after(selectors, known).unwrap_or(self.next_seq());
             missed_at_least = missed_at_least.max(first.0 - known.0 - 1);
         }
         Err(Gap { missed_at_least })
     }
 
-    /// Reads several topics as one. An event in two of them comes up twice in a row and is taken
-    /// once.
+    /// K-way merge of the topics' queues by seq. An event in several of them comes out of the heap
+    /// several times in a row and is added once. Returns whether a limit ended the page.
     fn merge<'a>(
         &self,
         topics: impl Iterator<Item = &'a Topic>,
-        builder: &mut PageBuilder<'_>,
+        page: &mut PageBuilder<'_>,
     ) -> bool {
-        let after = builder.last;
-        let mut queues: Vec<_> = topics.map(|topic| self.topics.after(topic, after)).collect();
-        let mut heads = BinaryHeap::with_capacity(queues.len());
-        let head = |kept: &Arc<StoredEvent>, queue| Reverse((kept.seq, queue));
-        let mut fronts: Vec<_> = queues.iter_mut().map(Iterator::next).collect();
-        heads.extend(
-            fronts
-                .iter()
-                .enumerate()
-                .filter_map(|(queue, front)| front.map(|kept| head(kept, queue))),
+        let after = page.last;
+        let mut queues: Vec<_> = topics.map(|topic| self.by_topic.after(topic, after)).collect();
+        let mut heads: Vec<_> = queues.iter_mut().map(Iterator::next).collect();
+        let mut heap = BinaryHeap::with_capacity(queues.len());
+        let key = |event: &Arc<StoredEvent>, queue| Reverse((event.seq, queue));
+        heap.extend(
+            heads.iter().enumerate().filter_map(|(queue, head)| head.map(|head| key(head, queue))),
         );
-        while let Some(Reverse((seq, queue))) = heads.pop() {
-            let kept = fronts[queue].expect("a queue with a head has a front");
-            if seq > builder.last && !builder.take(kept) {
+        while let Some(Reverse((seq, queue))) = heap.pop() {
+            let head = heads[queue].expect("a queue in the heap has a head");
+            if seq > page.last && !page.push(head) {
                 return true;
             }
-            fronts[queue] = queues[queue].next();
-            heads.extend(fronts[queue].map(|kept| head(kept, queue)));
+            heads[queue] = queues[queue].next();
+            heap.extend(heads[queue].map(|head| key(head, queue)));
         }
         false
     }
 }
 
-/// A page in the making.
 struct PageBuilder<'a> {
     limit: PageLimit,
     events: usize,
@@ -275,19 +269,19 @@ struct PageBuilder<'a> {
 }
 
 impl PageBuilder<'_> {
-    /// Takes events until a bound says no; then true.
-    fn all<'a>(&mut self, mut events: impl Iterator<Item = &'a Arc<StoredEvent>>) -> bool {
-        events.any(|kept| !self.take(kept))
+    /// Adds events until a limit is reached; returns whether one was.
+    fn fill<'a>(&mut self, mut events: impl Iterator<Item = &'a Arc<StoredEvent>>) -> bool {
+        events.any(|event| !self.push(event))
     }
 
-    /// Takes an event, unless that would pass a bound.
-    fn take(&mut self, kept: &StoredEvent) -> bool {
-        let bytes = self.bytes.saturating_add(kept.wire.len());
+    /// Adds an event unless it would exceed a limit; returns whether it was added.
+    fn push(&mut self, event: &StoredEvent) -> bool {
+        let bytes = self.bytes.saturating_add(event.wire.len());
         if self.events > 0 && (self.events >= self.limit.events || bytes > self.limit.bytes) {
             return false;
         }
-        self.out.push((kept.seq, kept.wire.clone()));
-        (self.events, self.bytes, self.last) = (self.events + 1, bytes, kept.seq);
+        self.out.push((event.seq, event.wire.clone()));
+        (self.events, self.bytes, self.last) = (self.events + 1, bytes, event.seq);
         true
     }
 }

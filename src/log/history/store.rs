@@ -1,75 +1,78 @@
-//! What is kept, and what goes when.
+//! Append-only store with retention limits: every append evicts the events that exceed them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::indexes::{EventsBySeq, Ids, StoredEvent};
-use super::topic_index::Topics;
+use super::indexes::{EventsBySeq, IdIndex, StoredEvent};
+use super::topic_index::TopicIndex;
 use crate::event::{EventId, Incarnation, Selector, Seq, Topic};
 
-/// PageLimit events one [`History::append`] drops beside those that its own topics and its own bytes
-/// push out. Being over [`Retention::topics_max`] or [`Retention::age`] by more is left for later
-/// appends and [`History::expire`].
-pub const DROPS_PER_APPEND: usize = 64;
+/// Most events that one [`History::append`] evicts for [`Retention::topics_max`] and
+/// [`Retention::age`]; the rest is left to later appends and to [`History::expire`]. Evictions for
+/// the other two limits come on top.
+pub const EVICTIONS_PER_APPEND: usize = 64;
 
-/// How much is kept. An event goes as soon as the first of these says so; zero anywhere keeps
-/// nothing.
+/// Retention limits. An event is evicted by whichever limit it reaches first; a limit of zero
+/// retains nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Events per topic; at the limit a topic loses its oldest.
+    /// Events per topic (`FANFARE_HISTORY_EVENTS`). A topic at the limit evicts its oldest event.
     pub events_per_topic: usize,
-    /// An event of this age goes at the next [`History::expire`] or [`History::append`].
+    /// Age (`FANFARE_HISTORY_AGE`). An older event is evicted by the next [`History::expire`] or
+    /// [`History::append`].
     pub age: Duration,
-    /// Memory for events, topics and ids, bytes, as the constants of this module count it; at the
-    /// limit the oldest events of all go. Never exceeded when a call returns.
+    /// Memory in bytes (`FANFARE_HISTORY_BYTES`): wire forms, names and ids, and a fixed cost per
+    /// event, topic and id. At the limit the oldest events are evicted, whatever their topic. Not
+    /// exceeded when a call returns.
     pub bytes: u64,
-    /// Topics with kept events; above it the oldest events of all go until a topic has none left.
-    /// May be exceeded for a while, because one append drops at limit [`DROPS_PER_APPEND`] for it.
+    /// Topics with stored events (`FANFARE_TOPICS_MAX`). Above it the oldest events are evicted
+    /// until a topic has none left. May be exceeded temporarily: one append evicts at most
+    /// [`EVICTIONS_PER_APPEND`] events for it.
     pub topics_max: usize,
 }
 
-/// An event that has its place and its wire form.
+/// An event to append: encoded, with its seq assigned.
 #[derive(Clone, Debug)]
 pub struct Encoded<'a> {
-    /// Where it goes; never empty, no topic twice.
+    /// At least one topic, none twice.
     pub topics: &'a [Topic],
     /// The publisher's own id, if it gave one.
     pub id: Option<EventId>,
-    /// The wire form. It has to own its memory: a slice of a larger buffer keeps the whole of it
-    /// alive, and [`Retention::bytes`] can't see that.
+    /// The wire form. It must own its memory: a slice of a larger buffer would keep the whole
+    /// buffer alive, which [`Retention::bytes`] doesn't count.
     pub wire: Bytes,
 }
 
-/// What is kept at the moment.
+/// Current size of the history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// StoredEvent events; one in several topics counts once.
+    /// Stored events; an event with several topics counts once.
     pub events: usize,
-    /// Topics with kept events.
+    /// Topics with stored events.
     pub topics: usize,
-    /// What [`Retention::bytes`] bounds.
+    /// Memory as counted for [`Retention::bytes`].
     pub bytes: u64,
 }
 
-/// Recent events, by seq, by topic and by the publisher's id.
+/// In-memory event store, indexed by seq, by topic and by publisher's id.
 pub struct History {
-    pub(super) retention: Retention,
-    pub(super) age_nanos: u64,
+    retention: Retention,
+    age_nanos: u64,
     pub(super) incarnation: Incarnation,
     pub(super) last_seq: Seq,
     pub(super) by_seq: EventsBySeq,
-    pub(super) topics: Topics,
-    pub(super) ids: Ids,
+    pub(super) by_topic: TopicIndex,
+    pub(super) by_id: IdIndex,
 }
 
 impl History {
-    /// An empty history whose first event will have seq 1.
+    /// An empty history. Its first event will have seq 1.
     pub fn new(mut retention: Retention, incarnation: Incarnation) -> Self {
         if retention.events_per_topic == 0 {
-            // A topic then keeps its newest for as long as it takes the byte limit to drop it: to
-            // the end of `append`.
+            // A queue needs room for the event being appended. The byte limit then evicts that
+            // event before `append` returns.
             (retention.events_per_topic, retention.bytes) = (1, 0);
         }
         Self {
@@ -78,142 +81,142 @@ impl History {
             incarnation,
             last_seq: Seq(0),
             by_seq: EventsBySeq::default(),
-            topics: Topics::new(retention.events_per_topic),
-            ids: Ids::default(),
+            by_topic: TopicIndex::new(retention.events_per_topic),
+            by_id: IdIndex::default(),
         }
     }
 
-    /// The seq of the newest event there ever was; 0 before the first.
-    pub fn last_seq(&self) -> Seq {
-        self.last_seq
-    }
-
-    /// The seq the next event must be appended with. It is part of the wire form, hence known
-    /// before.
+    /// The seq the next event must be appended with. The encoder needs it before the append,
+    /// because the id is part of the wire form.
     pub fn next_seq(&self) -> Seq {
         self.last_seq.next()
     }
 
-    /// The numbering that [`Seq`]s and own ids belong to.
+    /// The incarnation that the seqs belong to.
     pub fn incarnation(&self) -> Incarnation {
         self.incarnation
     }
 
-    /// Whether an id has the form of this numbering's own; a publisher may not use such an id.
-    pub fn is_own(&self, id: &str) -> bool {
-        self.incarnation.seq_of(id).is_some()
-    }
-
-    /// Keeps the next event, and drops what it pushes out. `seq` must be [`Self::next_seq`]; `now`
-    /// is the time since the node started.
+    /// Stores the next event and evicts what then exceeds the retention limits. `seq` must be
+    /// [`Self::next_seq`]; `now` is the time since the node started.
     ///
-    /// Work: the event's topics, what has to go to make room for its bytes, and
-    /// [`DROPS_PER_APPEND`] more at limit.
+    /// Work: the event's topics, the evictions that make room for its bytes, and at most
+    /// [`EVICTIONS_PER_APPEND`] more.
     pub fn append(&mut self, seq: Seq, event: Encoded<'_>, now: Duration) {
         debug_assert_eq!(seq, self.next_seq(), "seqs are dense");
         debug_assert!(!event.topics.is_empty(), "an event has a topic");
         self.last_seq = seq;
         if let Some(id) = &event.id {
-            self.ids.add(id, seq);
+            self.by_id.add(id, seq);
         }
-        let topics = self.topics.enter(event.topics);
-        let kept =
-            Arc::new(StoredEvent { seq, at: nanos(now), id: event.id, wire: event.wire, topics });
-        self.by_seq.push(Arc::clone(&kept));
-        for topic in kept.topics.as_slice() {
-            if let Some(oldest) = self.topics.push(topic, &kept) {
-                self.release(&oldest);
+        let Encoded { topics, id, wire } = event;
+        let topics = self.by_topic.intern(topics);
+        let event = Arc::new(StoredEvent { seq, appended_at: nanos(now), id, wire, topics });
+        self.by_seq.push(Arc::clone(&event));
+        for topic in event.topics.as_slice() {
+            if let Some(evicted) = self.by_topic.push(topic, &event) {
+                self.evict_if_in_no_topic(&evicted);
             }
         }
-        while self.bytes() > self.retention.bytes && self.drop_oldest() {}
-        self.expire(now, DROPS_PER_APPEND);
+        while self.bytes() > self.retention.bytes && self.evict_oldest() {}
+        self.expire(now, EVICTIONS_PER_APPEND);
     }
 
-    /// Drops what has reached its age, and what is over a limit, oldest first and at limit `budget`
-    /// events. True if there is more to do.
+    /// Evicts events that have reached their age or exceed [`Retention::topics_max`], oldest first,
+    /// at most `budget`. Returns whether more are left to evict.
     pub fn expire(&mut self, now: Duration, budget: usize) -> bool {
         let now = nanos(now);
         for _ in 0..budget {
-            if !self.is_over(now) {
+            if !self.must_evict(now) {
                 return false;
             }
-            self.drop_oldest();
+            self.evict_oldest();
         }
-        self.is_over(now)
+        self.must_evict(now)
     }
 
-    /// What is kept at the moment.
+    /// Current size.
     pub fn stats(&self) -> Stats {
-        Stats { events: self.by_seq.len(), topics: self.topics.len(), bytes: self.bytes() }
+        Stats { events: self.by_seq.len(), topics: self.by_topic.len(), bytes: self.bytes() }
     }
 
     fn bytes(&self) -> u64 {
-        self.by_seq.bytes() + self.topics.bytes()
+        self.by_seq.bytes() + self.by_topic.bytes()
     }
 
-    fn is_over(&self, now: u64) -> bool {
-        self.topics.len() > self.retention.topics_max
-            || self
-                .by_seq
-                .oldest()
-                .is_some_and(|kept| now.saturating_sub(kept.at) >= self.age_nanos)
+    fn must_evict(&self, now: u64) -> bool {
+        let is_expired =
+            |event: &Arc<StoredEvent>| now.saturating_sub(event.appended_at) >= self.age_nanos;
+        self.by_topic.len() > self.retention.topics_max
+            || self.by_seq.oldest().is_some_and(is_expired)
     }
 
-    /// Drops the oldest event of all, from every topic that still keeps it. False if there is none.
-    fn drop_oldest(&mut self) -> bool {
-        let Some(kept) = self.by_seq.drop_oldest() else { return false };
-        for topic in kept.topics.as_slice() {
-            self.topics.drop_through(topic, kept.seq);
+    /// Evicts the oldest event from the store and from each topic that still has it. False if the
+    /// store is empty.
+    fn evict_oldest(&mut self) -> bool {
+        let Some(event) = self.by_seq.evict_oldest() else { return false };
+        for topic in event.topics.as_slice() {
+            self.by_topic.evict(topic, event.seq);
         }
-        self.forget_id(&kept);
+        self.remove_id(&event);
         true
     }
 
-    /// Drops an event that a topic has just let go of, unless another topic still keeps it.
-    fn release(&mut self, kept: &Arc<StoredEvent>) {
-        // One reference is ours, one is the order's, and each further one is a topic's: nobody else
-        // ever has one, since readers take the wire bytes, and `&mut self` keeps readers out. So
-        // the count is exact.
-        if Arc::strong_count(kept) == 2 {
-            self.by_seq.drop_one(kept);
-            self.forget_id(kept);
+    /// Evicts an event from the store after a topic has evicted it, unless another topic still has
+    /// it.
+    fn evict_if_in_no_topic(&mut self, event: &Arc<StoredEvent>) {
+        // The reference count is exact: one reference is the caller's, one is in `by_seq`, and each
+        // topic that has the event holds one. Readers clone the wire bytes, never the `Arc`, and
+        // `&mut self` excludes them.
+        if Arc::strong_count(event) == 2 {
+            self.by_seq.evict(event);
+            self.remove_id(event);
         }
     }
 
-    fn forget_id(&mut self, kept: &StoredEvent) {
-        if let Some(id) = &kept.id {
-            self.ids.remove(id);
+    fn remove_id(&mut self, event: &StoredEvent) {
+        if let Some(id) = &event.id {
+            self.by_id.remove(id);
         }
     }
 
-    /// The highest seq that was dropped of what the selectors ask for, taken together.
+    /// The highest evicted seq that the selectors match.
     ///
-    /// `*` is every event that any topic keeps, so beside it what a single topic has dropped
-    /// doesn't matter. Of several topics each answers for itself: an event that one has dropped
-    /// counts, even if another still has it.
-    pub(super) fn dropped_through(&self, selectors: &[Selector]) -> Seq {
-        match chosen(selectors) {
-            None => self.by_seq.dropped_through(),
+    /// For `*` an event is evicted when no topic has it any more. Several topics are independent:
+    /// an event that one of them has evicted counts, even if another still has it.
+    pub(super) fn evicted_through(&self, selectors: &[Selector]) -> Seq {
+        match selected_topics(selectors) {
+            None => self.by_seq.evicted_through(),
             Some(topics) => {
-                topics.map(|topic| self.topics.dropped_through(topic)).max().unwrap_or_default()
+                topics.map(|topic| self.by_topic.evicted_through(topic)).max().unwrap_or_default()
             }
         }
     }
 
-    /// The oldest kept event after `after` that the selectors ask for.
-    pub(super) fn first_after(&self, selectors: &[Selector], after: Seq) -> Option<Seq> {
-        match chosen(selectors) {
-            None => self.by_seq.after(after).next().map(|kept| kept.seq),
+    /// A number that changes whenever an event that the selectors match is evicted: a sum of values
+    /// that only rise.
+    pub(super) fn eviction_stamp(&self, selectors: &[Selector]) -> u64 {
+        match selected_topics(selectors) {
+            None => self.by_seq.evicted(),
             Some(topics) => topics
-                .filter_map(|topic| self.topics.after(topic, after).next())
-                .map(|k| k.seq)
+                .fold(0, |sum, topic| self.by_topic.evicted_through(topic).0.wrapping_add(sum)),
+        }
+    }
+
+    /// The seq of the oldest stored event after `seq` that the selectors match.
+    pub(super) fn first_after(&self, selectors: &[Selector], seq: Seq) -> Option<Seq> {
+        match selected_topics(selectors) {
+            None => self.by_seq.after(seq).next().map(|event| event.seq),
+            Some(topics) => topics
+                .filter_map(|topic| self.by_topic.after(topic, seq).next())
+                .map(|event| event.seq)
                 .min(),
         }
     }
 }
 
-/// The topics that are asked for, or `None` if `*` is among the selectors: it covers them all.
-pub(super) fn chosen(selectors: &[Selector]) -> Option<impl Iterator<Item = &Topic>> {
+/// The selected topics, or `None` if the selectors include `*`, which covers every topic.
+pub(super) fn selected_topics(selectors: &[Selector]) -> Option<impl Iterator<Item = &Topic>> {
     let all = selectors.contains(&Selector::All);
     (!all).then(|| {
         selectors.iter().filter_map(|selector| match selector {
@@ -223,7 +226,7 @@ pub(super) fn chosen(selectors: &[Selector]) -> Option<impl Iterator<Item = &Top
     })
 }
 
-/// 64 bits of nanoseconds are 584 years.
+/// Saturating; 64 bits of nanoseconds are 584 years.
 fn nanos(time: Duration) -> u64 {
     time.as_nanos().try_into().unwrap_or(u64::MAX)
 }

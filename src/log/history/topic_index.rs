@@ -1,137 +1,138 @@
-//! The kept events of each topic, and what each topic has lost.
+//! Index by topic: a bounded FIFO queue of stored events per topic, and the loss table for topics
+//! without stored events.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::indexes::{Names, StoredEvent, TOPIC_BYTES};
+use super::indexes::{EventTopics, StoredEvent, TOPIC_BYTES};
 use super::striped_map::StripedMap;
 use crate::event::{Seq, Topic};
 
-/// Below this capacity a queue isn't worth shrinking.
-const SHRINK_FROM: usize = 64;
+/// A queue of this capacity or less isn't shrunk.
+const SHRINK_ABOVE: usize = 64;
 
-/// Topics with kept events.
-pub(super) struct Topics {
-    logs: StripedMap<Topic, TopicLog>,
+/// Buckets of the loss table: 512 KiB.
+const BUCKETS: usize = 65_536;
+
+pub(super) struct TopicIndex {
+    queues: StripedMap<Topic, TopicQueue>,
     len: usize,
     bytes: u64,
-    events_max: usize,
+    events_per_topic: usize,
     losses: LossTable,
 }
 
-struct TopicLog {
-    /// In seq order: all events of the topic after `dropped_through`.
-    kept: VecDeque<Arc<StoredEvent>>,
-    dropped_through: Seq,
+struct TopicQueue {
+    /// All events of the topic after `evicted_through`, in seq order.
+    events: VecDeque<Arc<StoredEvent>>,
+    evicted_through: Seq,
 }
 
-impl Topics {
-    /// Topics that keep `events_max` events each, at least one.
-    pub(super) fn new(events_max: usize) -> Self {
-        debug_assert!(events_max > 0);
+impl TopicIndex {
+    pub(super) fn new(events_per_topic: usize) -> Self {
+        debug_assert!(events_per_topic > 0, "a queue has room for the event that is appended");
         Self {
-            logs: StripedMap::default(),
+            queues: StripedMap::default(),
             len: 0,
             bytes: 0,
-            events_max,
+            events_per_topic,
             losses: LossTable::default(),
         }
     }
 
+    /// Number of topics with stored events.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// What the topics are counted at, their events aside.
+    /// Memory cost of the topics, without their events.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Makes sure that the topics have entries, and names them with the entries' own keys: a
-    /// thousand events of a topic share one name.
-    pub(super) fn enter(&mut self, topics: &[Topic]) -> Names {
+    /// Interns the topics: creates missing entries and returns the keys of the entries, so that all
+    /// events of a topic share one allocation of its name.
+    pub(super) fn intern(&mut self, topics: &[Topic]) -> EventTopics {
         match topics {
-            [topic] => Names::One(self.enter_one(topic)),
-            _ => Names::Many(topics.iter().map(|topic| self.enter_one(topic)).collect()),
+            [topic] => EventTopics::One(self.intern_one(topic)),
+            _ => EventTopics::Many(topics.iter().map(|topic| self.intern_one(topic)).collect()),
         }
     }
 
-    fn enter_one(&mut self, topic: &Topic) -> Topic {
-        let part = self.logs.stripe_mut(topic.hash_key());
-        if let Some((name, _)) = part.get_key_value(topic) {
-            return name.clone();
+    fn intern_one(&mut self, topic: &Topic) -> Topic {
+        let stripe = self.queues.stripe_mut(topic.hash_key());
+        if let Some((key, _)) = stripe.get_key_value(topic) {
+            return key.clone();
         }
-        let dropped_through = self.losses.dropped_through(topic);
-        part.insert(topic.clone(), TopicLog { kept: VecDeque::new(), dropped_through });
+        let evicted_through = self.losses.evicted_through(topic);
+        stripe.insert(topic.clone(), TopicQueue { events: VecDeque::new(), evicted_through });
         self.len += 1;
         self.bytes += bytes(topic);
         topic.clone()
     }
 
-    /// Adds the newest event to a topic that was entered. Hands out the topic's oldest if it had to
-    /// make room.
+    /// Appends the newest event to an interned topic's queue. Returns the event that a full queue
+    /// evicted for it.
     pub(super) fn push(
         &mut self,
         topic: &Topic,
-        kept: &Arc<StoredEvent>,
+        event: &Arc<StoredEvent>,
     ) -> Option<Arc<StoredEvent>> {
-        let log =
-            self.logs.stripe_mut(topic.hash_key()).get_mut(topic).expect("the topic was entered");
-        let oldest = if log.kept.len() < self.events_max { None } else { log.drop_oldest() };
-        log.kept.push_back(Arc::clone(kept));
-        oldest
+        let stripe = self.queues.stripe_mut(topic.hash_key());
+        let queue = stripe.get_mut(topic).expect("the topic is interned");
+        let is_full = queue.events.len() >= self.events_per_topic;
+        let evicted = if is_full { queue.evict_oldest() } else { None };
+        queue.events.push_back(Arc::clone(event));
+        evicted
     }
 
-    /// Takes the event at `seq` out of a topic if the topic still has it; then it is its oldest.
-    pub(super) fn drop_through(&mut self, topic: &Topic, seq: Seq) {
-        let Some(log) = self.logs.stripe_mut(topic.hash_key()).get_mut(topic) else { return };
-        if log.kept.front().is_some_and(|kept| kept.seq == seq) {
-            log.drop_oldest();
-            log.shrink();
+    /// Evicts the event at `seq`, the oldest of the store, from the topic's queue. No effect if the
+    /// queue has already evicted it. Removes the topic's entry if the queue is then empty.
+    pub(super) fn evict(&mut self, topic: &Topic, seq: Seq) {
+        let Some(queue) = self.queues.stripe_mut(topic.hash_key()).get_mut(topic) else { return };
+        if queue.events.front().is_some_and(|event| event.seq == seq) {
+            queue.evict_oldest();
+            queue.shrink();
         }
-        if log.kept.is_empty() {
-            self.losses.note(topic, log.dropped_through);
-            self.logs.remove(topic.hash_key(), topic);
+        if queue.events.is_empty() {
+            self.losses.raise(topic, queue.evicted_through);
+            self.queues.remove(topic.hash_key(), topic);
             self.len -= 1;
             self.bytes -= bytes(topic);
         }
     }
 
-    /// The highest seq the topic may have lost: exact while something of it is kept.
-    pub(super) fn dropped_through(&self, topic: &Topic) -> Seq {
-        match self.log(topic) {
-            Some(log) => log.dropped_through,
-            None => self.losses.dropped_through(topic),
+    /// The highest seq the topic may have evicted: exact if the topic has stored events.
+    pub(super) fn evicted_through(&self, topic: &Topic) -> Seq {
+        match self.queue(topic) {
+            Some(queue) => queue.evicted_through,
+            None => self.losses.evicted_through(topic),
         }
     }
 
-    /// The kept events of the topic after `after`, in order.
-    pub(super) fn after(
-        &self,
-        topic: &Topic,
-        after: Seq,
-    ) -> impl Iterator<Item = &Arc<StoredEvent>> {
-        self.log(topic).into_iter().flat_map(move |log| {
-            let start = log.kept.partition_point(|kept| kept.seq <= after);
-            log.kept.range(start..)
+    /// The topic's events after `seq`, in seq order.
+    pub(super) fn after(&self, topic: &Topic, seq: Seq) -> impl Iterator<Item = &Arc<StoredEvent>> {
+        self.queue(topic).into_iter().flat_map(move |queue| {
+            let start = queue.events.partition_point(|event| event.seq <= seq);
+            queue.events.range(start..)
         })
     }
 
-    fn log(&self, topic: &Topic) -> Option<&TopicLog> {
-        self.logs.stripe(topic.hash_key()).get(topic)
+    fn queue(&self, topic: &Topic) -> Option<&TopicQueue> {
+        self.queues.stripe(topic.hash_key()).get(topic)
     }
 }
 
-impl TopicLog {
-    fn drop_oldest(&mut self) -> Option<Arc<StoredEvent>> {
-        let oldest = self.kept.pop_front()?;
-        self.dropped_through = oldest.seq;
+impl TopicQueue {
+    fn evict_oldest(&mut self) -> Option<Arc<StoredEvent>> {
+        let oldest = self.events.pop_front()?;
+        self.evicted_through = oldest.seq;
         Some(oldest)
     }
 
     fn shrink(&mut self) {
-        if self.kept.capacity() > SHRINK_FROM && self.kept.len() < self.kept.capacity() / 4 {
-            self.kept.shrink_to(self.kept.len() * 2);
+        if self.events.capacity() > SHRINK_ABOVE && self.events.len() < self.events.capacity() / 4 {
+            self.events.shrink_to(self.events.len() * 2);
         }
     }
 }
@@ -140,14 +141,12 @@ fn bytes(topic: &Topic) -> u64 {
     TOPIC_BYTES + topic.as_str().len() as u64
 }
 
-/// What was lost of topics that have nothing kept: per bucket of topics the highest seq. 512 KiB,
-/// whatever the number of topics there have been.
+/// Loss table: `evicted_through` of topics without stored events, as the maximum per hash bucket.
+/// Its size is fixed, whatever the number of topics that ever existed.
 ///
-/// A topic that shares its bucket with another may seem to have lost what the other lost: a false
-/// alarm, and only then. A loss is never hidden, since a bucket's seq only rises.
+/// Topics that share a bucket share the maximum, so one may be reported to have lost what the other
+/// has: a false alarm. A loss is never hidden, because a bucket's seq only rises.
 struct LossTable(Box<[Seq; BUCKETS]>);
-
-const BUCKETS: usize = 65_536;
 
 impl Default for LossTable {
     fn default() -> Self {
@@ -157,12 +156,12 @@ impl Default for LossTable {
 }
 
 impl LossTable {
-    fn note(&mut self, topic: &Topic, dropped_through: Seq) {
+    fn raise(&mut self, topic: &Topic, evicted_through: Seq) {
         let bucket = &mut self.0[Self::bucket(topic)];
-        *bucket = dropped_through.max(*bucket);
+        *bucket = evicted_through.max(*bucket);
     }
 
-    fn dropped_through(&self, topic: &Topic) -> Seq {
+    fn evicted_through(&self, topic: &Topic) -> Seq {
         self.0[Self::bucket(topic)]
     }
 
@@ -176,22 +175,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_that_lost_most_of_its_events_gives_their_places_back() {
-        let mut topics = Topics::new(usize::MAX);
+    fn a_queue_that_evicted_most_of_its_events_shrinks() {
+        let mut index = TopicIndex::new(usize::MAX);
         let topic = Topic::new("a").unwrap();
         for seq in 1..=10_000 {
-            let names = topics.enter(std::slice::from_ref(&topic));
-            let kept = StoredEvent {
+            let event = StoredEvent {
                 seq: Seq(seq),
-                at: 0,
+                appended_at: 0,
                 id: None,
                 wire: bytes::Bytes::new(),
-                topics: names,
+                topics: index.intern(std::slice::from_ref(&topic)),
             };
-            assert!(topics.push(&topic, &Arc::new(kept)).is_none());
+            assert!(index.push(&topic, &Arc::new(event)).is_none());
         }
-        (1..10_000).for_each(|seq| topics.drop_through(&topic, Seq(seq)));
-        assert_eq!(topics.after(&topic, Seq(0)).count(), 1);
-        assert!(topics.log(&topic).unwrap().kept.capacity() <= SHRINK_FROM);
+        (1..10_000).for_each(|seq| index.evict(&topic, Seq(seq)));
+        assert_eq!(index.after(&topic, Seq(0)).count(), 1);
+        assert!(index.queue(&topic).unwrap().events.capacity() <= SHRINK_ABOVE);
     }
 }

@@ -1,4 +1,5 @@
-//! What the history promises, one promise at a time.
+//! Behaviour of the history: retention and paging here, resume positions in `replay`, and a
+//! model-based property test.
 
 mod model;
 mod property;
@@ -11,8 +12,8 @@ use bytes::Bytes;
 use super::*;
 use crate::event::{EventId, Incarnation, Position, Selector, Seq, Topic};
 
-const MANY: PageLimit = PageLimit { events: usize::MAX, bytes: usize::MAX };
-const KEEP_ALL: Retention = Retention {
+const NO_LIMIT: PageLimit = PageLimit { events: usize::MAX, bytes: usize::MAX };
+const UNLIMITED: Retention = Retention {
     events_per_topic: usize::MAX,
     age: Duration::from_secs(3600),
     bytes: u64::MAX,
@@ -58,14 +59,14 @@ impl History {
         self.resume(&Position::After(id.into()), selectors)
     }
 
-    fn seqs(&self, selectors: &[Selector], replay: Replay, limit: PageLimit) -> (Vec<u64>, Page) {
+    fn page(&self, selectors: &[Selector], replay: Replay, limit: PageLimit) -> (Vec<u64>, Page) {
         let mut out = Vec::new();
-        let slice = self.read(selectors, replay, limit, &mut out).unwrap();
-        (out.iter().map(|(seq, _)| seq.0).collect(), slice)
+        let page = self.read(selectors, replay, limit, &mut out).unwrap();
+        (out.iter().map(|(seq, _)| seq.0).collect(), page)
     }
 
     fn gap(&self, selectors: &[Selector], replay: Replay) -> Option<u64> {
-        self.read(selectors, replay, MANY, &mut Vec::new()).err().map(|gap| gap.missed_at_least)
+        self.read(selectors, replay, NO_LIMIT, &mut Vec::new()).err().map(|gap| gap.missed_at_least)
     }
 }
 
@@ -74,73 +75,76 @@ fn reason(resume: &Resume) -> Option<&'static str> {
 }
 
 #[test]
-fn a_history_can_be_shared_behind_a_lock() {
-    fn is_shared<T: Send + Sync>() {}
-    is_shared::<std::sync::RwLock<History>>();
+fn a_history_is_sync_behind_a_lock() {
+    fn assert_sync<T: Send + Sync>() {}
+    assert_sync::<std::sync::RwLock<History>>();
 }
 
 #[test]
 fn seqs_count_from_one() {
-    let mut history = history(KEEP_ALL);
-    assert_eq!((history.last_seq(), history.next_seq()), (Seq(0), Seq(1)));
+    let mut history = history(UNLIMITED);
+    assert_eq!(history.next_seq(), Seq(1));
     assert_eq!((history.add(&["a"]), history.add(&["a"])), (Seq(1), Seq(2)));
-    assert_eq!(history.last_seq(), Seq(2));
+    assert_eq!(history.next_seq(), Seq(3));
 }
 
 #[test]
-fn an_event_in_two_topics_stays_while_either_keeps_it() {
-    let mut history = history(Retention { events_per_topic: 1, ..KEEP_ALL });
+fn an_event_with_two_topics_is_stored_until_both_evict_it() {
+    let mut history = history(Retention { events_per_topic: 1, ..UNLIMITED });
     history.add(&["a", "b"]);
     history.add(&["a"]);
-    assert_eq!(history.seqs(&topics(&["b"]), Replay::after(Seq(0)), MANY).0, [1]);
+    assert_eq!(history.page(&topics(&["b"]), Replay::after(Seq(0)), NO_LIMIT).0, [1]);
     assert_eq!(history.gap(&topics(&["a"]), Replay::after(Seq(0))), Some(1));
-    assert_eq!(history.seqs(&[Selector::All], Replay::after(Seq(0)), MANY).0, [1, 2]);
+    assert_eq!(history.page(&[Selector::All], Replay::after(Seq(0)), NO_LIMIT).0, [1, 2]);
     history.add(&["b"]);
     assert_eq!(history.stats().events, 2);
     assert_eq!(history.gap(&[Selector::All], Replay::after(Seq(0))), Some(1));
 }
 
 #[test]
-fn several_topics_read_as_one_in_order_and_each_event_once() {
-    let mut history = history(KEEP_ALL);
+fn several_topics_are_merged_in_seq_order_without_duplicates() {
+    let mut history = history(UNLIMITED);
     for names in [&["a"][..], &["b", "c"], &["d"], &["c"], &["a", "b", "c"], &["b"]] {
         history.add(names);
     }
     let selectors = topics(&["c", "a", "b", "a"]);
-    let limit = PageLimit { events: 3, ..MANY };
-    let (seqs, slice) = history.seqs(&selectors, Replay::after(Seq(0)), limit);
-    assert_eq!((seqs, slice.more, slice.next.seq()), (vec![1, 2, 4], true, Seq(4)));
-    let (seqs, slice) = history.seqs(&selectors, slice.next, limit);
-    assert_eq!((seqs, slice.more, slice.next.seq()), (vec![5, 6], false, Seq(6)));
+    let limit = PageLimit { events: 3, ..NO_LIMIT };
+    let (seqs, page) = history.page(&selectors, Replay::after(Seq(0)), limit);
+    assert_eq!((seqs, page.more, page.next.seq()), (vec![1, 2, 4], true, Seq(4)));
+    let (seqs, page) = history.page(&selectors, page.next, limit);
+    assert_eq!((seqs, page.more, page.next.seq()), (vec![5, 6], false, Seq(6)));
 }
 
 #[test]
-fn a_slice_is_bounded_in_bytes_but_takes_one_event() {
-    let mut history = history(KEEP_ALL);
+fn a_page_is_limited_in_bytes_but_holds_at_least_one_event() {
+    let mut history = history(UNLIMITED);
     history.add_many(5, "a");
     let read = |bytes| {
-        history.seqs(&topics(&["a"]), Replay::after(Seq(0)), PageLimit { bytes, ..MANY }).0.len()
+        history
+            .page(&topics(&["a"]), Replay::after(Seq(0)), PageLimit { bytes, ..NO_LIMIT })
+            .0
+            .len()
     };
     assert_eq!((read(0), read(199), read(200), read(499), read(500)), (1, 1, 2, 4, 5));
 }
 
 #[test]
-fn making_room_for_a_topic_drops_a_bounded_number_of_events_at_a_time() {
-    let mut history = history(Retention { topics_max: 2, ..KEEP_ALL });
+fn an_append_evicts_a_bounded_number_of_events_for_the_topic_limit() {
+    let mut history = history(Retention { topics_max: 2, ..UNLIMITED });
     history.add_many(1000, "a");
     history.add(&["b"]);
     history.add(&["c"]);
-    assert_eq!(history.stats().events, 1002 - DROPS_PER_APPEND);
+    assert_eq!(history.stats().events, 1002 - EVICTIONS_PER_APPEND);
     assert!(history.expire(Duration::ZERO, 1));
     assert!(!history.expire(Duration::ZERO, usize::MAX));
     let stats = history.stats();
-    assert_eq!((stats.events, stats.topics), (2, 2), "`a` had the oldest events, down to its last");
+    assert_eq!((stats.events, stats.topics), (2, 2), "`a`, the oldest topic, was evicted entirely");
 }
 
 #[test]
-fn bytes_are_never_over_the_limit_even_for_an_event_that_can_not_fit() {
+fn the_byte_limit_holds_even_for_an_event_larger_than_it() {
     let limit = 10_000;
-    let mut history = history(Retention { bytes: limit, ..KEEP_ALL });
+    let mut history = history(Retention { bytes: limit, ..UNLIMITED });
     for bytes in [10, 5_000, 100, 20_000, 0] {
         let seq = history.next_seq();
         history.append(
@@ -155,12 +159,12 @@ fn bytes_are_never_over_the_limit_even_for_an_event_that_can_not_fit() {
 }
 
 #[test]
-fn a_history_that_keeps_nothing_says_so() {
+fn a_history_that_retains_nothing_reports_every_loss() {
     for retention in [
-        Retention { events_per_topic: 0, ..KEEP_ALL },
-        Retention { age: Duration::ZERO, ..KEEP_ALL },
-        Retention { bytes: 0, ..KEEP_ALL },
-        Retention { topics_max: 0, ..KEEP_ALL },
+        Retention { events_per_topic: 0, ..UNLIMITED },
+        Retention { age: Duration::ZERO, ..UNLIMITED },
+        Retention { bytes: 0, ..UNLIMITED },
+        Retention { topics_max: 0, ..UNLIMITED },
     ] {
         let mut history = history(retention);
         history.add(&["a", "b"]);

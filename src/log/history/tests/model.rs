@@ -1,127 +1,159 @@
-//! A history as a `Vec` that remembers every event there ever was, and knows which topics still
-//! keep it.
+//! Reference model of the history: a `Vec` of all events ever appended, each with the topics that
+//! still store it.
 //!
-//! It searches everything for every question: it is to be right, not quick.
+//! Every query is a linear search: the model favours obvious correctness over speed.
 
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::event::Position;
+use crate::log::history::indexes::{EVENT_BYTES, ID_BYTES, TOPIC_BYTES, TOPIC_REF_BYTES};
 
 pub(super) const TOPICS: usize = 6;
 pub(super) const IDS: u64 = 5;
 
-pub(super) struct Past {
+pub(super) struct ModelEvent {
     pub(super) topics: Vec<usize>,
-    pub(super) kept_in: BTreeSet<usize>,
+    pub(super) stored_in: BTreeSet<usize>,
     pub(super) id: Option<u64>,
-    pub(super) at: Duration,
+    pub(super) appended_at: Duration,
     pub(super) bytes: usize,
 }
 
 pub(super) struct Model {
-    pub(super) names: Vec<Topic>,
-    pub(super) retention: Retention,
+    topics: Vec<Topic>,
+    retention: Retention,
     pub(super) now: Duration,
-    /// Event `n` has seq `n + 1`.
-    pub(super) past: Vec<Past>,
-    pub(super) repeated: BTreeSet<u64>,
+    /// `events[n]` has seq `n + 1`.
+    events: Vec<ModelEvent>,
+    /// Publishers' ids that are ambiguous: two events with the id were stored at the same time, and
+    /// at least one event with the id has been stored ever since.
+    repeated: BTreeSet<u64>,
 }
 
 impl Model {
+    pub(super) fn new(retention: Retention) -> Self {
+        Self {
+            topics: test_topics(),
+            retention,
+            now: Duration::ZERO,
+            events: Vec::new(),
+            repeated: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn topic(&self, topic: usize) -> Topic {
+        self.topics[topic].clone()
+    }
+
     pub(super) fn last(&self) -> u64 {
-        self.past.len() as u64
+        self.events.len() as u64
     }
 
-    pub(super) fn at(&self, seq: u64) -> &Past {
-        &self.past[seq as usize - 1]
+    pub(super) fn event(&self, seq: u64) -> &ModelEvent {
+        &self.events[seq as usize - 1]
     }
 
-    pub(super) fn kept(&self) -> impl Iterator<Item = u64> {
-        (1..=self.last()).filter(|&seq| !self.at(seq).kept_in.is_empty())
+    pub(super) fn stored(&self) -> impl Iterator<Item = u64> {
+        (1..=self.last()).filter(|&seq| !self.event(seq).stored_in.is_empty())
     }
 
-    pub(super) fn topics_kept(&self) -> BTreeSet<usize> {
-        self.past.iter().flat_map(|past| past.kept_in.iter().copied()).collect()
+    pub(super) fn topics_stored(&self) -> BTreeSet<usize> {
+        self.events.iter().flat_map(|event| event.stored_in.iter().copied()).collect()
     }
 
     pub(super) fn bytes(&self) -> u64 {
-        let name = |&topic: &usize| self.names[topic].as_str().len() as u64;
-        let topics = self.topics_kept().iter().map(|topic| TOPIC_BYTES + name(topic)).sum::<u64>();
-        let event = |past: &Past| {
-            let id = past.id.map_or(0, |id| ID_BYTES + custom(id).len() as u64);
-            EVENT_BYTES + past.bytes as u64 + PLACE_BYTES * past.topics.len() as u64 + id
+        let name = |&topic: &usize| self.topics[topic].as_str().len() as u64;
+        let topics =
+            self.topics_stored().iter().map(|topic| TOPIC_BYTES + name(topic)).sum::<u64>();
+        let cost = |event: &ModelEvent| {
+            let id = event.id.map_or(0, |id| ID_BYTES + publisher_id(id).len() as u64);
+            EVENT_BYTES + event.bytes as u64 + TOPIC_REF_BYTES * event.topics.len() as u64 + id
         };
-        topics + self.kept().map(|seq| event(self.at(seq))).sum::<u64>()
+        topics + self.stored().map(|seq| cost(self.event(seq))).sum::<u64>()
     }
 
     pub(super) fn append(&mut self, topics: &[usize], id: Option<u64>, bytes: usize) {
-        self.repeated.extend(id.filter(|&id| self.kept().any(|seq| self.at(seq).id == Some(id))));
-        let kept_in = topics.iter().copied().collect();
-        self.past.push(Past { topics: topics.to_vec(), kept_in, id, at: self.now, bytes });
+        self.repeated.extend(id.filter(|id| self.stored_ids().contains(id)));
+        self.events.push(ModelEvent {
+            topics: topics.to_vec(),
+            stored_in: topics.iter().copied().collect(),
+            id,
+            appended_at: self.now,
+            bytes,
+        });
         for topic in topics {
-            let mut kept: Vec<_> =
-                self.past.iter_mut().filter(|past| past.kept_in.contains(topic)).collect();
-            if kept.len() > self.retention.events_per_topic {
-                kept[0].kept_in.remove(topic);
+            let mut stored: Vec<_> =
+                self.events.iter_mut().filter(|event| event.stored_in.contains(topic)).collect();
+            if stored.len() > self.retention.events_per_topic {
+                stored[0].stored_in.remove(topic);
             }
         }
         while self.bytes() > self.retention.bytes {
-            self.drop_oldest();
+            self.evict_oldest();
         }
-        self.trim(DROPS_PER_APPEND);
+        self.expire(EVICTIONS_PER_APPEND);
     }
 
-    pub(super) fn drop_oldest(&mut self) {
-        let oldest = self.kept().next().expect("something is over a limit");
-        self.past[oldest as usize - 1].kept_in.clear();
+    fn evict_oldest(&mut self) {
+        let oldest = self.stored().next().expect("a limit is exceeded");
+        self.events[oldest as usize - 1].stored_in.clear();
     }
 
-    pub(super) fn trim(&mut self, budget: usize) -> bool {
-        let over = |model: &Self| {
-            let aged = |seq| model.now - model.at(seq).at >= model.retention.age;
-            model.topics_kept().len() > model.retention.topics_max
-                || model.kept().next().is_some_and(aged)
+    pub(super) fn expire(&mut self, budget: usize) -> bool {
+        let must_evict = |model: &Self| {
+            let is_expired = |seq| model.now - model.event(seq).appended_at >= model.retention.age;
+            model.topics_stored().len() > model.retention.topics_max
+                || model.stored().next().is_some_and(is_expired)
         };
-        (0..budget).for_each(|_| {
-            if over(self) {
-                self.drop_oldest()
+        for _ in 0..budget {
+            if must_evict(self) {
+                self.evict_oldest();
             }
-        });
-        over(self)
+        }
+        let stored_ids = self.stored_ids();
+        self.repeated.retain(|id| stored_ids.contains(id));
+        must_evict(self)
     }
 
-    pub(super) fn is_for(&self, seq: u64, all: bool, topics: &[usize]) -> bool {
-        all || self.at(seq).topics.iter().any(|topic| topics.contains(topic))
+    fn stored_ids(&self) -> BTreeSet<u64> {
+        self.stored().filter_map(|seq| self.event(seq).id).collect()
+    }
+
+    pub(super) fn matches(&self, seq: u64, all: bool, topics: &[usize]) -> bool {
+        all || self.event(seq).topics.iter().any(|topic| topics.contains(topic))
     }
 
     pub(super) fn is_readable(&self, seq: u64, all: bool, topics: &[usize]) -> bool {
-        let kept_in = &self.at(seq).kept_in;
-        if all { !kept_in.is_empty() } else { topics.iter().any(|topic| kept_in.contains(topic)) }
+        let stored_in = &self.event(seq).stored_in;
+        if all {
+            !stored_in.is_empty()
+        } else {
+            topics.iter().any(|topic| stored_in.contains(topic))
+        }
     }
 
-    /// Whether a topic that is asked for has lost the event; for `*`, whether all have.
+    /// Whether a selected topic has evicted the event; for `*`, whether all its topics have.
     pub(super) fn is_lost(&self, seq: u64, all: bool, topics: &[usize]) -> bool {
-        let past = self.at(seq);
-        let lost = |topic: &usize| topics.contains(topic) && !past.kept_in.contains(topic);
-        if all { past.kept_in.is_empty() } else { past.topics.iter().any(lost) }
+        let event = self.event(seq);
+        let lost = |topic: &usize| topics.contains(topic) && !event.stored_in.contains(topic);
+        if all { event.stored_in.is_empty() } else { event.topics.iter().any(lost) }
     }
 
-    /// The seq an id leads to.
-    pub(super) fn resolve_id(&self, id: &str) -> Result<u64, Reason> {
-        if let Some(n) = (0..IDS).find(|&n| custom(n) == id) {
+    /// The seq of the event with this id.
+    fn resolve_id(&self, id: &str) -> Result<u64, Reason> {
+        if let Some(n) = (0..IDS).find(|&n| publisher_id(n) == id) {
             if self.repeated.contains(&n) {
                 return Err(Reason::RepeatedId);
             }
-            if let Some(seq) = self.kept().find(|&seq| self.at(seq).id == Some(n)) {
+            if let Some(seq) = self.stored().find(|&seq| self.event(seq).id == Some(n)) {
                 return Ok(seq);
             }
         }
-        let own = |&seq: &u64| incarnation().id(Seq(seq)) == id;
-        (0..=self.last()).find(own).ok_or(Reason::UnknownId)
+        let is_assigned = |&seq: &u64| incarnation().id(Seq(seq)) == id;
+        (0..=self.last()).find(is_assigned).ok_or(Reason::UnknownId)
     }
 
-    /// Where a stream starts, what it is told, and which of the events so far it is to have.
+    /// The seq a stream starts after, its reset, and which of the events so far it must receive.
     pub(super) fn resume(
         &self,
         position: &Position,
@@ -131,15 +163,12 @@ impl Model {
         let asked = match position {
             Position::Live => return (self.last(), None, BTreeSet::new()),
             Position::Earliest => {
-                return (
-                    0,
-                    None,
-                    self.kept().filter(|&seq| self.is_readable(seq, all, topics)).collect(),
-                );
+                let readable = self.stored().filter(|&seq| self.is_readable(seq, all, topics));
+                return (0, None, readable.collect());
             }
             Position::After(id) => id,
         };
-        let oldest = self.kept().find(|&seq| self.is_readable(seq, all, topics)).map(Seq);
+        let oldest = self.stored().find(|&seq| self.is_readable(seq, all, topics)).map(Seq);
         let reset = |reason, from: Option<u64>| {
             Some(Reset { asked: asked.clone(), reason, oldest, from: from.map(Seq) })
         };
@@ -149,30 +178,29 @@ impl Model {
         };
         let later = || seq + 1..=self.last();
         match later().rev().find(|&seq| self.is_lost(seq, all, topics)) {
-            None => (seq, None, later().filter(|&seq| self.is_for(seq, all, topics)).collect()),
+            None => (seq, None, later().filter(|&seq| self.matches(seq, all, topics)).collect()),
             Some(lost) => {
-                let left = (seq + 1..=lost).any(|seq| self.is_readable(seq, all, topics));
-                (seq, reset(Reason::Expired, (!left).then_some(lost)), BTreeSet::new())
+                let readable = (seq + 1..=lost).any(|seq| self.is_readable(seq, all, topics));
+                (seq, reset(Reason::Expired, (!readable).then_some(lost)), BTreeSet::new())
             }
         }
     }
 
     pub(super) fn selectors(&self, all: bool, topics: &[usize]) -> Vec<Selector> {
-        let topics = topics.iter().map(|&topic| Selector::Topic(self.names[topic].clone()));
+        let topics = topics.iter().map(|&topic| Selector::Topic(self.topic(topic)));
         topics.chain(all.then_some(Selector::All)).collect()
     }
 
-    /// How many of these a slice takes.
-    pub(super) fn bounded(&self, seqs: &[u64], limit: PageLimit) -> usize {
-        let bytes = |n: usize| seqs[..n].iter().map(|&seq| self.at(seq).bytes).sum::<usize>();
+    /// Number of these events that fit a page.
+    pub(super) fn page_len(&self, seqs: &[u64], limit: PageLimit) -> usize {
+        let bytes = |n: usize| seqs[..n].iter().map(|&seq| self.event(seq).bytes).sum::<usize>();
         let fits = |&n: &usize| n <= 1 || (n <= limit.events && bytes(n) <= limit.bytes);
         (0..=seqs.len()).take_while(fits).last().unwrap()
     }
 }
 
-/// Names whose topics share no bucket of what is losses, so that the model needs no false
-/// alarms.
-pub(super) fn names() -> Vec<Topic> {
+/// Topics that share no bucket of the loss table, so that the model needs no false alarms.
+fn test_topics() -> Vec<Topic> {
     let mut buckets = BTreeSet::new();
     let all = (0..).map(|n| Topic::new(&format!("topic {n}")).unwrap());
     all.filter(|topic| buckets.insert(topic.hash_key() >> 48)).take(TOPICS).collect()
@@ -182,7 +210,7 @@ pub(super) fn incarnation() -> Incarnation {
     Incarnation::from_bits(99)
 }
 
-/// A publisher's id. The first has the form of our own: it goes before our own.
-pub(super) fn custom(n: u64) -> String {
+/// A publisher's id. Id 0 has the form of a node-assigned id and takes precedence over that.
+pub(super) fn publisher_id(n: u64) -> String {
     if n == 0 { incarnation().id(Seq(3)) } else { format!("custom {n}") }
 }

@@ -1,10 +1,10 @@
-//! Where streams go on, and what they are told.
+//! Resume positions, resets and gaps.
 
 use super::*;
 
 #[test]
-fn a_topic_that_was_forgotten_still_knows_what_it_lost() {
-    let mut history = history(KEEP_ALL);
+fn losses_of_a_topic_without_stored_events_are_remembered() {
+    let mut history = history(UNLIMITED);
     history.add(&["a"]);
     history.add_with(&["b"], None, Duration::from_secs(1));
     assert!(!history.expire(Duration::from_secs(3600), usize::MAX));
@@ -15,13 +15,13 @@ fn a_topic_that_was_forgotten_still_knows_what_it_lost() {
     assert_eq!(
         reason(&history.after(0, &topics(&["a"]))),
         Some("expired"),
-        "nor does it forget when it is back"
+        "also after the topic has a new event"
     );
     assert_eq!(reason(&history.after(0, &topics(&["b"]))), None);
 }
 
 #[test]
-fn topics_that_share_a_bucket_raise_false_alarms_and_hide_nothing() {
+fn topics_in_one_bucket_of_the_loss_table_cause_false_alarms_but_hide_no_loss() {
     let mut buckets = std::collections::HashMap::new();
     let mut names = (0..).map(|n| format!("{n}"));
     let (first, second) = names
@@ -30,10 +30,10 @@ fn topics_that_share_a_bucket_raise_false_alarms_and_hide_nothing() {
             buckets.insert(bucket, name.clone()).map(|other| (other, name))
         })
         .unwrap();
-    let mut history = history(Retention { topics_max: 1, ..KEEP_ALL });
+    let mut history = history(Retention { topics_max: 1, ..UNLIMITED });
     history.add(&[&first]);
     history.add(&["other"]);
-    assert_eq!(reason(&history.after(0, &topics(&[&second]))), Some("expired"), "a false alarm");
+    assert_eq!(reason(&history.after(0, &topics(&[&second]))), Some("expired"), "false alarm");
     history.add(&[&second]);
     history.add(&["other"]);
     assert_eq!(reason(&history.after(0, &topics(&[&first]))), Some("expired"));
@@ -42,8 +42,8 @@ fn topics_that_share_a_bucket_raise_false_alarms_and_hide_nothing() {
 }
 
 #[test]
-fn ids_lead_to_their_event_or_are_refused() {
-    let mut history = history(KEEP_ALL);
+fn an_id_resolves_to_its_event_or_is_unknown() {
+    let mut history = history(UNLIMITED);
     history.add_with(&["a"], Some("x"), Duration::ZERO);
     history.add(&["a"]);
     let all = [Selector::All];
@@ -60,22 +60,21 @@ fn ids_lead_to_their_event_or_are_refused() {
         };
         assert_eq!((resume.replay.seq(), resume.reset), (Seq(2), Some(reset)));
     }
-    assert!(
-        history.is_own(&history.incarnation().id(Seq(9)))
-            && !history.is_own("x")
-            && !history.is_own(&other)
-    );
 }
 
 #[test]
-fn an_id_used_twice_is_refused_until_none_of_its_events_is_kept() {
-    let mut history = history(Retention { events_per_topic: 2, ..KEEP_ALL });
+fn a_repeated_id_is_ambiguous_until_all_its_events_are_evicted() {
+    let mut history = history(Retention { events_per_topic: 2, ..UNLIMITED });
     let all = [Selector::All];
     history.add_with(&["a"], Some("x"), Duration::ZERO);
     history.add_with(&["a"], Some("x"), Duration::ZERO);
     assert_eq!(reason(&history.after_id("x", &all)), Some("repeated-id"));
     history.add(&["a"]);
-    assert_eq!(reason(&history.after_id("x", &all)), Some("repeated-id"), "one of the two is kept");
+    assert_eq!(
+        reason(&history.after_id("x", &all)),
+        Some("repeated-id"),
+        "one of the two is stored"
+    );
     history.add(&["a"]);
     assert_eq!(reason(&history.after_id("x", &all)), Some("unknown-id"));
     history.add_with(&["a"], Some("x"), Duration::ZERO);
@@ -83,12 +82,12 @@ fn an_id_used_twice_is_refused_until_none_of_its_events_is_kept() {
 }
 
 #[test]
-fn a_reset_carries_an_id_only_if_nothing_kept_lies_below_it() {
-    let mut history = history(Retention { events_per_topic: 2, ..KEEP_ALL });
+fn a_reset_carries_an_id_only_if_no_stored_event_precedes_it() {
+    let mut history = history(Retention { events_per_topic: 2, ..UNLIMITED });
     for name in ["b", "a", "b", "b", "b", "b"] {
         history.add(&[name]);
     }
-    // Topic `b` has lost 1, 3 and 4; 2 of topic `a` is kept.
+    // Topic `b` has evicted 1, 3 and 4; topic `a` still has 2.
     let from =
         |seq, names: &[&str]| history.after(seq, &topics(names)).reset.map(|reset| reset.from);
     assert_eq!(from(0, &["b"]), Some(Some(Seq(4))));
@@ -99,43 +98,47 @@ fn a_reset_carries_an_id_only_if_nothing_kept_lies_below_it() {
 }
 
 #[test]
-fn losses_that_a_reset_has_announced_are_no_gaps() {
-    let mut history = history(Retention { events_per_topic: 4, ..KEEP_ALL });
+fn losses_announced_by_a_reset_are_no_gap() {
+    let mut history = history(Retention { events_per_topic: 4, ..UNLIMITED });
     history.add(&["quiet"]);
     history.add_many(9, "busy");
     let selectors = topics(&["quiet", "busy"]);
     let resume = history.after(0, &selectors);
     assert_eq!(reason(&resume), Some("expired"));
-    let (seqs, slice) = history.seqs(&selectors, resume.replay, PageLimit { events: 1, ..MANY });
+    let (seqs, page) = history.page(&selectors, resume.replay, PageLimit { events: 1, ..NO_LIMIT });
     assert_eq!(seqs, [1]);
     history.add(&["busy"]);
     assert_eq!(
-        history.seqs(&selectors, slice.next, MANY).0,
+        history.page(&selectors, page.next, NO_LIMIT).0,
         [8, 9, 10, 11],
-        "7 went, as the reset said it might"
+        "the reset announced the loss of 7"
     );
     history.add_many(4, "busy");
-    assert_eq!(history.gap(&selectors, slice.next), Some(1), "11 came after the reset");
+    assert_eq!(history.gap(&selectors, page.next), Some(1), "11 was published after the reset");
 }
 
 #[test]
-fn what_was_lost_before_the_earliest_replay_began_is_no_gap() {
+fn losses_before_an_earliest_replay_are_no_gap() {
     for selectors in [vec![Selector::All], topics(&["quiet", "busy"])] {
-        let mut history = history(Retention { events_per_topic: 2, ..KEEP_ALL });
+        let mut history = history(Retention { events_per_topic: 2, ..UNLIMITED });
         history.add(&["quiet"]);
         history.add_many(4, "busy");
         let earliest = history.resume(&Position::Earliest, &selectors).replay;
-        let (seqs, slice) = history.seqs(&selectors, earliest, PageLimit { events: 1, ..MANY });
+        let (seqs, page) = history.page(&selectors, earliest, PageLimit { events: 1, ..NO_LIMIT });
         assert_eq!(seqs, [1]);
-        assert_eq!(history.seqs(&selectors, slice.next, MANY).0, [4, 5]);
+        assert_eq!(history.page(&selectors, page.next, NO_LIMIT).0, [4, 5]);
         history.add(&["busy"]);
-        assert_eq!(history.gap(&selectors, slice.next), Some(1), "one that was kept then has gone");
+        assert_eq!(
+            history.gap(&selectors, page.next),
+            Some(1),
+            "4 was stored when the replay began"
+        );
     }
 }
 
 #[test]
-fn a_gap_of_everything_counts_what_went_before_the_next_event_left() {
-    let mut history = history(Retention { events_per_topic: 3, ..KEEP_ALL });
+fn a_gap_of_all_topics_counts_the_events_before_the_next_stored_one() {
+    let mut history = history(Retention { events_per_topic: 3, ..UNLIMITED });
     history.add_many(10, "a");
     assert_eq!(history.gap(&[Selector::All], Replay::after(Seq(2))), Some(5));
     assert_eq!(history.gap(&[Selector::All], Replay::after(Seq(7))), None);
