@@ -1,7 +1,7 @@
-//! What the wire form of an event costs, written as the sequencer writes it: into a buffer that has
-//! the room.
+//! Server-Sent Events encoder, used as the sequencer uses it: appending to a buffer whose capacity
+//! suffices.
 //!
-//! Bytes are those of the data. `cargo bench --bench encode`.
+//! Throughput is in bytes of `data`. `cargo bench --bench encode`.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -42,7 +42,9 @@ fn bench_encode(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1));
     targets = bench_encode
 }
 criterion_main!(benches);

@@ -1,7 +1,7 @@
-//! What keeping an event costs the sequencer, and what a slice of replay costs a shard.
+//! History: appending an event (sequencer) and reading a page of a replay (shard).
 //!
-//! Appends are measured at the limit, so that each one drops an event too, and include the copy of
-//! the wire form that the history holds. `cargo bench --bench history`.
+//! Appends are measured at a retention limit, so that each also evicts an event, and include the
+//! copy of the wire form that the history stores. `cargo bench --bench history`.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -54,8 +54,8 @@ fn bench_append(c: &mut Criterion) {
     });
     group.bench_function("1000_topics_in_turn", |b| {
         let mut history = history(1000, u64::MAX);
-        let mut batch = (0..1000).cycle();
-        let mut one = || batch.next().map(|n| append(&mut history, &topics[n..=n], None));
+        let mut next = (0..1000).cycle();
+        let mut one = || next.next().map(|n| append(&mut history, &topics[n..=n], None));
         (0..1_000_000).for_each(|_| one().unwrap());
         b.iter(one);
     });
