@@ -5,7 +5,7 @@
 use hyper::HeaderMap;
 use hyper::header::ACCEPT;
 
-use super::{parameter, split_unquoted};
+use super::header::{parameter, split_unquoted};
 
 /// How closely a media range names `text/event-stream`; the closest one decides.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

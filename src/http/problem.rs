@@ -23,8 +23,8 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderVa
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
-use super::SubscribeError;
 use super::publication::PublishError;
+use super::query::SubscribeError;
 
 /// What kind of refusal it is: `type` and `title` of the document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,11 +115,6 @@ impl Problem {
         let detail = "this path answers with text/event-stream, which the Accept header excludes; \
                       send `Accept: text/event-stream`";
         Self::new(StatusCode::NOT_ACCEPTABLE, detail)
-    }
-
-    /// 413: a body over `limit` bytes.
-    pub fn too_large(limit: usize) -> Self {
-        PublishError::TooLarge { limit }.into()
     }
 
     /// 408: the request was not complete after `waited`.
@@ -216,7 +211,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::http::Excerpt;
+    use crate::http::excerpt::Excerpt;
 
     async fn document(response: Response<Full<Bytes>>) -> serde_json::Value {
         assert_eq!(response.headers()[CONTENT_TYPE], "application/problem+json");
@@ -256,7 +251,7 @@ mod tests {
         for (problem, status) in [
             (Problem::method_not_allowed("GET"), 405),
             (Problem::not_acceptable(), 406),
-            (Problem::too_large(1), 413),
+            (PublishError::TooLarge { limit: 1 }.into(), 413),
             (Problem::timeout(Duration::from_secs(5)), 408),
             (Problem::unsupported_media_type("x"), 415),
             (Problem::forbidden_origin(), 403),

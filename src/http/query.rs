@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
 
-use super::{Excerpt, NotUtf8, pairs};
+use super::excerpt::Excerpt;
+use super::urlencoded::{NotUtf8, pairs};
+use crate::config::Config;
 use crate::event::{Position, Selector, Topic, TopicError, TopicHasher};
 
 /// How much one subscriber may ask for.
@@ -13,6 +15,12 @@ pub struct SelectLimits {
     pub selectors: usize,
     /// Bytes of one topic (`FANFARE_TOPIC_BYTES_MAX`).
     pub topic_bytes: usize,
+}
+
+impl From<&Config> for SelectLimits {
+    fn from(config: &Config) -> Self {
+        Self { selectors: config.selectors_max, topic_bytes: config.topic_bytes_max }
+    }
 }
 
 /// A stream as it was asked for.

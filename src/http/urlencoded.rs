@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 
-use super::Excerpt;
+use super::excerpt::Excerpt;
 
 /// A name or value that is not UTF-8 after decoding.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,9 +2,25 @@
 
 use std::borrow::Cow;
 
-use super::{EventLimits, FieldSource, PublishError};
+use super::error::{FieldSource, PublishError};
+use crate::config::Config;
 use crate::event::{CONTROL_TYPES, EventId, Publication, Topic};
-use crate::http::Excerpt;
+use crate::http::excerpt::Excerpt;
+
+/// How much one event may name. The size of the body is bounded before there is one to parse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EventLimits {
+    /// Different topics of one event (`FANFARE_EVENT_TOPICS_MAX`).
+    pub topics: usize,
+    /// Bytes of one topic (`FANFARE_TOPIC_BYTES_MAX`).
+    pub topic_bytes: usize,
+}
+
+impl From<&Config> for EventLimits {
+    fn from(config: &Config) -> Self {
+        Self { topics: config.event_topics_max, topic_bytes: config.topic_bytes_max }
+    }
+}
 
 /// What an event can have.
 #[derive(Clone, Copy, PartialEq, Eq)]

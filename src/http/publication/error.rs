@@ -2,7 +2,7 @@
 //! nowhere else.
 
 use crate::event::{IdError, TopicError};
-use crate::http::Excerpt;
+use crate::http::excerpt::Excerpt;
 
 /// Where a request has its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

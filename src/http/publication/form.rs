@@ -2,8 +2,8 @@
 //! the data.
 
 use super::builder::PublicationBuilder;
-use super::{FieldSource, PublishError};
-use crate::http::{NotUtf8, pairs};
+use super::error::{FieldSource, PublishError};
+use crate::http::urlencoded::{NotUtf8, pairs};
 
 /// Reads every field of `input` into the builder.
 pub(super) fn read(input: &[u8], builder: &mut PublicationBuilder<'_>) -> Result<(), PublishError> {
@@ -33,14 +33,17 @@ fn explain(error: PublishError, input: &[u8]) -> PublishError {
 mod tests {
     use proptest::prelude::*;
 
+    use super::*;
     use crate::event::{EventId, Publication, Topic};
-    use crate::http::Excerpt;
-    use crate::http::publication::{EventLimits, FieldSource, PublishError, parse};
+    use crate::http::excerpt::Excerpt;
+    use crate::http::publication::builder::EventLimits;
 
     const LIMITS: EventLimits = EventLimits { topics: 3, topic_bytes: 64 };
 
     fn form(body: &str) -> Result<Publication, PublishError> {
-        parse(Some("application/x-www-form-urlencoded"), None, body.to_owned().into(), &LIMITS)
+        let mut builder = PublicationBuilder::new(FieldSource::Form, &LIMITS);
+        read(body.as_bytes(), &mut builder)?;
+        builder.finish()
     }
 
     #[test]

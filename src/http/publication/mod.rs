@@ -13,5 +13,6 @@ mod form;
 mod json;
 mod parse;
 
+pub use builder::EventLimits;
 pub use error::{FieldSource, PublishError};
-pub use parse::{EventLimits, parse};
+pub use parse::parse;

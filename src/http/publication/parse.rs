@@ -8,19 +8,12 @@
 
 use bytes::Bytes;
 
-use super::builder::{Field, PublicationBuilder};
-use super::{FieldSource, PublishError, form, json};
+use super::builder::{EventLimits, Field, PublicationBuilder};
+use super::error::{FieldSource, PublishError};
+use super::{form, json};
 use crate::event::Publication;
-use crate::http::{Excerpt, parameter, split_unquoted};
-
-/// How much one event may name. The size of the body is bounded before there is one to parse.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventLimits {
-    /// Different topics of one event (`FANFARE_EVENT_TOPICS_MAX`).
-    pub topics: usize,
-    /// Bytes of one topic (`FANFARE_TOPIC_BYTES_MAX`).
-    pub topic_bytes: usize,
-}
+use crate::http::excerpt::Excerpt;
+use crate::http::header::{parameter, split_unquoted};
 
 /// Reads a publish request. What it can't read in full it refuses: a field passed over would be an
 /// event that is not what its publisher meant.
@@ -110,7 +103,14 @@ mod tests {
         };
         assert_eq!(event, expected);
         assert_eq!(raw("topic=a", b"").unwrap().data, "");
+    }
+
+    #[test]
+    fn a_body_that_is_not_utf_8_is_refused_wherever_the_bytes_are() {
         assert_eq!(raw("topic=a", b"a\xc3"), Err(PublishError::BodyNotUtf8 { offset: 1 }));
+        let json = Bytes::from_static(b"{\"topic\":\"a\",\"data\":[\"\xff\"]}");
+        let refused = parse(Some("application/json"), None, json, &LIMITS);
+        assert_eq!(refused, Err(PublishError::BodyNotUtf8 { offset: 22 }));
     }
 
     #[test]
