@@ -1,8 +1,9 @@
-//! Other origins: which web pages may read streams, and which may publish.
+//! CORS (WHATWG Fetch §3.2) and same-origin checks.
 //!
-//! A browser asks nobody before it sends a simple `POST`, so a page anywhere could publish to a
-//! node on the visitor's loopback or intranet; [`publish_allowed`] is what stops it. Reading is
-//! stopped by the browser itself, unless [`apply`] says otherwise.
+//! Browsers send a simple `POST` without a preflight, so a page of any origin could publish to a
+//! node on the visitor's loopback or intranet (CSRF); [`publish_allowed`] prevents this. Browsers
+//! don't let a page read responses of another origin unless [`apply`] adds the headers that allow
+//! it.
 
 use std::net::IpAddr;
 
@@ -16,31 +17,31 @@ use hyper::{Response, StatusCode, Uri};
 
 use crate::config::CorsOrigins;
 
-/// What `/events` takes, and what a preflight allows.
+/// The methods of `/events`, for `Allow` and `Access-Control-Allow-Methods`.
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS");
 
-/// `last-event-id` is what `EventSource` replacements resume with; the others are what publishers
-/// send. A `*` would not cover `authorization`.
+/// `EventSource` replacements resume with `last-event-id`; publishers send the others. A `*` would
+/// not cover `authorization`.
 const REQUEST_HEADERS: HeaderValue =
     HeaderValue::from_static("last-event-id, content-type, cache-control, authorization");
 
-/// A day, seconds. Browsers cap it themselves (Chromium at two hours).
+/// One day, in seconds. Browsers cap it (Chromium at two hours).
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
 
-/// `null` is every sandboxed frame and local file, so no list can name it.
-fn lets_in(origins: &CorsOrigins, origin: &HeaderValue) -> bool {
+/// `null`, the origin of every sandboxed frame and local file, is never matched against the list.
+fn is_allowed(origins: &CorsOrigins, origin: &HeaderValue) -> bool {
     let listed = |origin: &str| origin != "null" && origins.allows(origin);
     *origins == CorsOrigins::Any || origin.to_str().is_ok_and(listed)
 }
 
-/// Adds to a response what lets the page that asked read it. Refusals want it too: without, a page
-/// can't see why.
-pub fn apply(headers: &mut HeaderMap, origin: Option<&HeaderValue>, origins: &CorsOrigins) {
+/// Adds the CORS headers that let a page of an allowed origin read the response. Needed on error
+/// responses too: without them the page can't read the problem document.
+pub(crate) fn apply(headers: &mut HeaderMap, origin: Option<&HeaderValue>, origins: &CorsOrigins) {
     if matches!(origins, CorsOrigins::List(_)) {
-        // Also without an `Origin`: a cache must not hand this answer to a page of another one.
+        // Also without an `Origin`: a shared cache must not serve this response to another origin.
         headers.append(VARY, HeaderValue::from_static("Origin"));
     }
-    let Some(origin) = origin.filter(|origin| lets_in(origins, origin)) else { return };
+    let Some(origin) = origin.filter(|origin| is_allowed(origins, origin)) else { return };
     if *origins == CorsOrigins::Any {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     } else {
@@ -49,8 +50,11 @@ pub fn apply(headers: &mut HeaderMap, origin: Option<&HeaderValue>, origins: &Co
     }
 }
 
-/// The answer to `OPTIONS /events`: 204, and to a page that is let in, what it may send.
-pub fn preflight(origin: Option<&HeaderValue>, origins: &CorsOrigins) -> Response<Full<Bytes>> {
+/// Answers `OPTIONS /events`: 204, with the preflight headers if the origin is allowed.
+pub(crate) fn preflight(
+    origin: Option<&HeaderValue>,
+    origins: &CorsOrigins,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let headers = response.headers_mut();
@@ -64,15 +68,15 @@ pub fn preflight(origin: Option<&HeaderValue>, origins: &CorsOrigins) -> Respons
     response
 }
 
-/// Whether a `POST` may publish as far as its origin goes: it has none (not a browser), it is the
-/// node's own, or it is let in. `host` is what the request was sent to ([`requested_host`]).
+/// Whether the origin of a `POST` permits it to publish: there is none (not a browser), it is the
+/// node's own, or it is allowed. `host` is the request's authority ([`requested_host`]).
 ///
-/// The scheme is not compared: behind a proxy that ends TLS the node doesn't know its own.
+/// The scheme is not compared: behind a proxy that terminates TLS, the node doesn't know its own.
 ///
-/// A page can have the name it came from resolve to the loopback address (DNS rebinding); then its
-/// origin agrees with the host. So on a node that is not `open` to everyone by setting, only
-/// addresses and `localhost` can be the node's own.
-pub fn publish_allowed(
+/// With DNS rebinding, a page makes its own host name resolve to the loopback address, and its
+/// origin then equals the host. So unless the node is `open` (`FANFARE_ALLOW_ANONYMOUS_PUBLISH`),
+/// only IP addresses and `localhost` count as the node's own origin.
+pub(crate) fn publish_allowed(
     origin: Option<&HeaderValue>,
     host: Option<&str>,
     origins: &CorsOrigins,
@@ -80,15 +84,15 @@ pub fn publish_allowed(
 ) -> bool {
     let Some(origin) = origin else { return true };
     let own = match (origin.to_str(), host) {
-        (Ok(origin), Some(host)) => is_origin_of(origin, host) && (open || is_fixed(host)),
+        (Ok(origin), Some(host)) => is_origin_of(origin, host) && (open || is_rebinding_safe(host)),
         _ => false,
     };
-    own || lets_in(origins, origin)
+    own || is_allowed(origins, origin)
 }
 
-/// The authority a request was sent to: `:authority` or an absolute target, which override `Host`
-/// (RFC 9112 §3.2.2).
-pub fn requested_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
+/// Returns the authority of a request: `:authority` or that of an absolute-form target, which
+/// override `Host` (RFC 9112 §3.2.2).
+pub(crate) fn requested_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let authority = uri.authority().map(|authority| authority.as_str());
     authority.or_else(|| headers.get(HOST)?.to_str().ok())
 }
@@ -105,15 +109,16 @@ fn is_origin_of(origin: &str, host: &str) -> bool {
     origin_name.eq_ignore_ascii_case(host_name) && origin_port == host_port
 }
 
-/// Whether nobody can make the name of a host resolve to another one: an address, or `localhost`
+/// Whether DNS can't change the address of a host: it is an IP address or `localhost`
 /// (RFC 6761 §6.3).
-fn is_fixed(host: &str) -> bool {
+fn is_rebinding_safe(host: &str) -> bool {
     let (name, _) = split_port(host, "");
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
     address.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost")
 }
 
-/// The colons of an IPv6 address stand in brackets, so what follows its last one is not all digits.
+/// Splits an authority at its port. The colons of an IPv6 address are in brackets, so the text
+/// after its last colon is not all digits.
 fn split_port<'a>(authority: &'a str, default_port: &'a str) -> (&'a str, &'a str) {
     match authority.rsplit_once(':') {
         Some((name, "")) => (name, default_port),
@@ -128,7 +133,7 @@ mod tests {
 
     const PAGE: &str = "https://app.example";
 
-    /// A list that names `null` must not let it in.
+    /// `null` must not be allowed even if it is listed.
     fn listed() -> CorsOrigins {
         CorsOrigins::List([PAGE.to_owned(), "null".to_owned()].into())
     }
@@ -144,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn any_origin_is_a_star_without_credentials() {
+    fn any_origin_is_answered_with_a_star_without_credentials() {
         let star = pairs(&[("access-control-allow-origin", "*")]);
         assert_eq!(applied(Some(PAGE), &CorsOrigins::Any), star);
         assert_eq!(applied(Some("null"), &CorsOrigins::Any), star);
@@ -152,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listed_origin_is_echoed_and_the_answer_varies_for_everyone() {
+    fn a_listed_origin_is_echoed_and_every_response_varies_by_origin() {
         let echoed = [
             ("vary", "Origin"),
             ("access-control-allow-origin", PAGE),
@@ -168,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_vary_is_kept() {
+    fn an_existing_vary_header_is_kept() {
         let mut headers =
             HeaderMap::from_iter([(VARY, HeaderValue::from_static("Accept-Encoding"))]);
         apply(&mut headers, None, &listed());
@@ -176,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preflight_tells_a_page_that_is_let_in_what_it_may_send() {
+    fn a_preflight_of_an_allowed_origin_lists_methods_and_headers() {
         let origin = HeaderValue::from_static(PAGE);
         let response = preflight(Some(&origin), &listed());
         assert_eq!(response.status(), StatusCode::NO_CONTENT);
@@ -191,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preflight_tells_others_only_which_methods_there_are() {
+    fn a_preflight_of_another_origin_has_no_cors_headers() {
         let origin = HeaderValue::from_static("https://evil.example");
         for (origin, origins) in [(Some(&origin), &CorsOrigins::None), (None, &CorsOrigins::Any)] {
             let response = preflight(origin, origins);
@@ -201,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_publishes_only_to_its_own_origin_or_where_it_is_let_in() {
+    fn a_page_may_publish_to_its_own_origin_or_if_its_origin_is_allowed() {
         let allowed = |origin: &str, host, origins: &CorsOrigins| {
             let origin = HeaderValue::from_bytes(origin.as_bytes()).unwrap();
             publish_allowed(Some(&origin), host, origins, true)
@@ -242,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_can_be_made_to_resolve_here_is_not_the_nodes_own() {
+    fn a_host_name_subject_to_dns_rebinding_is_not_the_nodes_own() {
         let own = |host: &str| {
             let origin = HeaderValue::from_str(&format!("http://{host}")).unwrap();
             publish_allowed(Some(&origin), Some(host), &CorsOrigins::None, false)
@@ -264,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_target_overrides_the_host_header() {
+    fn an_absolute_form_target_overrides_the_host_header() {
         let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_static("b:2"))]);
         let (local, absolute) = ("/events".parse().unwrap(), "http://a:1/events".parse().unwrap());
         assert_eq!(requested_host(&local, &headers), Some("b:2"));

@@ -1,16 +1,16 @@
-//! A client's own text inside a refusal, short enough to send back and to log.
+//! Truncated and escaped client input for error messages and logs.
 
-/// Longest text repeated to a client, bytes. Names and values of real requests fit; a body of a
-/// megabyte sent by mistake is recognised by its start.
+/// Longest excerpt before escaping, bytes. Holds the names and values of ordinary requests, and
+/// enough of the start of a large body sent by mistake to recognise it.
 const EXCERPT_BYTES_MAX: usize = 80;
 
-/// The start of what a client sent, for a message that has to name it. Control characters are shown
-/// escaped, so that a log line stays one line.
+/// The start of a client's input, with control characters escaped so that a log entry stays on one
+/// line. Ends with `…` if it was truncated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt(Box<str>);
 
 impl Excerpt {
-    /// The first bytes of `text`, cut at a character.
+    /// Takes the start of `text`, cut at a character boundary.
     pub fn of(text: &str) -> Self {
         let kept = &text[..text.floor_char_boundary(EXCERPT_BYTES_MAX)];
         let mut shown = String::with_capacity(kept.len() + 3);
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_excerpt_is_one_short_line() {
+    fn an_excerpt_is_truncated_and_escaped() {
         assert_eq!(Excerpt::of("topics[]").to_string(), "topics[]");
         assert_eq!(Excerpt::of("a\nb\0").to_string(), "a\\nb\\u{0}");
         assert_eq!(Excerpt::of(&"é".repeat(1000)).to_string(), format!("{}…", "é".repeat(40)));

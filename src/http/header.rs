@@ -1,8 +1,6 @@
-//! What header values have in common: lists and parameters, where a quoted string may hold the
-//! separator (RFC 9110 §5.6).
+//! Header field lists and parameters with quoted strings (RFC 9110 §5.6).
 
-/// The parts of `text` between separators that stand outside quoted strings, without outer
-/// whitespace.
+/// Splits `text` at separators outside quoted strings, and trims the parts.
 pub(crate) fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = text.split(move |c| {
@@ -18,7 +16,8 @@ pub(crate) fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item 
     parts.map(str::trim)
 }
 
-/// The value of the first parameter called `name`, without its quotes. Names have no case.
+/// Returns the value, without its quotes, of the first parameter called `name`, compared without
+/// regard to case.
 pub(crate) fn parameter<'a>(
     mut parameters: impl Iterator<Item = &'a str>,
     name: &str,
@@ -34,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_separator_inside_quotes_is_text() {
+    fn a_separator_inside_quotes_does_not_split() {
         let split = |text| split_unquoted(text, ',').collect::<Vec<_>>();
         assert_eq!(split("a, b ,c"), ["a", "b", "c"]);
         assert_eq!(split(r#"a;x="1,2", b"#), [r#"a;x="1,2""#, "b"]);
@@ -44,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parameter_is_found_by_name_in_any_case() {
+    fn parameter_names_are_case_insensitive() {
         let find = |text| parameter(split_unquoted(text, ';'), "charset");
         assert_eq!(find("text/plain; Charset=\"UTF-8\""), Some("UTF-8"));
         assert_eq!(find("text/plain; x=\"; charset=latin1\"; charset = utf-8"), Some("utf-8"));

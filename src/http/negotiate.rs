@@ -1,54 +1,55 @@
-//! Does this client take `text/event-stream`? `Accept` as in RFC 9110 §12.5.1, read so that no
-//! client is lost to a comma: what can't be read is passed over, and a header without anything
-//! readable counts as none.
+//! Content negotiation of `text/event-stream` by `Accept` (RFC 9110 §12.5.1).
+//!
+//! Lenient: malformed media ranges are ignored, and a header without a valid one counts as absent,
+//! so that a syntax error doesn't lock a client out.
 
 use hyper::HeaderMap;
 use hyper::header::ACCEPT;
 
 use super::header::{parameter, split_unquoted};
 
-/// How closely a media range names `text/event-stream`; the closest one decides.
+/// Specificity of a media range for `text/event-stream`, ascending.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Range {
-    Elsewhere,
+enum MediaRange {
+    Other,
     Anything,
     AnyText,
     EventStream,
 }
 
-/// Whether an event stream may be the answer: the most specific range that covers it has a weight
-/// above zero, or there is no `Accept` at all. Of several equally specific ones, one that takes it
-/// is enough.
+/// Whether the client accepts an event stream: it sent no `Accept`, or the most specific range that
+/// matches has a weight above zero. Of equally specific ranges, one with such a weight is enough.
 pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
-    ranges(headers).max().is_none_or(|(_, taken)| taken)
+    ranges(headers).max().is_none_or(|(_, accepted)| accepted)
 }
 
-/// Whether the client names `text/event-stream` itself, as every `EventSource` does. Such a client
-/// gives up for good on a status other than 200.
+/// Whether the client names `text/event-stream` explicitly, as every `EventSource` does. An
+/// `EventSource` doesn't reconnect after a status other than 200 (WHATWG HTML §9.2.3).
 pub fn prefers_event_stream(headers: &HeaderMap) -> bool {
-    ranges(headers).any(|range| range == (Range::EventStream, true))
+    ranges(headers).any(|range| range == (MediaRange::EventStream, true))
 }
 
-/// Every readable range of every `Accept` line, and whether it is a match with a weight above zero.
-fn ranges(headers: &HeaderMap) -> impl Iterator<Item = (Range, bool)> {
+/// Yields the valid media ranges of all `Accept` lines, each with whether it matches with a weight
+/// above zero.
+fn ranges(headers: &HeaderMap) -> impl Iterator<Item = (MediaRange, bool)> {
     let lines =
         headers.get_all(ACCEPT).iter().filter_map(|line| std::str::from_utf8(line.as_bytes()).ok());
     lines.flat_map(|line| split_unquoted(line, ',')).filter_map(|element| {
         let mut parts = split_unquoted(element, ';');
         let range = match parts.next()?.to_ascii_lowercase().as_str() {
-            "text/event-stream" => Range::EventStream,
-            "text/*" => Range::AnyText,
+            "text/event-stream" => MediaRange::EventStream,
+            "text/*" => MediaRange::AnyText,
             // Java's HttpURLConnection sends a bare `*`.
-            "*/*" | "*" => Range::Anything,
-            other if other.contains('/') && !other.contains('"') => Range::Elsewhere,
+            "*/*" | "*" => MediaRange::Anything,
+            other if other.contains('/') && !other.contains('"') => MediaRange::Other,
             _ => return None,
         };
         let refused = parameter(parts, "q").is_some_and(is_zero);
-        Some((range, range != Range::Elsewhere && !refused))
+        Some((range, range != MediaRange::Other && !refused))
     })
 }
 
-/// A weight is only ever asked whether it is zero; one that can't be read is not.
+/// Whether a weight is zero; a malformed one isn't. Other values make no difference.
 fn is_zero(weight: &str) -> bool {
     weight.contains('0') && weight.bytes().all(|b| matches!(b, b'0' | b'.'))
 }
@@ -68,13 +69,13 @@ mod tests {
     }
 
     #[test]
-    fn no_accept_header_takes_anything_and_prefers_nothing() {
+    fn without_an_accept_header_everything_is_accepted_and_nothing_preferred() {
         assert!(accepts_event_stream(&HeaderMap::new()));
         assert!(!prefers_event_stream(&HeaderMap::new()));
     }
 
     #[test]
-    fn a_range_that_covers_event_streams_is_enough() {
+    fn one_matching_range_is_enough() {
         for line in [
             "text/event-stream",
             "TEXT/Event-Stream; charset=utf-8",
@@ -106,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_is_passed_over() {
+    fn malformed_ranges_are_ignored() {
         for line in [
             "",
             ",,;;=",
@@ -123,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn several_lines_are_one_list() {
+    fn several_header_lines_form_one_list() {
         assert!(accepts_event_stream(&headers(&[b"text/html", b"text/event-stream"])));
         assert!(!accepts_event_stream(&headers(&[b"*/*", b"text/event-stream;q=0"])));
     }

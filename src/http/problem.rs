@@ -1,19 +1,19 @@
-//! Refusals as `application/problem+json` (RFC 9457). The one place where errors become statuses.
+//! Problem details (RFC 9457): error responses as `application/problem+json`.
 //!
-//! `type` is `about:blank` where the status says it all. Where one status has several causes that a
-//! program may want to tell apart, it is one of these, which are part of the protocol and don't
-//! change:
+//! The only place that maps errors to statuses. `type` is `about:blank` if the status is specific
+//! enough. Where a program may have to distinguish several causes of one status, `type` is one of
+//! these stable identifiers, which are part of the protocol:
 //!
-//! | `type` | status | the request |
+//! | `type` | status | cause |
 //! |---|---|---|
-//! | `urn:fanfare:problem:unknown-field` | 400 | names a field or parameter that means nothing here |
-//! | `urn:fanfare:problem:repeated-field` | 400 | gives a field twice that can be given once |
-//! | `urn:fanfare:problem:misplaced-fields` | 400 | has a query beside a body that carries the fields |
-//! | `urn:fanfare:problem:bad-encoding` | 400 | has text that is not UTF-8 |
-//! | `urn:fanfare:problem:bad-json` | 400 | has a body that is not the JSON asked for |
-//! | `urn:fanfare:problem:bad-field` | 400 | has a field whose value can't be used |
-//! | `urn:fanfare:problem:missing-topic` | 400 | names no topic to publish to |
-//! | `urn:fanfare:problem:limit-exceeded` | 400 | has more topics, or longer ones, than are taken here |
+//! | `urn:fanfare:problem:unknown-field` | 400 | unknown field or parameter |
+//! | `urn:fanfare:problem:repeated-field` | 400 | second value for a single-valued field |
+//! | `urn:fanfare:problem:misplaced-fields` | 400 | query beside a body that carries the fields |
+//! | `urn:fanfare:problem:bad-encoding` | 400 | text that is not UTF-8 |
+//! | `urn:fanfare:problem:bad-json` | 400 | invalid JSON, or not an object |
+//! | `urn:fanfare:problem:bad-field` | 400 | invalid value of a field |
+//! | `urn:fanfare:problem:missing-topic` | 400 | no topic to publish to |
+//! | `urn:fanfare:problem:limit-exceeded` | 400 | too many topics, or a topic that is too long |
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ use serde::Serialize;
 use super::publication::PublishError;
 use super::query::SubscribeError;
 
-/// What kind of refusal it is: `type` and `title` of the document.
+/// The problem type: `type` and `title` of the document. The module's table describes each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the module's table says what each one means")]
 pub enum Kind {
@@ -42,7 +42,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The stable identifier, and the title unless the status has it.
+    /// Returns `type`, and `title` unless it is the reason phrase of the status.
     fn uri_and_title(self) -> (&'static str, Option<&'static str>) {
         match self {
             Self::Blank => ("about:blank", None),
@@ -60,18 +60,18 @@ impl Kind {
     }
 }
 
-/// A refusal, not yet a response.
+/// A problem to be answered with a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// The status of the response.
     pub status: StatusCode,
-    /// Which of the documented causes.
+    /// The problem type.
     pub kind: Kind,
-    /// What was wrong and what would be right; for people.
+    /// What is wrong and how to correct it; for people.
     pub detail: String,
-    /// The methods there are, for `Allow`.
+    /// The supported methods, for `Allow`.
     pub allow: Option<&'static str>,
-    /// When to try again, for `Retry-After`, which has whole seconds: rounded up.
+    /// Delay before a retry, for `Retry-After`; rounded up to whole seconds.
     pub retry_after: Option<Duration>,
 }
 
@@ -85,58 +85,58 @@ struct Document<'a> {
 }
 
 impl Problem {
-    /// A refusal whose status says what kind it is.
+    /// A problem of the type `about:blank`.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, kind: Kind::Blank, detail: detail.into(), allow: None, retry_after: None }
     }
 
-    /// 400, for one of the documented causes.
+    /// 400 with a problem type.
     pub fn bad_request(kind: Kind, detail: impl Into<String>) -> Self {
         Self { kind, ..Self::new(StatusCode::BAD_REQUEST, detail) }
     }
 
-    /// 404, with the routes that exist, such as `GET /events`.
+    /// 404; `routes` lists the existing ones, such as `GET /events`.
     pub fn not_found(routes: &[&str]) -> Self {
         let routes = routes.join(", ");
         Self::new(
             StatusCode::NOT_FOUND,
-            format!("there is nothing at this path; there is {routes}"),
+            format!("there is no resource at this path; the routes are {routes}"),
         )
     }
 
-    /// 405, with the methods that exist, such as `GET, HEAD`.
+    /// 405; `allow` lists the supported methods, such as `GET, HEAD`.
     pub fn method_not_allowed(allow: &'static str) -> Self {
-        let detail = format!("this path takes {allow}");
+        let detail = format!("this path supports the methods {allow}");
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
-    /// 406: the client excludes event streams.
+    /// 406: the `Accept` header excludes event streams.
     pub fn not_acceptable() -> Self {
         let detail = "this path answers with text/event-stream, which the Accept header excludes; \
                       send `Accept: text/event-stream`";
         Self::new(StatusCode::NOT_ACCEPTABLE, detail)
     }
 
-    /// 408: the request was not complete after `waited`.
+    /// 408: the request was incomplete after `waited`.
     pub fn timeout(waited: Duration) -> Self {
-        let detail = format!("the request was not complete after {waited:?}; send it again, whole");
+        let detail = format!("the request was incomplete after {waited:?}; send it again in full");
         Self::new(StatusCode::REQUEST_TIMEOUT, detail)
     }
 
-    /// 415, with what would be read instead.
+    /// 415; `detail` names a supported media type.
     pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
-    /// 403: a web page of an origin that may not publish
+    /// 403: the request's origin may not publish
     /// ([`cors::publish_allowed`](super::cors::publish_allowed)).
     pub fn forbidden_origin() -> Self {
-        let detail = "a web page of this origin may not publish here; publish from a server, \
-                      or let the origin in (FANFARE_CORS_ORIGINS)";
+        let detail = "web pages of this origin may not publish; publish from a server, \
+                      or allow the origin (FANFARE_CORS_ORIGINS)";
         Self::new(StatusCode::FORBIDDEN, detail)
     }
 
-    /// 503: worth trying again later.
+    /// 503 with `Retry-After`.
     pub fn busy(detail: impl Into<String>, retry_after: Duration) -> Self {
         Self {
             retry_after: Some(retry_after),
@@ -144,7 +144,7 @@ impl Problem {
         }
     }
 
-    /// The response. Never kept by a cache: what is refused now may be taken in a second.
+    /// Makes the response. It is not cacheable: a retry may succeed.
     pub fn into_response(self) -> Response<Full<Bytes>> {
         let (uri, title) = self.kind.uri_and_title();
         let title = title.or(self.status.canonical_reason()).unwrap_or("Refused");
@@ -161,8 +161,8 @@ impl Problem {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
         if let Some(after) = self.retry_after {
-            let started = u64::from(after.subsec_nanos() > 0);
-            headers.insert(RETRY_AFTER, after.as_secs().saturating_add(started).max(1).into());
+            let partial = u64::from(after.subsec_nanos() > 0);
+            headers.insert(RETRY_AFTER, after.as_secs().saturating_add(partial).max(1).into());
         }
         response
     }
@@ -223,20 +223,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_problem_is_a_document_with_the_status_and_the_reason() {
+    async fn a_problem_without_a_type_has_the_title_of_its_status() {
         let response = Problem::not_found(&["GET /events", "POST /events"]).into_response();
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
         let expected = serde_json::json!({
             "type": "about:blank",
             "title": "Not Found",
             "status": 404,
-            "detail": "there is nothing at this path; there is GET /events, POST /events",
+            "detail": "there is no resource at this path; the routes are GET /events, POST /events",
         });
         assert_eq!(document(response).await, expected);
     }
 
     #[tokio::test]
-    async fn a_documented_cause_has_its_own_type_and_title() {
+    async fn a_problem_type_has_its_own_uri_and_title() {
         let problem =
             Problem::from(SubscribeError::UnknownParameter { name: Excerpt::of("\"topics\"") });
         let document = document(problem.into_response()).await;
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn each_refusal_has_its_status() {
+    fn each_problem_has_its_status() {
         for (problem, status) in [
             (Problem::method_not_allowed("GET"), 405),
             (Problem::not_acceptable(), 406),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn allow_and_retry_after_are_headers() {
+    fn allow_and_retry_after_are_sent_as_headers() {
         assert_eq!(
             Problem::method_not_allowed("GET, HEAD").into_response().headers()[ALLOW],
             "GET, HEAD"
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn every_type_is_in_the_table() {
+    fn the_module_table_lists_every_type() {
         let table =
             include_str!("problem.rs").lines().filter(|line| line.starts_with("//! | `urn:"));
         let documented: Vec<_> = table.filter_map(|line| line.split('`').nth(1)).collect();

@@ -1,4 +1,4 @@
-//! What a subscriber asks for: the query of `GET /events`, and `Last-Event-ID`.
+//! Subscribe request parser: the query of `GET /events` and the `Last-Event-ID` header.
 
 use std::collections::HashSet;
 use std::hash::BuildHasherDefault;
@@ -8,12 +8,12 @@ use super::urlencoded::{NotUtf8, pairs};
 use crate::config::Config;
 use crate::event::{Position, Selector, Topic, TopicError, TopicHasher};
 
-/// How much one subscriber may ask for.
+/// Limits on the selectors of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SelectLimits {
-    /// Different selectors of one stream (`FANFARE_SELECTORS_MAX`).
+    /// Most distinct topics per stream (`FANFARE_SELECTORS_MAX`).
     pub selectors: usize,
-    /// Bytes of one topic (`FANFARE_TOPIC_BYTES_MAX`).
+    /// Longest topic, bytes (`FANFARE_TOPIC_BYTES_MAX`).
     pub topic_bytes: usize,
 }
 
@@ -23,52 +23,54 @@ impl From<&Config> for SelectLimits {
     }
 }
 
-/// A stream as it was asked for.
+/// A parsed subscribe request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscribeRequest {
-    /// Never empty, none twice; [`Selector::All`] only ever alone.
+    /// Not empty, without duplicates; [`Selector::All`] only alone.
     pub selectors: Vec<Selector>,
-    /// Where to start.
+    /// Where the stream starts.
     pub position: Position,
 }
 
-/// Why a stream can't be opened for this query. All of them are 400: asking again would not help.
+/// Why a subscribe request is refused. Every variant is answered 400: a retry would fail again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubscribeError {
-    /// Percent-encoded bytes that are not text.
+    /// Percent-encoding of invalid UTF-8.
     #[error("query parameter `{name}` is not UTF-8 after percent-decoding")]
     NotUtf8 {
-        /// The parameter's name, as far as it can be read.
+        /// The parameter's name, decoded lossily.
         name: Excerpt,
     },
-    /// Passed over, it would silently select every event.
+    /// A probable misspelling of `topic`. If it were ignored, the stream would select every event.
     #[error(
-        "unknown query parameter `{name}`; what to subscribe to is named by `topic`, repeated for several"
+        "unknown query parameter `{name}`; name the topic to subscribe to in `topic`, \
+         and repeat it for several topics"
     )]
     UnknownParameter {
         /// The parameter's name.
         name: Excerpt,
     },
-    /// Not a topic, and not `*`.
+    /// Neither a valid topic nor `*`.
     #[error("{reason}; `topic` takes the name of a topic, or `*` for every event")]
     Topic {
-        /// What is wrong with it.
+        /// Why the topic is invalid.
         reason: TopicError,
     },
-    /// A topic that no event can have here.
+    /// Longer than [`SelectLimits::topic_bytes`], so no event can have this topic.
     #[error("a topic has at most {limit} bytes (FANFARE_TOPIC_BYTES_MAX); this one has {bytes}")]
     TopicTooLong {
-        /// Its size.
+        /// Size of the topic.
         bytes: usize,
-        /// The largest size taken.
+        /// The limit, bytes.
         limit: usize,
     },
-    /// More different topics than one stream may have.
+    /// More distinct topics than [`SelectLimits::selectors`].
     #[error(
-        "one stream has at most {limit} topics (FANFARE_SELECTORS_MAX); open another, or subscribe to `*`"
+        "a stream has at most {limit} topics (FANFARE_SELECTORS_MAX); open another stream, \
+         or subscribe to `*`"
     )]
     TooManySelectors {
-        /// The largest number taken.
+        /// The limit.
         limit: usize,
     },
 }
@@ -79,15 +81,20 @@ impl From<NotUtf8> for SubscribeError {
     }
 }
 
-/// Reads the query of a subscribe request and its `Last-Event-ID`.
+/// Parses the query of a subscribe request and its `Last-Event-ID`.
 ///
-/// `topic` is repeatable; without any, the stream has every public event. The position comes from
-/// the header, which a reconnecting client keeps up to date, or else from the query, whose last one
-/// counts: some clients add theirs to a URL that already has one. Other parameters are passed over
-/// (cache busters), unless their name starts like `topic` or `match`: a typo there would silently
-/// select everything.
+/// `topic` is repeatable; without one, the stream selects every public event. The position comes
+/// from the header, which a reconnecting client keeps up to date, or else from the last
+/// `lastEventID` parameter of the query: some clients append theirs to a URL that already has one.
+/// Other parameters (cache busters) are ignored, unless their name starts with `topic` or `match`:
+/// a misspelling there would silently select every event.
 ///
-/// A header that is not UTF-8 is an unknown id and never refused: a browser would give up for good.
+/// A header that is not UTF-8 counts as an unknown id. An error would stop an `EventSource` from
+/// reconnecting.
+///
+/// # Errors
+///
+/// The first error found; see [`SubscribeError`].
 pub fn parse_subscribe(
     query: Option<&str>,
     last_event_id_header: Option<&[u8]>,
@@ -106,37 +113,36 @@ pub fn parse_subscribe(
         }
     }
     let position = match last_event_id_header {
-        // U+FFFD is in no id, so what is not UTF-8 names no event.
+        // No id contains U+FFFD, so invalid UTF-8 matches no event.
         Some(id) if !id.is_empty() => Position::parse(&String::from_utf8_lossy(id)),
         _ => Position::parse(&last_event_id),
     };
     Ok(SubscribeRequest { selectors: selection.finish(), position })
 }
 
-/// `lastEventID`, `lastEventId`, `last_event_id`, and what else clients spell that way.
+/// Matches `lastEventID`, `lastEventId`, `last_event_id` and the other spellings in use.
 fn is_last_event_id(name: &str) -> bool {
     let letters =
         name.bytes().filter(|b| !matches!(b, b'_' | b'-')).map(|b| b.to_ascii_lowercase());
     letters.eq(*b"lasteventid")
 }
 
-fn starts_with(name: &str, start: &str) -> bool {
-    name.as_bytes()
-        .get(..start.len())
-        .is_some_and(|head| head.eq_ignore_ascii_case(start.as_bytes()))
+fn starts_with(name: &str, prefix: &str) -> bool {
+    let start = name.as_bytes().get(..prefix.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
 }
 
-/// The selectors so far, in the order they were first named.
+/// Collects selectors without duplicates, in the order they were first named.
 struct Selection<'a> {
     limits: &'a SelectLimits,
     all: bool,
     topics: Vec<Selector>,
-    named: HashSet<Topic, BuildHasherDefault<TopicHasher>>,
+    seen: HashSet<Topic, BuildHasherDefault<TopicHasher>>,
 }
 
 impl<'a> Selection<'a> {
     fn new(limits: &'a SelectLimits) -> Self {
-        Self { limits, all: false, topics: Vec::new(), named: HashSet::default() }
+        Self { limits, all: false, topics: Vec::new(), seen: HashSet::default() }
     }
 
     fn add(&mut self, text: &str) -> Result<(), SubscribeError> {
@@ -146,7 +152,7 @@ impl<'a> Selection<'a> {
         }
         match Selector::parse(text).map_err(|reason| SubscribeError::Topic { reason })? {
             Selector::All => self.all = true,
-            Selector::Topic(topic) if self.named.insert(topic.clone()) => {
+            Selector::Topic(topic) if self.seen.insert(topic.clone()) => {
                 if self.topics.len() == self.limits.selectors {
                     return Err(SubscribeError::TooManySelectors { limit: self.limits.selectors });
                 }
@@ -179,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_are_kept_in_order_and_once() {
+    fn topics_keep_their_order_and_duplicates_are_dropped() {
         assert_eq!(subscribe("topic=b&topic=a&topic=b").unwrap().selectors, topics(&["b", "a"]));
         assert_eq!(
             subscribe("topic=a+b&topic=%C3%A9%26").unwrap().selectors,
@@ -188,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn no_topic_and_a_star_select_everything() {
+    fn no_topic_or_a_star_selects_every_event() {
         for query in ["", "x=1", "topic=*", "topic=a&topic=*&topic=b"] {
             assert_eq!(subscribe(query).unwrap().selectors, [Selector::All], "{query}");
         }
@@ -196,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_looks_like_a_selector_is_refused_and_others_are_passed_over() {
+    fn misspelled_selectors_are_refused_and_other_parameters_ignored() {
         for name in
             ["topics", "Topic", "TOPIC", "topic[]", "topic_", "match", "Matches", "matchURLPattern"]
         {
@@ -209,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn topics_are_checked_and_bounded() {
+    fn topics_are_validated_and_bounded() {
         assert_eq!(subscribe("topic="), Err(SubscribeError::Topic { reason: TopicError::Empty }));
         assert_eq!(
             subscribe("topic=a%0Ab"),
@@ -231,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_position_is_in_the_header_or_else_last_in_the_query() {
+    fn the_position_comes_from_the_header_or_else_from_the_end_of_the_query() {
         let after = |id: &str| Position::After(id.into());
         for (query, header, position) in [
             ("", None, Position::Live),
@@ -259,10 +265,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_query_is_answered_within_the_limits(query in "(topic=|%[0-9A-F]{2}|[a-d*&=]|é){0,30}", id: Vec<u8>) {
+        fn the_selectors_of_any_query_are_within_the_limits(
+            query in "(topic=|%[0-9A-F]{2}|[a-d*&=]|é){0,30}",
+            id: Vec<u8>,
+        ) {
             if let Ok(request) = parse_subscribe(Some(&query), Some(&id), &LIMITS) {
-                prop_assert!((1..=LIMITS.selectors).contains(&request.selectors.len()));
-                prop_assert!(request.selectors == [Selector::All] || !request.selectors.contains(&Selector::All));
+                let selectors = request.selectors;
+                prop_assert!((1..=LIMITS.selectors).contains(&selectors.len()));
+                prop_assert!(selectors == [Selector::All] || !selectors.contains(&Selector::All));
             }
         }
     }

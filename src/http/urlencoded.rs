@@ -1,8 +1,8 @@
-//! `application/x-www-form-urlencoded` read strictly: forms and queries.
+//! Strict `application/x-www-form-urlencoded` parser for form bodies and queries.
 //!
-//! The rules of the WHATWG URL standard (§5.1), as in `form_urlencoded`, except that bytes which
-//! are not UTF-8 after decoding are an error: the standard's U+FFFD in their place would publish,
-//! or subscribe to, something nobody named.
+//! Follows the WHATWG URL standard (§5.1), as `form_urlencoded` does, except that invalid UTF-8 is
+//! an error. The standard replaces it with U+FFFD, which would publish or subscribe to a topic
+//! other than the one the client named.
 
 use std::borrow::Cow;
 
@@ -10,17 +10,17 @@ use percent_encoding::percent_decode;
 
 use super::excerpt::Excerpt;
 
-/// A name or value that is not UTF-8 after decoding.
+/// A name or value is not UTF-8 after decoding.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NotUtf8 {
-    /// The name it was found under, as far as that can be read.
+    /// The field's name, decoded lossily.
     pub(crate) name: Excerpt,
 }
 
-/// The name and value of one field.
+/// Name and value of one field.
 pub(crate) type Pair<'a> = (Cow<'a, str>, Cow<'a, str>);
 
-/// The fields of `input`, decoded as they are asked for.
+/// Iterates over the fields of `input`, decoding each on demand.
 pub(crate) fn pairs(input: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, NotUtf8>> {
     input.split(|&b| b == b'&').filter(|field| !field.is_empty()).map(|field| {
         let (name, value) = match memchr::memchr(b'=', field) {
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_replacement_character_passes_only_when_it_was_sent() {
+    fn a_replacement_character_appears_only_if_it_was_sent() {
         let first = |input: &'static str| pairs(input.as_bytes()).next().unwrap();
         assert_eq!(first("a=%EF%BF%BD").unwrap().1, "\u{fffd}");
         for (input, name) in
@@ -64,27 +64,29 @@ mod tests {
     }
 
     #[test]
-    fn a_percent_sign_that_escapes_nothing_is_text() {
-        let read: Vec<_> = pairs(b"100%=50%4&&x&=y").map(Result::unwrap).collect();
+    fn an_invalid_percent_escape_is_kept_as_text() {
+        let parsed: Vec<_> = pairs(b"100%=50%4&&x&=y").map(Result::unwrap).collect();
         let expected = [("100%", "50%4"), ("x", ""), ("", "y")];
-        assert_eq!(read, expected.map(|(n, v)| (n.into(), v.into())));
+        assert_eq!(parsed, expected.map(|(n, v)| (n.into(), v.into())));
     }
 
     proptest! {
         #[test]
-        fn what_is_utf_8_is_read_as_form_urlencoded_reads_it(input in "[a-c%+&=0-9A-F\u{80}-\u{800}]{0,40}") {
+        fn valid_utf_8_is_parsed_as_form_urlencoded_parses_it(
+            input in "[a-c%+&=0-9A-F\u{80}-\u{800}]{0,40}",
+        ) {
             let expected: Vec<_> = form_urlencoded::parse(input.as_bytes()).collect();
             match pairs(input.as_bytes()).collect::<Result<Vec<_>, _>>() {
-                Ok(read) => prop_assert_eq!(read, expected),
+                Ok(parsed) => prop_assert_eq!(parsed, expected),
                 Err(_) => {
-                    let replaced = expected.iter().any(|(n, v)| n.contains('\u{fffd}') || v.contains('\u{fffd}'));
-                    prop_assert!(replaced);
+                    let replaced = |text: &str| text.contains('\u{fffd}');
+                    prop_assert!(expected.iter().any(|(n, v)| replaced(n) || replaced(v)));
                 }
             }
         }
 
         #[test]
-        fn bytes_never_panic(input: Vec<u8>) {
+        fn no_input_panics(input: Vec<u8>) {
             pairs(&input).for_each(drop);
         }
     }

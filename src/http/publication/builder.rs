@@ -1,4 +1,4 @@
-//! The event while its fields arrive: each checked on the way in, wherever it comes from.
+//! Builder of a [`Publication`] that validates each field when it is set, whatever its source.
 
 use std::borrow::Cow;
 
@@ -7,13 +7,13 @@ use crate::config::Config;
 use crate::event::{CONTROL_TYPES, EventId, Publication, Topic};
 use crate::http::excerpt::Excerpt;
 
-/// How much one event may name. The size of the body is bounded before there is one to parse.
+/// Limits on the topics of one event. The size of the body is checked before it is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EventLimits {
-    /// Different topics of one event (`FANFARE_EVENT_TOPICS_MAX`).
-    pub topics: usize,
-    /// Bytes of one topic (`FANFARE_TOPIC_BYTES_MAX`).
-    pub topic_bytes: usize,
+pub(crate) struct EventLimits {
+    /// Most distinct topics per event (`FANFARE_EVENT_TOPICS_MAX`).
+    pub(crate) topics: usize,
+    /// Longest topic, bytes (`FANFARE_TOPIC_BYTES_MAX`).
+    pub(crate) topic_bytes: usize,
 }
 
 impl From<&Config> for EventLimits {
@@ -22,7 +22,7 @@ impl From<&Config> for EventLimits {
     }
 }
 
-/// What an event can have.
+/// The fields of an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
     Topic,
@@ -53,7 +53,7 @@ impl Field {
 pub(super) struct PublicationBuilder<'a> {
     limits: &'a EventLimits,
     found_in: FieldSource,
-    /// One bit per field.
+    /// Fields seen so far, one bit each.
     claimed: u8,
     topics: Vec<Topic>,
     data: String,
@@ -72,7 +72,8 @@ impl<'a> PublicationBuilder<'a> {
         self.found_in
     }
 
-    /// The field a name stands for, if it may come (again).
+    /// Looks up a field by name and records it. An unknown name is an error, and so is a field that
+    /// was claimed before and isn't repeatable.
     pub(super) fn claim(&mut self, name: &str) -> Result<Field, PublishError> {
         let found_in = self.found_in;
         let field = Field::named(name)
@@ -81,7 +82,7 @@ impl<'a> PublicationBuilder<'a> {
             return Err(PublishError::UnknownField { name: Excerpt::of(name), found_in });
         };
         let bit = 1 << field as u8;
-        // JSON has arrays for what a form repeats.
+        // A JSON object lists its topics in an array instead.
         let repeatable = field == Field::Topic && found_in != FieldSource::Json;
         if self.claimed & bit != 0 && !repeatable {
             return Err(PublishError::RepeatedField { field: field.name(), found_in });
@@ -90,7 +91,7 @@ impl<'a> PublicationBuilder<'a> {
         Ok(field)
     }
 
-    /// Sets a field from text; a topic is added.
+    /// Sets a field from text; for `topic`, adds one.
     pub(super) fn set(&mut self, field: Field, text: Cow<'_, str>) -> Result<(), PublishError> {
         match field {
             Field::Topic => self.add_topic(&text)?,
@@ -104,7 +105,7 @@ impl<'a> PublicationBuilder<'a> {
         Ok(())
     }
 
-    /// Looks through the topics so far, which are few: [`EventLimits::topics`] bounds them.
+    /// Finds duplicates by linear search, which [`EventLimits::topics`] bounds.
     fn add_topic(&mut self, name: &str) -> Result<(), PublishError> {
         let (bytes, limit) = (name.len(), self.limits.topic_bytes);
         if bytes > limit {
@@ -130,7 +131,7 @@ impl<'a> PublicationBuilder<'a> {
     }
 }
 
-/// An empty type is none: a client dispatches both as `message` (WHATWG HTML §9.2.6).
+/// An empty type counts as absent: clients dispatch both as `message` (WHATWG HTML §9.2.6).
 fn event_type(text: &str) -> Result<Option<Box<str>>, PublishError> {
     if let Some(control) = text.chars().find(|c| c.is_control()) {
         return Err(PublishError::TypeControl { control: control as u32 });
@@ -141,7 +142,7 @@ fn event_type(text: &str) -> Result<Option<Box<str>>, PublishError> {
     Ok((!text.is_empty()).then(|| text.into()))
 }
 
-/// `parse` alone would also take a sign.
+/// The digits are checked first because `str::parse` also accepts a sign.
 fn retry(text: &str) -> Result<u64, PublishError> {
     let digits = Some(text).filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
     let number = digits.and_then(|digits| digits.parse().ok());

@@ -1,17 +1,16 @@
-//! Why a publish request is refused. Becomes a status in [`http::Problem`](crate::http::Problem),
-//! nowhere else.
+//! Errors of the publish request parser. `http/problem.rs` maps them to statuses.
 
 use crate::event::{IdError, TopicError};
 use crate::http::excerpt::Excerpt;
 
-/// Where a request has its fields.
+/// The part of a request that carries the event's fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FieldSource {
+pub(crate) enum FieldSource {
     /// An `application/x-www-form-urlencoded` body.
     Form,
     /// An `application/json` body.
     Json,
-    /// The URL, beside a body that is the data.
+    /// The query of the URL; the body is the data.
     Query,
 }
 
@@ -23,13 +22,13 @@ impl FieldSource {
         }
     }
 
-    fn how_to_name_a_topic(self) -> &'static str {
+    fn topic_hint(self) -> &'static str {
         match self {
             Self::Form => "add `topic=…` to the form",
             Self::Json => "add `\"topic\": \"…\"` to the object",
             Self::Query => {
-                "add `?topic=…` to the URL, or send the fields as application/x-www-form-urlencoded or \
-                 application/json with that Content-Type"
+                "add `?topic=…` to the URL, or send the fields as \
+                 application/x-www-form-urlencoded or application/json with that Content-Type"
             }
         }
     }
@@ -45,153 +44,126 @@ impl std::fmt::Display for FieldSource {
     }
 }
 
-/// Why a request can't be published. The message says what was wrong and what would be right.
+/// Why a publish request is refused. The message says what is wrong and how to correct it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PublishError {
-    /// Found by whoever reads the body, before there is anything to parse.
-    #[error(
-        "the body has more than {limit} bytes, the most this node takes (FANFARE_EVENT_BYTES_MAX)"
-    )]
+pub(crate) enum PublishError {
+    /// The body is over the limit. Detected while it is received, before parsing.
+    #[error("the body is larger than this node's limit of {limit} bytes (FANFARE_EVENT_BYTES_MAX)")]
     TooLarge {
-        /// The largest body taken, bytes.
+        /// The limit, bytes.
         limit: usize,
     },
-    /// What a browser sends for a `FormData`.
+    /// `multipart/form-data`, which browsers send for a `FormData`.
     #[error(
-        "multipart/form-data is not read here; send application/x-www-form-urlencoded (in a browser, \
-         `new URLSearchParams(form)`), application/json, or the data itself as text/plain with `?topic=…`"
+        "multipart/form-data is not supported; send application/x-www-form-urlencoded \
+         (in a browser, `new URLSearchParams(form)`), application/json, \
+         or the data itself as text/plain with `?topic=…`"
     )]
     Multipart,
-    /// A body in another encoding, and says so.
-    #[error("charset `{charset}` is not read here; send UTF-8")]
+    /// The Content-Type names a charset other than UTF-8.
+    #[error("charset `{charset}` is not supported; send UTF-8")]
     Charset {
-        /// As the Content-Type has it.
+        /// As in the Content-Type.
         charset: Excerpt,
     },
-    /// A query that would otherwise be lost.
+    /// A query beside a body that carries the fields; it would be ignored otherwise.
     #[error(
-        "the URL has a query, but the fields of this request are read from {found_in}; move them there"
+        "the URL has a query, but the fields of this request are read from {found_in}; \
+         move them there"
     )]
     QueryBesideBody {
-        /// Where the fields belong.
+        /// Where the fields are read from.
         found_in: FieldSource,
     },
-    /// A body of JSON or of plain data with other bytes in it.
-    #[error(
-        "the body is not UTF-8: byte {offset} does not belong there; send binary data as base64"
-    )]
+    /// A body of JSON or of plain data that is not UTF-8.
+    #[error("the body is not UTF-8: byte {offset} is invalid; send binary data as base64")]
     BodyNotUtf8 {
-        /// The first byte that is wrong, counted from 0.
+        /// Offset of the first invalid byte.
         offset: usize,
     },
-    /// A form or query whose percent-encoding hides other bytes.
+    /// A form or query with percent-encoding of invalid UTF-8.
     #[error(
         "`{name}` in {found_in} is not UTF-8 after percent-decoding; send binary data as base64"
     )]
     FieldNotUtf8 {
-        /// The field's name, as far as it can be read.
+        /// The field's name, decoded lossily.
         name: Excerpt,
-        /// Where it was found.
         found_in: FieldSource,
     },
-    /// Not JSON, or not an object.
+    /// Invalid JSON, or not an object.
     #[error("the JSON body can't be read: {reason} at line {line} column {column}")]
     Json {
-        /// In the words of the JSON parser.
+        /// The message of the JSON parser.
         reason: Excerpt,
         /// Counted from 1.
         line: usize,
-        /// Counted from 1; 0 stands for the start of the line.
+        /// Counted from 1; 0 is the start of the line.
         column: usize,
     },
-    /// What `curl -d '{…}'` sends.
+    /// JSON with the Content-Type of a form, as `curl -d '{…}'` sends it.
     #[error(
-        "the body looks like JSON but was sent as a form; send it with `Content-Type: application/json`"
+        "the body looks like JSON but was sent as a form; \
+         send it with `Content-Type: application/json`"
     )]
     JsonAsForm,
-    /// A field that would otherwise be lost.
+    /// A field with an unknown name; it would be ignored otherwise.
     #[error("unknown field `{name}` in {found_in}; the fields are {}", .found_in.fields())]
-    UnknownField {
-        /// Its name.
-        name: Excerpt,
-        /// Where it was found.
-        found_in: FieldSource,
-    },
-    /// Which of the two is meant can't be known.
+    UnknownField { name: Excerpt, found_in: FieldSource },
+    /// A second value for a field that takes one.
     #[error("`{field}` is given twice in {found_in}; give it once{}",
         if *.field == "topic" { ", with an array of topics" } else { "" })]
-    RepeatedField {
-        /// Its name.
-        field: &'static str,
-        /// Where it was found.
-        found_in: FieldSource,
-    },
+    RepeatedField { field: &'static str, found_in: FieldSource },
     /// A JSON value of the wrong type.
     #[error("`{field}` must be {expected}")]
     FieldShape {
-        /// Its name.
         field: &'static str,
-        /// What it may be.
+        /// The types it accepts.
         expected: &'static str,
     },
-    /// JSON can spell what Unicode can't.
+    /// A JSON string with an unpaired surrogate, which UTF-8 can't represent.
     #[error(
-        "`{field}` has a `\\u` escape that is half of a surrogate pair; both halves make one character"
+        "`{field}` has a `\\u` escape that is half of a surrogate pair; \
+         send both halves of the pair"
     )]
-    LoneSurrogate {
-        /// Its name.
-        field: &'static str,
-    },
-    /// Nowhere to publish to.
-    #[error("the event has no topic; {}", .found_in.how_to_name_a_topic())]
+    LoneSurrogate { field: &'static str },
+    /// No topic to publish to.
+    #[error("the event has no topic; {}", .found_in.topic_hint())]
     NoTopic {
-        /// Where the topic was looked for.
+        /// Where a topic was expected.
         found_in: FieldSource,
     },
-    /// Not a topic.
+    /// An invalid topic.
     #[error("{reason}")]
-    Topic {
-        /// What is wrong with it.
-        reason: TopicError,
-    },
-    /// Found before the topic is even hashed.
+    Topic { reason: TopicError },
+    /// A topic over `EventLimits::topic_bytes`. Checked before the topic is hashed.
     #[error("a topic has at most {limit} bytes (FANFARE_TOPIC_BYTES_MAX); this one has {bytes}")]
     TopicTooLong {
-        /// Its size.
+        /// Size of the topic.
         bytes: usize,
-        /// The largest size taken.
+        /// The limit, bytes.
         limit: usize,
     },
-    /// More different topics than one event may have.
+    /// More distinct topics than `EventLimits::topics`.
     #[error(
         "an event has at most {limit} topics (FANFARE_EVENT_TOPICS_MAX); publish it several times"
     )]
-    TooManyTopics {
-        /// The largest number taken.
-        limit: usize,
-    },
-    /// Not an id that every client can bring back.
+    TooManyTopics { limit: usize },
+    /// An id that some clients couldn't send back in `Last-Event-ID`.
     #[error("{reason}")]
-    Id {
-        /// What is wrong with it.
-        reason: IdError,
-    },
-    /// A line break in `type` would end the line on the wire; the others have no use there.
+    Id { reason: IdError },
+    /// A control character in `type`: a line break would end the `event:` line on the wire, and the
+    /// others have no use there.
     #[error("`type` can't contain control characters (found U+{control:04X})")]
     TypeControl {
         /// The first one found.
         control: u32,
     },
-    /// A subscriber would take it as the node's own word.
-    #[error("`{reserved}` is an event type of the node's own; use another `type`")]
-    TypeReserved {
-        /// The type.
-        reserved: &'static str,
-    },
-    /// Anything but ASCII digits, which is all that clients read (WHATWG HTML §9.2.6), or more than
-    /// 64 bits.
+    /// The type of a control event, which only the node sends.
+    #[error("`{reserved}` is reserved for the node's own events; use another `type`")]
+    TypeReserved { reserved: &'static str },
+    /// Not ASCII digits, the only form clients accept (WHATWG HTML §9.2.6), or more than 64 bits.
     #[error(
-        "`retry` is a whole number of milliseconds up to {}, in digits; this is `{value}`",
+        "`retry` must be a whole number of milliseconds up to {}, in digits; found `{value}`",
         u64::MAX
     )]
     Retry {

@@ -1,5 +1,5 @@
-//! Fields in `application/x-www-form-urlencoded`: a form body, or the query beside a body that is
-//! the data.
+//! Reads the fields of an event from `application/x-www-form-urlencoded` text: a form body, or the
+//! query if the body is the data.
 
 use super::builder::PublicationBuilder;
 use super::error::{FieldSource, PublishError};
@@ -17,7 +17,7 @@ pub(super) fn read(input: &[u8], builder: &mut PublicationBuilder<'_>) -> Result
     Ok(())
 }
 
-/// `curl -d` says form, whatever it sends.
+/// Detects JSON sent as a form: `curl -d` sends the form's Content-Type with any body.
 fn explain(error: PublishError, input: &[u8]) -> PublishError {
     match error {
         PublishError::UnknownField { found_in: FieldSource::Form, .. }
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_of_a_form_is_read() {
+    fn every_field_of_a_form_is_parsed() {
         let event = form("topic=a+b&topic=%C3%A9&data=1%0A2%0D%0A%00&id=x%2Dy&type=news&retry=007")
             .unwrap();
         let expected = Publication {
@@ -61,30 +61,31 @@ mod tests {
     }
 
     #[test]
-    fn repeated_topics_are_folded_and_the_first_stays_first() {
+    fn duplicate_topics_are_dropped_and_the_order_is_kept() {
         let event = form("topic=b&topic=a&topic=b&topic=c&topic=a").unwrap();
         assert_eq!(event.topics.iter().map(Topic::as_str).collect::<Vec<_>>(), ["b", "a", "c"]);
         assert_eq!(event.data, "");
     }
 
     #[test]
-    fn an_unknown_field_is_named_with_the_known_ones() {
+    fn the_error_of_an_unknown_field_lists_the_known_fields() {
         let refused = form("topic=a&Data=1").unwrap_err();
         assert_eq!(
             refused,
             PublishError::UnknownField { name: Excerpt::of("Data"), found_in: FieldSource::Form }
         );
-        let message = "unknown field `Data` in the form; the fields are `topic`, `data`, `id`, `type`, `retry`";
+        let message = "unknown field `Data` in the form; \
+                       the fields are `topic`, `data`, `id`, `type`, `retry`";
         assert_eq!(refused.to_string(), message);
     }
 
     #[test]
-    fn json_sent_as_a_form_is_recognised() {
+    fn json_sent_as_a_form_is_detected() {
         assert_eq!(form(" {\"topic\": \"a=b\"}"), Err(PublishError::JsonAsForm));
     }
 
     #[test]
-    fn single_fields_are_given_once() {
+    fn repeated_fields_other_than_topic_are_refused() {
         for field in ["data", "id", "type", "retry"] {
             let refused = form(&format!("topic=a&{field}=1&{field}=1")).unwrap_err();
             assert_eq!(refused, PublishError::RepeatedField { field, found_in: FieldSource::Form });
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_are_not_utf_8_are_refused_and_never_replaced() {
+    fn invalid_utf_8_is_refused_and_not_replaced() {
         for (body, name) in
             [("topic=a&data=%FF", "data"), ("topic=%C3%28", "topic"), ("%80=1", "\u{fffd}")]
         {
@@ -105,7 +106,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_form_carries_any_text(
+        fn any_text_survives_a_round_trip_through_a_form(
             topics in prop::collection::hash_set("[^\\pC*]{1,12}", 1..=3),
             data: String,
             event_type in "[^\\pC]{0,12}",
@@ -115,7 +116,8 @@ mod tests {
             body.extend_pairs(topics.iter().map(|topic| ("topic", topic)));
             body.append_pair("data", &data).append_pair("type", &event_type);
             let event = form(&body.append_pair("retry", &retry.to_string()).finish()).unwrap();
-            prop_assert!(event.topics.iter().map(Topic::as_str).eq(topics.iter().map(String::as_str)));
+            let parsed = event.topics.iter().map(Topic::as_str);
+            prop_assert!(parsed.eq(topics.iter().map(String::as_str)));
             prop_assert_eq!(event.data, data);
             prop_assert_eq!(event.event_type.as_deref().unwrap_or_default(), event_type);
             prop_assert_eq!(event.retry, Some(retry));

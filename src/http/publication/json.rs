@@ -1,8 +1,8 @@
-//! Fields in a JSON object. `data` that is not a string is sent as it was written, without the
-//! whitespace.
+//! Reads the fields of an event from a JSON object. `data` other than a string is published as
+//! written, without insignificant whitespace.
 //!
-//! No value is built of `data`, so numbers keep their digits and objects their order, and nothing
-//! here recurses: depth costs a byte per level, which the size of the body bounds.
+//! `data` is not deserialized, so numbers keep their digits and objects their order. Nothing
+//! recurses: a level of nesting costs one byte of memory, so the size of the body bounds the depth.
 
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Deserializer;
@@ -15,19 +15,19 @@ use crate::http::excerpt::Excerpt;
 /// Reads every field of the object `body` into the builder.
 pub(super) fn read(body: &str, builder: &mut PublicationBuilder<'_>) -> Result<(), PublishError> {
     let mut json = Deserializer::from_str(body);
-    let fields = json.deserialize_map(Object(builder)).map_err(|error| unreadable(&error))?;
-    json.end().map_err(|error| unreadable(&error))?;
+    let fields = json.deserialize_map(Object(builder)).map_err(|error| syntax_error(&error))?;
+    json.end().map_err(|error| syntax_error(&error))?;
     for (field, value) in fields? {
         set(field, value, builder)?;
     }
     Ok(())
 }
 
-/// Takes an object apart; no more than one value per field is kept.
+/// Visitor of the event's object; collects at most one raw value per field.
 struct Object<'a, 'b>(&'a mut PublicationBuilder<'b>);
 
 impl<'de> Visitor<'de> for Object<'_, '_> {
-    /// What is wrong with a name waits until the whole body is known to be JSON.
+    /// The inner error is reported only once the whole body has proved to be valid JSON.
     type Value = Result<Vec<(Field, &'de RawValue)>, PublishError>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -48,8 +48,7 @@ impl<'de> Visitor<'de> for Object<'_, '_> {
     }
 }
 
-/// `null` leaves `id`, `type` and `retry` out, which is how many serialisers write an option that
-/// is not set.
+/// `null` counts as absent for `id`, `type` and `retry`: many serializers write an unset option so.
 fn set(
     field: Field,
     value: &RawValue,
@@ -59,20 +58,20 @@ fn set(
     match (field, json.as_bytes()[0]) {
         (Field::Topic, b'[') => {
             let mut array = Deserializer::from_str(json);
-            array.deserialize_seq(Topics(builder)).map_err(|error| misshapen(field, &error))?
+            array.deserialize_seq(Topics(builder)).map_err(|error| wrong_type(field, &error))?
         }
         (Field::Data, first) if first != b'"' => builder.set(field, compact(json).into()),
         (Field::Id | Field::Type | Field::Retry, b'n') => Ok(()),
         (Field::Retry, b'-' | b'0'..=b'9') => builder.set(field, json.into()),
         _ => {
             let text: String =
-                serde_json::from_str(json).map_err(|error| misshapen(field, &error))?;
+                serde_json::from_str(json).map_err(|error| wrong_type(field, &error))?;
             builder.set(field, text.into())
         }
     }
 }
 
-/// Adds each topic as it is read, so that a long array is not kept.
+/// Visitor of an array of topics; adds each topic as it is read, so a long array isn't buffered.
 struct Topics<'a, 'b>(&'a mut PublicationBuilder<'b>);
 
 impl<'de> Visitor<'de> for Topics<'_, '_> {
@@ -85,7 +84,7 @@ impl<'de> Visitor<'de> for Topics<'_, '_> {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         while let Some(name) = seq.next_element::<String>()? {
             if let Err(error) = self.0.set(Field::Topic, name.into()) {
-                // serde_json takes a visitor that stops early for a mistake in the JSON.
+                // serde_json reports a syntax error if a visitor stops before the end of the array.
                 while seq.next_element::<IgnoredAny>()?.is_some() {}
                 return Ok(Err(error));
             }
@@ -94,8 +93,8 @@ impl<'de> Visitor<'de> for Topics<'_, '_> {
     }
 }
 
-/// `json`, which is valid, without the whitespace between its tokens. Has no line breaks then: in a
-/// string they are always escaped.
+/// Removes the whitespace between the tokens of valid JSON. The result has no line breaks, because
+/// inside strings they are always escaped.
 fn compact(json: &str) -> String {
     let mut text = json.to_owned();
     let (mut quoted, mut escaped) = (false, false);
@@ -111,7 +110,7 @@ fn compact(json: &str) -> String {
     text
 }
 
-fn unreadable(error: &serde_json::Error) -> PublishError {
+fn syntax_error(error: &serde_json::Error) -> PublishError {
     let (line, column) = (error.line(), error.column());
     let message = error.to_string();
     let reason =
@@ -119,8 +118,9 @@ fn unreadable(error: &serde_json::Error) -> PublishError {
     PublishError::Json { reason: Excerpt::of(reason), line, column }
 }
 
-/// The value is valid JSON, so it is of another type, or a string that is no text.
-fn misshapen(field: Field, error: &serde_json::Error) -> PublishError {
+/// The error of a value that is valid JSON but has the wrong type, or is a string with an unpaired
+/// surrogate.
+fn wrong_type(field: Field, error: &serde_json::Error) -> PublishError {
     let expected = match field {
         _ if !error.is_data() => return PublishError::LoneSurrogate { field: field.name() },
         Field::Topic => "a string or an array of strings",
@@ -158,8 +158,9 @@ mod tests {
     }
 
     #[test]
-    fn every_field_of_an_object_is_read() {
-        let body = r#" {"retry": 5, "type": "n\u00e9", "id": "x", "data": "1\n2", "to\u0070ic": ["b", "a"]} "#;
+    fn every_field_of_an_object_is_parsed() {
+        let body = r#" {"retry": 5, "type": "n\u00e9", "id": "x", "data": "1\n2",
+                        "to\u0070ic": ["b", "a"]} "#;
         let expected = Publication {
             topics: ["b", "a"].map(|name| Topic::new(name).unwrap()).into(),
             data: "1\n2".into(),
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn data_that_is_not_a_string_is_sent_as_written_without_whitespace() {
+    fn data_other_than_a_string_is_kept_as_written_without_whitespace() {
         for (written, sent) in [
             ("null", "null"),
             ("true", "true"),
@@ -242,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn null_leaves_an_optional_field_out() {
+    fn null_counts_as_an_absent_optional_field() {
         let event = json(r#"{"topic":"a","id":null,"type":null,"retry":null}"#).unwrap();
         assert_eq!((event.id, event.event_type, event.retry), (None, None, None));
         let refused = json(r#"{"topic":"a","id":1}"#);
@@ -250,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_and_repeated_fields_are_named() {
+    fn unknown_and_repeated_fields_are_refused() {
         let refused = json(r#"{"topic":"a","topics":["b"]}"#);
         assert_eq!(
             refused,
@@ -269,14 +270,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_json_is_refused_with_its_line_and_column() {
-        let found_in = |body: &str| match json(body) {
+    fn a_json_syntax_error_is_located_by_line_and_column() {
+        let location = |body: &str| match json(body) {
             Err(PublishError::Json { line, column, .. }) => (line, column),
             other => panic!("{body}: {other:?}"),
         };
-        assert_eq!(found_in("{\"topic\":\"a\",\n  nope}"), (2, 3));
-        assert_eq!(found_in("{\"topic\":\"a\"} x"), (1, 15));
-        assert_eq!(found_in("{\"topic\":\"a\"}{}"), (1, 14));
+        assert_eq!(location("{\"topic\":\"a\",\n  nope}"), (2, 3));
+        assert_eq!(location("{\"topic\":\"a\"} x"), (1, 15));
+        assert_eq!(location("{\"topic\":\"a\"}{}"), (1, 14));
         for body in [
             "",
             "{",
@@ -286,10 +287,10 @@ mod tests {
             "{\"data\":\"a\nb\"}",
             "\u{feff}{}",
         ] {
-            found_in(body);
+            location(body);
         }
         for body in ["[]", "\"topic\"", "1", "null"] {
-            found_in(body);
+            location(body);
         }
         let refused = json("[1]").unwrap_err().to_string();
         assert!(
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_surrogate_pair_is_no_text() {
+    fn an_unpaired_surrogate_is_refused() {
         assert_eq!(data(r#""\ud83d\ude00""#), "😀");
         for field in ["topic", "data", "id", "type", "retry"] {
             let refused = json(format!(r#"{{"{field}":"\ud83d"}}"#));
@@ -310,11 +311,11 @@ mod tests {
         assert_eq!(topics(r#"["\udc00"]"#), Err(PublishError::LoneSurrogate { field: "topic" }));
     }
 
-    /// Ensures: no body can overflow the stack. Scenario: 100,000 arrays or objects inside each
-    /// other, in `data`, in an unknown field, in `topic`, closed or not, on a thread with a stack
-    /// that a frame per level would not fit in.
+    /// Ensures that no body overflows the stack. Scenario: 100,000 nested arrays or objects in
+    /// `data`, in an unknown field and in `topic`, closed or not, on a thread whose stack is too
+    /// small for one frame per level.
     #[test]
-    fn depth_does_not_cost_stack() {
+    fn nesting_does_not_consume_stack() {
         let deep = || {
             let arrays = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
             let objects = format!("{}1{}", "{\"a\":".repeat(100_000), "}".repeat(100_000));

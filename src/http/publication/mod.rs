@@ -1,9 +1,8 @@
-//! Publishing: from the body of `POST /events` to a checked
-//! [`Publication`](crate::event::Publication), and from there to the sequencer by way of a bounded
-//! [queue](Queue).
+//! Publish request parser: makes a validated [`Publication`](crate::event::Publication) from the
+//! content type, query and body of `POST /events`.
 //!
-//! Parsing is called on the thread of the publisher's connection, with a body that is complete and
-//! no larger than its limit, and is pure: no I/O, no clock, nothing shared.
+//! Runs on the thread of the publisher's connection, on a complete body within
+//! `FANFARE_EVENT_BYTES_MAX`. Pure: no I/O, no clock, no shared state.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +12,6 @@ mod form;
 mod json;
 mod parse;
 
-pub use builder::EventLimits;
-pub use error::{FieldSource, PublishError};
-pub use parse::parse;
+pub(crate) use builder::EventLimits;
+pub(crate) use error::PublishError;
+pub(crate) use parse::parse;

@@ -1,4 +1,4 @@
-//! Which of the three shapes a request has, and what is the same for all of them.
+//! Publish request parser: selects the reader by Content-Type.
 //!
 //! | Content-Type | the fields are in | `data` |
 //! |---|---|---|
@@ -15,13 +15,17 @@ use crate::event::Publication;
 use crate::http::excerpt::Excerpt;
 use crate::http::header::{parameter, split_unquoted};
 
-/// Reads a publish request. What it can't read in full it refuses: a field passed over would be an
-/// event that is not what its publisher meant.
+/// Parses a publish request. Unknown fields are errors: an ignored field would publish an event
+/// other than the publisher meant.
 ///
-/// `topic` is repeatable (in JSON: an array), folded, and its first is the canonical one; `data`
-/// left out is empty; an empty `type` is none. Parameters of the content type are passed over,
-/// except a charset other than UTF-8.
-pub fn parse(
+/// `topic` is repeatable (in JSON: an array); duplicates are dropped and the first topic is the
+/// canonical one. `data` defaults to the empty string, and an empty `type` counts as absent.
+/// Parameters of the content type are ignored, except a charset other than UTF-8.
+///
+/// # Errors
+///
+/// The first error found; see [`PublishError`].
+pub(crate) fn parse(
     content_type: Option<&str>,
     query: Option<&str>,
     body: Bytes,
@@ -40,7 +44,7 @@ pub fn parse(
         }
         FieldSource::Query => {
             form::read(query, &mut builder)?;
-            // Copies only if something else still holds the body's buffer.
+            // Copies only if the body's buffer is shared.
             let data =
                 String::from_utf8(body.into()).map_err(|error| not_utf8(error.utf8_error()))?;
             builder.set(Field::Data, data.into())?;
@@ -49,7 +53,6 @@ pub fn parse(
     builder.finish()
 }
 
-/// Where the fields are, by the content type.
 fn field_source(content_type: Option<&str>) -> Result<FieldSource, PublishError> {
     let mut parts = split_unquoted(content_type.unwrap_or_default(), ';');
     let found_in = match parts.next().unwrap_or_default().to_ascii_lowercase().as_str() {
@@ -86,12 +89,12 @@ mod tests {
         parse(None, Some(query), Bytes::from_static(body), &LIMITS)
     }
 
-    fn place_of(content_type: &str) -> Result<FieldSource, PublishError> {
+    fn source_of(content_type: &str) -> Result<FieldSource, PublishError> {
         field_source(Some(content_type))
     }
 
     #[test]
-    fn any_other_body_is_the_data_and_the_query_has_the_fields() {
+    fn any_other_content_type_takes_data_from_the_body_and_fields_from_the_query() {
         let event = raw("topic=a&topic=b+c&id=1&type=t%20u&retry=9&", b"{\"not\": \"read\"}\r\n\n")
             .unwrap();
         let expected = Publication {
@@ -114,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_query_is_read_as_strictly_as_a_form() {
+    fn a_query_is_parsed_as_strictly_as_a_form() {
         let unknown = |name| PublishError::UnknownField {
             name: Excerpt::of(name),
             found_in: FieldSource::Query,
@@ -147,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn the_content_type_says_where_the_fields_are() {
+    fn the_content_type_selects_the_source_of_the_fields() {
         for (content_type, found_in) in [
             ("application/json", FieldSource::Json),
             ("Application/JSON ; charset=\"UTF-8\"; x=y", FieldSource::Json),
@@ -159,22 +162,22 @@ mod tests {
             ("", FieldSource::Query),
             (";;=", FieldSource::Query),
         ] {
-            assert_eq!(place_of(content_type), Ok(found_in), "{content_type}");
+            assert_eq!(source_of(content_type), Ok(found_in), "{content_type}");
         }
         assert_eq!(field_source(None), Ok(FieldSource::Query));
     }
 
     #[test]
-    fn multipart_and_other_charsets_are_not_read() {
-        assert_eq!(place_of("multipart/form-data; boundary=x"), Err(PublishError::Multipart));
+    fn multipart_and_other_charsets_are_refused() {
+        assert_eq!(source_of("multipart/form-data; boundary=x"), Err(PublishError::Multipart));
         for essence in ["application/json", "text/plain", FORM.unwrap()] {
-            let refused = place_of(&format!("{essence}; charset=ISO-8859-1"));
+            let refused = source_of(&format!("{essence}; charset=ISO-8859-1"));
             assert_eq!(refused, Err(PublishError::Charset { charset: Excerpt::of("ISO-8859-1") }));
         }
     }
 
     #[test]
-    fn topics_are_required_checked_and_bounded() {
+    fn topics_are_required_validated_and_bounded() {
         assert_eq!(raw("", b"x"), Err(PublishError::NoTopic { found_in: FieldSource::Query }));
         assert_eq!(raw("topic=", b""), Err(PublishError::Topic { reason: TopicError::Empty }));
         assert_eq!(
@@ -192,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_publisher_does_not_speak_in_the_nodes_name() {
+    fn the_types_of_control_events_are_reserved() {
         for reserved in crate::event::CONTROL_TYPES {
             let refused = raw(&format!("topic=a&type={reserved}"), b"");
             assert_eq!(refused, Err(PublishError::TypeReserved { reserved }));
@@ -201,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_and_a_type_have_no_control_characters_and_an_empty_type_is_none() {
+    fn control_characters_in_id_and_type_are_refused_and_an_empty_type_is_none() {
         assert_eq!(raw("topic=a&type=", b"").unwrap().event_type, None);
         for control in [0x0A, 0x0D, 0, 0x7F] {
             let refused = raw(&format!("topic=a&type=x%{control:02X}"), b"");
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_held_by_nobody_else_is_not_copied() {
+    fn a_body_with_one_owner_is_not_copied() {
         let body = Bytes::from(vec![b'x'; 64]);
         let at = body.as_ptr();
         assert_eq!(parse(None, Some("topic=a"), body, &LIMITS).unwrap().data.as_ptr(), at);
@@ -245,9 +248,10 @@ mod tests {
 
     /// The members of an object: mostly a well-formed topic, and any of the other fields.
     fn members() -> impl Strategy<Value = Vec<String>> {
+        let array = prop::collection::vec(topic(), 0..4);
         let topics = prop_oneof![
             4 => topic(),
-            4 => prop::collection::vec(topic(), 0..4).prop_map(|all| format!("[{}]", all.join(","))),
+            4 => array.prop_map(|topics| format!("[{}]", topics.join(","))),
             1 => any_value(),
         ];
         let others = prop::sample::subsequence(vec!["data", "id", "type", "retry", "x"], 0..=2);
