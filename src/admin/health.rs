@@ -1,4 +1,4 @@
-//! What operators ask a node: `GET /healthz`.
+//! Health check of `GET /healthz`.
 
 use bytes::Bytes;
 use hyper::StatusCode;
@@ -6,15 +6,15 @@ use serde_json::json;
 
 use crate::node::Core;
 
-/// The node's health: status and JSON document.
+/// Returns the status and the JSON document.
 ///
-/// Liveness: that it is answered says that the shard asked is alive. `status` is `ok`, or `failed`
-/// with 503 when the node can't take events any more and should be started anew. Sizes are bytes;
-/// `resident_bytes` is null where `/proc` is not.
-pub fn health(core: &Core) -> (StatusCode, Bytes) {
-    let kept = core.log.stats();
-    // The queue closes before the last connection does only if the sequencer or a shard has ended
-    // by itself.
+/// A response proves that the answering shard is alive. `status` is `ok`, or `failed` with 503 if
+/// the node can no longer accept events and must be restarted. Sizes are in bytes; `resident_bytes`
+/// is null if `/proc` is unavailable.
+pub(crate) fn health(core: &Core) -> (StatusCode, Bytes) {
+    let history = core.log.stats();
+    // While a connection is open, the queue is closed only if the sequencer or a shard has failed:
+    // a drain closes it after the last connection.
     let failed = core.queue.is_closed();
     let document = json!({
         "status": if failed { "failed" } else { "ok" },
@@ -25,15 +25,15 @@ pub fn health(core: &Core) -> (StatusCode, Bytes) {
         "connections": core.connections.used(),
         "streams": core.streams.used(),
         "events": core.watermark.reached().0,
-        "topics": { "read": core.registry.len(), "kept": kept.topics },
-        "history": { "events": kept.events, "bytes": kept.bytes },
+        "topics": { "read": core.registry.len(), "kept": history.topics },
+        "history": { "events": history.events, "bytes": history.bytes },
         "memory": { "resident_bytes": resident_bytes() },
     });
     let status = if failed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (status, (document.to_string() + "\n").into())
 }
 
-/// Resident memory of the process, from `/proc/self/status` (`VmRSS`, KiB).
+/// Resident set size of the process: `VmRSS` in `/proc/self/status`, which is in KiB.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

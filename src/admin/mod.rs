@@ -1,5 +1,11 @@
-//! What operators ask a node.
+//! Endpoints for operators.
+//!
+//! | endpoint | content |
+//! |---|---|
+//! | `GET /healthz` | health check and node statistics |
+
+#![forbid(unsafe_code)]
 
 mod health;
 
-pub use health::health;
+pub(crate) use health::health;

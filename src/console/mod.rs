@@ -1,17 +1,18 @@
-//! The page at `/`: a publish form and a live list of events, in one self-contained document.
+//! Web console at `/`: a publish form and a live list of events in one self-contained HTML page.
+
 #![forbid(unsafe_code)]
 
 use bytes::Bytes;
 
-/// What the page may do, for `Content-Security-Policy`: run its own script and wear its own style,
-/// known by their hashes, and talk to its own node. Whoever changes the page is told the new hashes
-/// by the browser's test (`tests/it/page/`), which fails while they are old.
+/// Content Security Policy of the page: allows only its inline script and style, identified by
+/// their hashes, and connections to its own node. After a change of the page, the browser test
+/// (`tests/it/page/`) fails and prints the new hashes.
 pub const POLICY: &str = "default-src 'none'; \
-    script-src 'sha256-SRKpDXWK2TTuM308Lz9WzvdUGZCZFKZC3efy3ZMF9wE='; \
-    style-src 'sha256-DefS2JIK2g71xIfFC27y9CFSxD5DKVHZeORtlLl8WIc='; \
+    script-src 'sha256-Cn0Ra8O/bNsv95TUrVN7BrIISX9Kv1NekeAsvwG/iOA='; \
+    style-src 'sha256-zKcjYXsdSs9Pbcvvlv7rHCswgs/EasepoMRtGeV/y1w='; \
     connect-src 'self'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// The page, HTML.
-pub fn page() -> Bytes {
+/// The HTML document.
+pub(crate) fn page() -> Bytes {
     Bytes::from_static(include_bytes!("index.html"))
 }
