@@ -128,8 +128,7 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
-    /// 403: the request's origin may not publish
-    /// ([`cors::publish_allowed`](super::cors::publish_allowed)).
+    /// 403: the request's origin may not publish (`cors::publish_allowed`).
     pub fn forbidden_origin() -> Self {
         let detail = "web pages of this origin may not publish; publish from a server, \
                       or allow the origin (FANFARE_CORS_ORIGINS)";
