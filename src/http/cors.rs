@@ -1,4 +1,4 @@
-//! CORS (WHATWG Fetch §3.2) and same-origin checks.
+//! CORS (WHATWG Fetch) and same-origin checks.
 //!
 //! Browsers send a simple `POST` without a preflight, so a page of any origin could publish to a
 //! node on the visitor's loopback or intranet (CSRF); [`publish_allowed`] prevents this. Browsers

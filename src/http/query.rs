@@ -86,8 +86,8 @@ impl From<NotUtf8> for SubscribeError {
 /// `topic` is repeatable; without one, the stream selects every public event. The position comes
 /// from the header, which a reconnecting client keeps up to date, or else from the last
 /// `lastEventID` parameter of the query: some clients append theirs to a URL that already has one.
-/// Other parameters (cache busters) are ignored, unless their name starts with `topic` or `match`:
-/// a misspelling there would silently select every event.
+/// Other parameters (cache busters) are ignored, unless their name starts with `topic` or `match`
+/// in any case: a misspelling there would silently select every event.
 ///
 /// A header that is not UTF-8 counts as an unknown id. An error would stop an `EventSource` from
 /// reconnecting.
