@@ -1,9 +1,5 @@
 //! What a node does, seen from outside: over real sockets, one module per behaviour.
 
-mod process;
-mod subscriber;
-mod support;
-
 mod bad_clients;
 mod burst;
 mod churn;
@@ -21,4 +17,7 @@ mod settings;
 mod slow;
 mod slow_body;
 mod subscribing;
+mod support;
 mod topics;
+
+use support::{process, subscriber};

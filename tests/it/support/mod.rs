@@ -4,10 +4,14 @@
 //! Nothing here uses the node's own encoders or parsers: what is read off the wire is read by the
 //! standards.
 
+pub mod browser;
 mod client;
 mod node;
+pub mod process;
 mod sse;
 mod stream;
+pub mod subscriber;
+pub mod transcript;
 
 pub use client::{Connection, Request, Response};
 pub use node::{TestNode, io};

@@ -1,14 +1,13 @@
 //! The page at `/`, used as a person uses it, in a real browser.
 
-mod browser;
-
 use std::net::SocketAddr;
 use std::path::Path;
 
-use browser::Browser;
 use fanfare::config::Config;
 use fanfare::console::POLICY;
 use fanfare::node::Node;
+
+use crate::support::browser::Browser;
 
 /// WebDriver's code points for keys that are no text.
 const CONTROL_AND_ENTER: &str = "\u{E009}\u{E007}";

@@ -2,21 +2,21 @@
 
 /// Some of the topics of a round, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Topics(u8);
+pub struct Topics(u8);
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 
 impl Topics {
-    pub(super) fn all() -> Self {
+    pub fn all() -> Self {
         Self((1 << NAMES.len()) - 1)
     }
 
     /// Up to `count` topics.
-    pub(super) fn some(count: usize, random: &mut fastrand::Rng) -> Self {
+    pub fn some(count: usize, random: &mut fastrand::Rng) -> Self {
         Self((0..count).fold(0, |bits, _| bits | 1 << random.usize(..NAMES.len())))
     }
 
-    pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
         NAMES
             .into_iter()
             .enumerate()
@@ -31,17 +31,17 @@ impl Topics {
 
 /// An event that was acknowledged.
 #[derive(Clone, Debug)]
-pub(super) struct Published {
-    pub(super) data: String,
-    pub(super) topics: Topics,
+pub struct Published {
+    pub data: String,
+    pub topics: Topics,
     /// How many others had been sent, or were about to be.
-    pub(super) sent_at: u64,
-    pub(super) id: String,
+    pub sent_at: u64,
+    pub id: String,
 }
 
 impl Published {
     /// Its place in the log, if the node gave it its id.
-    pub(super) fn seq(&self) -> Option<u64> {
+    pub fn seq(&self) -> Option<u64> {
         seq(&self.id)
     }
 }
@@ -52,7 +52,7 @@ fn seq(id: &str) -> Option<u64> {
 
 /// What a subscriber notes down.
 #[derive(Debug)]
-pub(super) enum Entry {
+pub enum Entry {
     /// An event's data.
     Event(String),
     /// A loss was announced.
@@ -66,32 +66,32 @@ pub(super) enum Entry {
 
 /// Everything one subscriber has had, over all of its connections.
 #[derive(Debug)]
-pub(super) struct Tale {
+pub struct Tale {
     /// `None` is everything.
     selected: Option<Topics>,
     /// Whether it asked for what was kept, of which anything may already have been gone.
     earliest: bool,
-    pub(super) entries: Vec<Entry>,
+    pub entries: Vec<Entry>,
     /// The clock when its first stream was known to be open: what was sent later is owed to it.
-    pub(super) opened_at: Option<u64>,
+    pub opened_at: Option<u64>,
 }
 
 impl Tale {
-    pub(super) fn new(selected: Option<Topics>, earliest: bool) -> Self {
+    pub fn new(selected: Option<Topics>, earliest: bool) -> Self {
         Self { selected, earliest, entries: Vec::new(), opened_at: None }
     }
 
-    pub(super) fn query(&self) -> String {
+    pub fn query(&self) -> String {
         let topics = self.selected.iter().flat_map(|topics| topics.names());
         topics.map(|topic| format!("topic={topic}")).collect::<Vec<_>>().join("&")
     }
 
-    pub(super) fn resets(&self) -> usize {
+    pub fn resets(&self) -> usize {
         self.entries.iter().filter(|entry| matches!(entry, Entry::Reset { .. })).count()
     }
 
     /// Compares it with all that was published, in order.
-    pub(super) fn check(&self, published: &[Published]) {
+    pub fn check(&self, published: &[Published]) {
         let wanted =
             |event: &&Published| self.selected.is_none_or(|topics| topics.meets(event.topics));
         let owed: Vec<_> = published.iter().filter(wanted).collect();

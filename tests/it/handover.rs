@@ -5,16 +5,14 @@
 //! each has had over all of its connections is then compared with what was published. All that is
 //! missing must have been announced.
 
-mod transcript;
-
 use std::sync::Arc;
 
 use fanfare::config::Config;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
+use crate::support::transcript::{Entry, Published, Tale, Topics};
 use crate::support::{Connection, Ending, Event, Request, TestNode, within};
-use transcript::{Entry, Published, Tale, Topics};
 
 const EVENTS: usize = 480;
 
