@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Installs what the tests need and a fresh Debian machine does not have. Elsewhere it says what to install.
+# Installs the programs that the tests need, on Debian; elsewhere prints which are missing.
 set -euo pipefail
 
-declare -A package_of=([curl]=curl [chromium]=chromium [chromedriver]=chromium-driver [cc]=build-essential
-    [valgrind]=valgrind)
+declare -A package_of=([curl]=curl [chromium]=chromium [chromedriver]=chromium-driver
+    [cc]=build-essential [valgrind]=valgrind)
 
 missing=()
 for program in "${!package_of[@]}"; do
@@ -18,4 +18,5 @@ fi
 as_root=()
 [ "$(id -u)" -eq 0 ] || as_root=(sudo)
 "${as_root[@]}" apt-get update -qq
-DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+export DEBIAN_FRONTEND=noninteractive
+"${as_root[@]}" apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
