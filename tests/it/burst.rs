@@ -1,37 +1,33 @@
-//! A burst: 100,000 events to one topic, as fast as the node takes them.
-
-use std::net::SocketAddr;
+//! A burst: up to 100,000 events on one topic, published as fast as the node accepts them.
 
 use tokio::task::JoinSet;
 
-use crate::process::{Fanfare, publish_pipelined};
-use crate::subscriber::{Ask, Follower};
-use crate::support::{Connection, Event};
+use crate::support::{Endpoint, Event, Fanfare, Subscriber};
 
 const PUBLISHERS: usize = 16;
 
-/// Sixteen publishers at once, each with `each` events of its own.
-fn publish(addr: SocketAddr, each: usize) -> JoinSet<()> {
+/// Starts the publishers, each with `each` events of its own.
+fn publish(node: Endpoint, each: usize) -> JoinSet<()> {
     let mut publishers = JoinSet::new();
     for name in 0..PUBLISHERS {
         publishers.spawn(async move {
             let events = (0..each).map(|number| ("news".to_owned(), format!("{name} {number}")));
-            publish_pipelined(&mut Connection::open(addr).await, events).await;
+            node.connect().await.publish_pipelined(events).await;
         });
     }
     publishers
 }
 
-/// Reads as many events; with them comes how often the follower lagged.
-async fn follow(mut follower: Follower, count: usize) -> (Vec<Event>, usize) {
+/// Reads `count` events; returns them, and how often the subscriber lagged.
+async fn read(mut subscriber: Subscriber, count: usize) -> (Vec<Event>, usize) {
     let mut events = Vec::with_capacity(count);
     while events.len() < count {
-        events.push(follower.event().await);
+        events.push(subscriber.event().await);
     }
-    (events, follower.lagged)
+    (events, subscriber.lagged)
 }
 
-/// All events of each publisher, once and in its order, and the ids without a gap.
+/// Asserts that each publisher's events are all there, once and in order, with ids without a gap.
 fn assert_complete(events: &[Event], each: usize) {
     let mut next = [0; PUBLISHERS];
     let seq = |event: &Event| event.id.rsplit('-').next().unwrap().parse::<usize>().unwrap();
@@ -49,28 +45,27 @@ fn assert_complete(events: &[Event], each: usize) {
 async fn a_hundred_thousand_events_reach_every_subscriber_once_and_in_order() {
     const EACH: usize = 100_000 / PUBLISHERS;
     let node = Fanfare::new().set("FANFARE_HISTORY_EVENTS", "100_000").start().await;
-    let mut followers = JoinSet::new();
+    let mut readers = JoinSet::new();
     for _ in 0..4 {
-        let follower = Follower::open(Ask::topic(node.addr(), "news")).await;
-        followers.spawn(follow(follower, EACH * PUBLISHERS));
+        let subscriber = Subscriber::open(node.stream("topic=news")).await;
+        readers.spawn(read(subscriber, EACH * PUBLISHERS));
     }
-    let publishers = publish(node.addr(), EACH);
-    publishers.join_all().await;
-    for (events, _) in followers.join_all().await {
+    publish(*node, EACH).join_all().await;
+    for (events, _) in readers.join_all().await {
         assert_complete(&events, EACH);
     }
 }
 
-/// The subscriber begins to read when all is published: most of it left the window of 64 batches long
-/// ago.
+/// The subscriber begins to read after the last publish, when most events have long left the window
+/// of 64 batches.
 #[tokio::test]
-async fn a_subscriber_that_a_burst_left_behind_is_told_and_resumes_to_have_all_of_it() {
+async fn a_subscriber_that_lagged_behind_a_burst_resumes_and_receives_every_event() {
     const EACH: usize = 20_000 / PUBLISHERS;
     let node = Fanfare::new().set("FANFARE_WINDOW", "64").set("FANFARE_HISTORY_EVENTS", "20_000");
     let node = node.set("FANFARE_SEND_BUFFER_BYTES", "4KiB").start().await;
-    let follower = Follower::open(Ask::topic(node.addr(), "news").narrow()).await;
-    publish(node.addr(), EACH).join_all().await;
-    let (events, lagged) = follow(follower, EACH * PUBLISHERS).await;
+    let subscriber = Subscriber::open(node.stream("topic=news").narrow()).await;
+    publish(*node, EACH).join_all().await;
+    let (events, lagged) = read(subscriber, EACH * PUBLISHERS).await;
     assert_complete(&events, EACH);
     assert_eq!(lagged, 1);
 }

@@ -1,4 +1,4 @@
-//! `GET /healthz`, and the page at `/`.
+//! `GET /healthz`, and the document of the console page at `/`.
 
 use crate::support::{Request, TestNode};
 
@@ -29,7 +29,7 @@ async fn health_counts_streams_events_and_topics() {
 }
 
 #[tokio::test]
-async fn the_documents_are_not_kept_by_caches_and_head_is_answered_like_get() {
+async fn the_documents_are_not_cached_and_head_is_answered_like_get() {
     let node = TestNode::start();
     for (path, content_type) in
         [("/healthz", "application/json"), ("/", "text/html; charset=utf-8")]

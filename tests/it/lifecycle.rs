@@ -1,4 +1,4 @@
-//! Starting and leaving service: drains, signals, kills and restarts, descriptors.
+//! Process lifecycle: drains, signals, kills, restarts and descriptor limits.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -7,20 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::process::{Fanfare, Process, eventually, exchange};
-use crate::subscriber::{Ask, open_many};
-use crate::support::{Connection, Ending, Event, Request, Stream, within};
+use crate::support::{Ending, Event, Fanfare, Request, Stream, eventually, within};
 
-/// A publisher that has announced ten bytes, and a node that has begun to read them.
-async fn begin_publish(node: &Process) -> Connection {
-    let mut publisher = node.connect().await;
-    let announced = Request::publish("topic=news", "0123456789").header("Expect", "100-continue");
-    publisher.send(&announced.head()).await;
-    assert_eq!(publisher.head().await.status, 100);
-    publisher
-}
-
-/// Reads every stream to its end: what came, how it ended and when.
+/// Reads every stream to its end: its events, how it ended, and when.
 async fn ends_of(streams: Vec<Stream>) -> Vec<(Vec<Event>, Ending, Instant)> {
     let mut readers = JoinSet::new();
     for mut stream in streams {
@@ -41,16 +30,15 @@ async fn ends_of(streams: Vec<Stream>) -> Vec<(Vec<Event>, Ending, Instant)> {
 async fn a_drain_tells_every_stream_and_spreads_them_over_its_time() {
     let drain = Duration::from_secs(2);
     let node = Fanfare::new().set("FANFARE_DRAIN", "2s").start().await;
-    let addr = node.addr();
-    let mut streams = open_many(addr, "news", 400).await;
-    let id = Connection::open(addr).await.publish("news", "hello").await;
+    let mut streams = node.subscribe_many("topic=news", 400).await;
+    let id = node.publish("news", "hello").await;
     for stream in &mut streams {
         assert_eq!(stream.event().await.id, id);
     }
 
     let signalled = Instant::now();
     node.signal(libc::SIGTERM);
-    let (ends, ()) = tokio::join!(ends_of(streams), node.refuses());
+    let (ends, ()) = tokio::join!(ends_of(streams), node.refuses_connections());
     for (events, end, _) in &ends {
         let [event] = &events[..] else { panic!("one event, not {events:?}") };
         assert_eq!((event.kind.as_str(), &event.id, end), ("shutdown", &id, &Ending::Complete));
@@ -68,10 +56,10 @@ async fn a_drain_tells_every_stream_and_spreads_them_over_its_time() {
 }
 
 #[tokio::test]
-async fn a_stream_without_an_event_is_sent_away_with_a_position_to_resume_from() {
+async fn a_drained_stream_without_events_receives_a_position_to_resume_from() {
     let node = Fanfare::new().start().await;
     let earlier = node.connect().await.publish("other", "1").await;
-    let mut stream = node.subscribe("news").await;
+    let mut stream = node.subscribe("topic=news").await;
     node.signal(libc::SIGTERM);
     let event = stream.event().await;
     assert_eq!((event.kind.as_str(), event.id), ("shutdown", earlier));
@@ -93,12 +81,12 @@ async fn either_signal_ends_a_node_without_streams_at_once() {
 
 #[tokio::test]
 async fn a_publish_that_was_begun_before_the_signal_is_finished() {
-    let mut node = Fanfare::new().set("FANFARE_DRAIN", "1h").start().await;
-    let mut publisher = begin_publish(&node).await;
+    let node = Fanfare::new().set("FANFARE_DRAIN", "1h").start().await;
+    let mut publisher = node.begin_publish("news", "0123456789").await;
     publisher.send(b"first").await;
     node.signal(libc::SIGTERM);
     node.line("draining").await;
-    node.refuses().await;
+    node.refuses_connections().await;
     publisher.send(b" rest").await;
     let answer = publisher.response("POST").await;
     assert_eq!((answer.status, answer.closes()), (200, true), "{answer:?}");
@@ -109,7 +97,7 @@ async fn a_publish_that_was_begun_before_the_signal_is_finished() {
 #[tokio::test]
 async fn a_publish_that_is_never_finished_holds_a_drain_no_longer_than_its_time() {
     let node = Fanfare::new().set("FANFARE_DRAIN", "500ms").start().await;
-    let mut publisher = begin_publish(&node).await;
+    let mut publisher = node.begin_publish("news", "0123456789").await;
     node.signal(libc::SIGTERM);
     publisher.closed().await;
     assert_eq!(node.end().await.code, Some(0));
@@ -117,8 +105,8 @@ async fn a_publish_that_is_never_finished_holds_a_drain_no_longer_than_its_time(
 
 #[tokio::test]
 async fn a_second_signal_ends_a_drain_that_waits_for_a_publish() {
-    let mut node = Fanfare::new().set("FANFARE_DRAIN", "1h").start().await;
-    let _publisher = begin_publish(&node).await;
+    let node = Fanfare::new().set("FANFARE_DRAIN", "1h").start().await;
+    let _publisher = node.begin_publish("news", "0123456789").await;
     node.signal(libc::SIGTERM);
     node.line("draining").await;
     node.signal(libc::SIGINT);
@@ -126,14 +114,14 @@ async fn a_second_signal_ends_a_drain_that_waits_for_a_publish() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_a_drain_that_waits_for_a_stream_that_is_not_read() {
+async fn a_second_signal_ends_a_drain_that_waits_for_a_stalled_stream() {
     let node = Fanfare::new().set("FANFARE_DRAIN", "1h").set("FANFARE_WRITE_TIMEOUT", "1h");
-    let mut node = node.set("FANFARE_SEND_BUFFER_BYTES", "4KiB").start().await;
-    let _stalled = Ask::topic(node.addr(), "news").narrow().open().await;
-    let mut read = node.subscribe("news").await;
+    let node = node.set("FANFARE_SEND_BUFFER_BYTES", "4KiB").start().await;
+    let _stalled = node.stream("topic=news").narrow().open().await;
+    let mut read = node.subscribe("topic=news").await;
     let mut publisher = node.connect().await;
-    // Far more than its buffers take; with each event the stalled stream has had its batch at the
-    // latest by the next.
+    // Far more than its buffers hold. Both streams are on the ring of one topic, so an event that
+    // one has received has been scheduled for the other.
     for _ in 0..64 {
         publisher.publish("news", &"x".repeat(16 * 1024)).await;
         read.event().await;
@@ -146,11 +134,11 @@ async fn a_second_signal_ends_a_drain_that_waits_for_a_stream_that_is_not_read()
 }
 
 #[tokio::test]
-async fn a_killed_node_comes_back_on_its_port_and_knows_the_old_ids_for_foreign() {
+async fn a_killed_node_restarts_on_its_port_and_resets_streams_with_its_old_ids() {
     let first = Fanfare::new().start().await;
     let addr = first.addr();
-    let mut stream = Ask::topic(addr, "news").open().await;
-    let old = Connection::open(addr).await.publish("news", "before").await;
+    let mut stream = first.subscribe("topic=news").await;
+    let old = first.publish("news", "before").await;
     assert_eq!(stream.event().await.id, old);
     first.signal(libc::SIGKILL);
     assert_eq!(stream.end().await, Ending::Cut);
@@ -158,16 +146,16 @@ async fn a_killed_node_comes_back_on_its_port_and_knows_the_old_ids_for_foreign(
 
     let second = Fanfare::new().set("FANFARE_ADDR", &addr.to_string()).start().await;
     assert_eq!(second.addr(), addr);
-    let mut stream = Ask::topic(addr, "news").after(&old).open().await;
+    let mut stream = second.resume("topic=news", &old).await;
     let reset = stream.event().await;
     assert_eq!(reset.kind, "reset");
     assert!(reset.data.contains(&format!("\"asked\":\"{old}\"")), "{reset:?}");
-    let new = Connection::open(addr).await.publish("news", "after").await;
+    let new = second.publish("news", "after").await;
     assert_eq!(stream.event().await.id, new);
 }
 
 #[tokio::test]
-async fn curl_publishes_and_sees_what_was_published() {
+async fn curl_publishes_and_receives_an_event() {
     let node = Fanfare::new().start().await;
     let url = format!("http://{}/events", node.addr());
     let mut curl = Command::new("curl")
@@ -191,28 +179,26 @@ async fn curl_publishes_and_sees_what_was_published() {
 #[tokio::test]
 async fn the_soft_limit_of_descriptors_is_raised() {
     let node = Fanfare::after("ulimit -Sn 256").start().await;
-    let _streams = open_many(node.addr(), "news", 400).await;
-    assert_eq!(node.number("/streams").await, 400);
+    let _streams = node.subscribe_many("topic=news", 400).await;
+    assert_eq!(node.health_number("/streams").await, 400);
 }
 
-/// Scenario: a hard limit of 200 descriptors, with two shards: 120 connections, 60 of them for
-/// streams.
+/// A hard limit of 200 descriptors leaves two shards 120 connections, 60 of them for streams.
 #[tokio::test]
-async fn with_few_descriptors_what_is_too_much_is_refused_until_streams_leave() {
+async fn with_few_descriptors_the_excess_is_refused_until_streams_close() {
     let node = Fanfare::after("ulimit -n 200").set("FANFARE_SHARDS", "2");
     let node = node.set("FANFARE_DESCRIPTOR_TABLES", "shared").start().await;
-    let addr = node.addr();
-    let mut streams = open_many(addr, "news", 60).await;
-    let mut busy = Stream::begin(addr, Request::subscribe("topic=news")).await;
+    let mut streams = node.subscribe_many("topic=news", 60).await;
+    let mut busy = Stream::begin(node.addr(), Request::subscribe("topic=news")).await;
     assert_eq!(busy.try_event().await.unwrap().kind, "busy");
     assert_eq!(busy.end().await, Ending::Complete);
-    node.connect().await.publish("news", "to a full node").await;
+    node.publish("news", "to a full node").await;
 
     let mut idle = Vec::new();
     for _ in 0..200 {
         idle.push(node.connect().await);
     }
-    // Those that found no place have been closed; the last of them has.
+    // Those over the limit have been closed, the last one among them.
     idle.pop().expect("there are 200").closed().await;
     for stream in &mut streams {
         assert_eq!(stream.event().await.data, "to a full node");
@@ -220,40 +206,44 @@ async fn with_few_descriptors_what_is_too_much_is_refused_until_streams_leave() 
 
     drop((streams, idle));
     let health = Request::get("/healthz").header("Connection", "close").to_bytes();
-    eventually("room", async || exchange(addr, &health).await.contains("\"streams\":0")).await;
-    let mut streams = open_many(addr, "news", 60).await;
-    node.connect().await.publish("news", "again").await;
+    let closed = async || node.exchange(&health).await.contains("\"streams\":0");
+    eventually("no stream is counted", closed).await;
+    let mut streams = node.subscribe_many("topic=news", 60).await;
+    node.publish("news", "again").await;
     for stream in &mut streams {
         assert_eq!(stream.event().await.data, "again");
     }
 }
 
-/// The limit counts for each table: 310 streams would never fit one.
+/// The limit applies to each descriptor table; one table has no room for 310 streams.
 #[tokio::test]
-async fn with_a_table_for_each_shard_a_node_holds_more_streams_than_the_limit() {
+async fn with_a_descriptor_table_for_each_shard_a_node_holds_more_streams_than_the_limit() {
     let node = Fanfare::after("ulimit -n 300").set("FANFARE_SHARDS", "4").start().await;
-    let mut streams = open_many(node.addr(), "news", 310).await;
-    node.connect().await.publish("news", "to all").await;
+    let mut streams = node.subscribe_many("topic=news", 310).await;
+    node.publish("news", "to all").await;
     for stream in &mut streams {
         assert_eq!(stream.event().await.data, "to all");
     }
 }
 
-/// Ensures that a node outlives running out of descriptors, which other threads or a lower limit
-/// can bring about whatever the node counts. Scenario: the limit falls below what is open; `accept`
-/// fails until it is raised again.
+/// Ensures: a node survives running out of descriptors and accepts again when there are some.
+/// Scenario: the soft limit falls below the number of open descriptors, so that `accept` fails with
+/// `EMFILE` until the limit is raised.
+/// Cause: the node counts its connections, but other threads or a lower limit can use up the
+/// descriptors all the same.
+/// Fix: a failed `accept` is logged and retried; open connections are not affected.
 #[tokio::test]
-async fn a_node_that_can_accept_nothing_serves_its_streams_and_accepts_again_when_it_can() {
-    let mut node = Fanfare::new().start().await;
-    let addr = node.addr();
-    let mut streams = open_many(addr, "news", 20).await;
-    // An answer, so that its connection has been accepted.
+async fn a_node_out_of_descriptors_serves_its_streams_and_accepts_again_later() {
+    let node = Fanfare::new().start().await;
+    let endpoint = *node;
+    let mut streams = node.subscribe_many("topic=news", 20).await;
+    // The response proves that the connection has been accepted.
     let mut publisher = node.connect().await;
     publisher.publish("other", "before").await;
     node.limit_descriptors(20);
     let mut waiting = JoinSet::new();
     for _ in 0..20 {
-        waiting.spawn(async move { Ask::topic(addr, "news").open().await });
+        waiting.spawn(async move { endpoint.subscribe("topic=news").await });
     }
     node.line("can't accept connections").await;
     publisher.publish("news", "while starved").await;
@@ -262,7 +252,7 @@ async fn a_node_that_can_accept_nothing_serves_its_streams_and_accepts_again_whe
     }
 
     node.limit_descriptors(1000);
-    let mut late = within("those that waited", waiting.join_all()).await;
+    let mut late = within("the waiting subscribers", waiting.join_all()).await;
     publisher.publish("news", "to all").await;
     for stream in streams.iter_mut().chain(&mut late) {
         assert_eq!(stream.event().await.data, "to all");

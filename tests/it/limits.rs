@@ -1,11 +1,10 @@
-//! What happens at the limits: those who should come back are told so in a way that they
-//! understand.
+//! Limits: a client over a limit is refused in a way that makes it retry later.
 
 use std::time::Duration;
 
 use fanfare::config::{BusyAnswer, Config};
 
-use crate::support::{Connection, Ending, Request, Stream, TestNode};
+use crate::support::{Ending, Request, Stream, TestNode};
 
 fn one_stream(config: &mut Config) {
     config.streams_max = 1;
@@ -13,22 +12,22 @@ fn one_stream(config: &mut Config) {
         (Duration::from_millis(1500), Duration::from_millis(2500));
 }
 
-/// What an `EventSource` has that should come back: a whole response that says why and when.
-async fn is_told_busy(node: &TestNode, query: &str, reason: &str) {
+/// Asserts that an `EventSource` receives a complete stream with a `busy` event and a `retry`.
+async fn receives_busy(node: &TestNode, query: &str, reason: &str) {
     let mut stream = Stream::begin(node.addr(), Request::subscribe(query)).await;
     let event = stream.try_event().await.unwrap();
     assert_eq!(
         (event.kind.as_str(), event.data.clone()),
         ("busy", format!("{{\"reason\":\"{reason}\"}}"))
     );
-    assert!(!event.has_id, "a position it has not come to");
+    assert!(!event.has_id, "busy is no position in the log");
     let (min, max) = (node.config().retry_min.as_millis(), node.config().retry_max.as_millis());
     assert!((min..=max).contains(&event.retry.unwrap().into()), "{event:?}");
     assert_eq!(stream.end().await, Ending::Complete);
 }
 
-/// What every other client has.
-async fn is_refused_busy(node: &TestNode, request: Request) {
+/// Asserts that any other client is refused with 503 and `Retry-After`.
+async fn is_refused_503(node: &TestNode, request: Request) {
     let response = node.request(request).await;
     response.problem(503);
     let after: u64 = response.header("Retry-After").unwrap().parse().unwrap();
@@ -36,11 +35,11 @@ async fn is_refused_busy(node: &TestNode, request: Request) {
 }
 
 #[tokio::test]
-async fn a_full_node_tells_an_event_source_to_come_back() {
+async fn a_full_node_sends_busy_to_an_event_source() {
     let node = TestNode::with(one_stream);
     let mut first = node.subscribe("topic=a").await;
     for _ in 0..5 {
-        is_told_busy(&node, "topic=b", "streams").await;
+        receives_busy(&node, "topic=b", "streams").await;
     }
     node.publish("a", "x").await;
     assert_eq!(first.event().await.data, "x");
@@ -54,23 +53,23 @@ async fn a_full_node_answers_other_clients_503() {
     let node = TestNode::with(one_stream);
     let _first = node.subscribe("topic=a").await;
     for accept in ["*/*", "text/*", "text/html, *;q=0.1"] {
-        is_refused_busy(&node, Request::get("/events").header("Accept", accept)).await;
+        is_refused_503(&node, Request::get("/events").header("Accept", accept)).await;
     }
-    is_refused_busy(&node, Request::get("/events")).await;
+    is_refused_503(&node, Request::get("/events")).await;
 }
 
 #[tokio::test]
-async fn a_full_node_answers_everyone_503_if_it_is_set_to() {
+async fn a_full_node_answers_everyone_503_if_so_configured() {
     let node = TestNode::with(|config| {
         one_stream(config);
         config.busy_answer = BusyAnswer::Status503;
     });
     let _first = node.subscribe("topic=a").await;
-    is_refused_busy(&node, Request::subscribe("topic=a")).await;
+    is_refused_503(&node, Request::subscribe("topic=a")).await;
 }
 
 #[tokio::test]
-async fn a_full_node_is_still_published_to_and_asked_for_its_health() {
+async fn a_full_node_still_accepts_publishes_and_health_checks() {
     let node = TestNode::with(one_stream);
     let mut stream = node.subscribe("topic=a").await;
     let publishers = [node.connect().await, node.connect().await, node.connect().await];
@@ -82,13 +81,13 @@ async fn a_full_node_is_still_published_to_and_asked_for_its_health() {
 }
 
 #[tokio::test]
-async fn a_topic_too_many_is_told_to_come_back_and_known_ones_are_served() {
+async fn a_topic_over_the_limit_is_refused_as_busy_and_known_topics_are_served() {
     let node = TestNode::with(|config| config.topics_max = 3);
     let mut streams = vec![node.subscribe("topic=a&topic=b").await];
-    is_told_busy(&node, "topic=c&topic=d", "topics").await;
+    receives_busy(&node, "topic=c&topic=d", "topics").await;
     node.health_until(|health| health["topics"]["read"] == 2).await;
     streams.push(node.subscribe("topic=b&topic=c").await);
-    is_told_busy(&node, "topic=d", "topics").await;
+    receives_busy(&node, "topic=d", "topics").await;
     let problem = node.request(Request::get("/events?topic=d")).await.problem(503);
     assert!(problem["detail"].as_str().unwrap().contains("FANFARE_TOPICS_MAX"), "{problem}");
     streams.push(node.subscribe("topic=a&topic=c").await);
@@ -101,7 +100,7 @@ async fn a_topic_too_many_is_told_to_come_back_and_known_ones_are_served() {
 }
 
 #[tokio::test]
-async fn a_connection_too_many_is_closed_at_once() {
+async fn a_connection_over_the_limit_is_closed_at_once() {
     let node = TestNode::with(|config| config.connections_max = Some(2));
     let stream = node.subscribe("topic=a").await;
     let mut publisher = node.connect().await;
@@ -113,25 +112,16 @@ async fn a_connection_too_many_is_closed_at_once() {
     node.publish("a", "x").await;
 }
 
-fn little_ingest(config: &mut Config) {
+fn small_queue(config: &mut Config) {
     (config.event_bytes_max, config.queue_bytes) = (1024, 1024);
 }
 
-/// Sends all but the body of a publish, whose room the node has reserved when this returns.
-async fn half_sent(node: &TestNode, body: &str) -> Connection {
-    let mut publisher = node.connect().await;
-    let request = Request::publish("topic=a", body).header("Expect", "100-continue");
-    publisher.send(&request.head()).await;
-    assert_eq!(publisher.head().await.status, 100);
-    publisher
-}
-
 #[tokio::test]
-async fn a_publish_without_room_is_refused_at_once_and_loses_nothing() {
-    let node = TestNode::with(little_ingest);
+async fn a_publish_over_the_queue_limit_is_refused_at_once_and_no_other_is_lost() {
+    let node = TestNode::with(small_queue);
     let mut stream = node.subscribe("").await;
     let (large, small) = ("x".repeat(1000), "y".repeat(25));
-    let mut first = half_sent(&node, &large).await;
+    let mut first = node.begin_publish("a", &large).await;
     let mut second = node.connect().await;
     let response = second.request(&Request::publish("topic=a", small.clone())).await;
     response.problem(503);
@@ -144,9 +134,9 @@ async fn a_publish_without_room_is_refused_at_once_and_loses_nothing() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_takes_room_as_it_grows() {
-    let node = TestNode::with(little_ingest);
-    let _first = half_sent(&node, &"x".repeat(1000)).await;
+async fn a_chunked_body_reserves_queue_space_as_it_grows() {
+    let node = TestNode::with(small_queue);
+    let _first = node.begin_publish("a", &"x".repeat(1000)).await;
     let mut second = node.connect().await;
     let head =
         Request::new("POST", "/events?topic=a").header("Transfer-Encoding", "chunked").head();
@@ -158,9 +148,9 @@ async fn a_chunked_body_takes_room_as_it_grows() {
 }
 
 #[tokio::test]
-async fn a_publisher_that_leaves_gives_its_room_back() {
-    let node = TestNode::with(little_ingest);
-    drop(half_sent(&node, &"x".repeat(1000)).await);
+async fn a_publisher_that_disconnects_releases_its_queue_space() {
+    let node = TestNode::with(small_queue);
+    drop(node.begin_publish("a", &"x".repeat(1000)).await);
     node.health_until(|health| health["connections"] == 1).await;
     node.publish("a", &"y".repeat(1000)).await;
 }
@@ -183,17 +173,17 @@ async fn a_slow_head_is_cut_off() {
 }
 
 #[tokio::test]
-async fn an_open_stream_is_no_slow_head() {
+async fn the_head_timeout_does_not_apply_to_an_open_stream() {
     let node = TestNode::with(|config| config.head_timeout = Duration::from_millis(100));
     let mut stream = node.subscribe("topic=a").await;
-    // A connection that came later is cut off first.
+    // The timeout of a later connection, which sends no head, has expired when it is closed.
     node.connect().await.closed().await;
     node.publish("a", "x").await;
     assert_eq!(stream.event().await.data, "x");
 }
 
 #[tokio::test]
-async fn a_slow_body_is_refused_and_nothing_of_it_delivered() {
+async fn a_slow_body_is_refused_and_no_part_of_it_is_delivered() {
     let node = TestNode::with(|config| config.body_timeout = Duration::from_millis(150));
     let mut stream = node.subscribe("").await;
     let mut publisher = node.connect().await;

@@ -20,4 +20,5 @@ mod subscribing;
 mod support;
 mod topics;
 
-use support::{process, subscriber};
+// The path that `settings` imports.
+use support::process;

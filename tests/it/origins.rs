@@ -1,4 +1,4 @@
-//! Web pages of other origins: which may publish, and which may read.
+//! CORS and origin checks: which web pages may publish, and which may read streams.
 
 use fanfare::config::{Config, CorsOrigins};
 
@@ -39,7 +39,7 @@ async fn a_page_of_the_nodes_own_origin_may_publish() {
     }
 }
 
-/// The name of such a page could have been made to resolve to the node.
+/// DNS rebinding: the name of a hostile page can be made to resolve to the node.
 #[tokio::test]
 async fn a_page_under_a_name_is_foreign_to_a_node_that_is_not_open_to_everyone() {
     publish_from(&TestNode::start(), "http://node.test").await.problem(403);
@@ -65,7 +65,7 @@ async fn a_page_that_may_publish_can_read_why_it_was_refused() {
 }
 
 #[tokio::test]
-async fn a_stream_may_be_read_by_the_origins_that_are_let_in() {
+async fn a_stream_may_be_read_by_the_allowed_origins() {
     let request = Request::subscribe("").header("Origin", PAGE);
     let none = Stream::open(TestNode::start().addr(), request.clone()).await;
     assert_eq!(none.head.header("Access-Control-Allow-Origin"), None);

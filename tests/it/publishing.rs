@@ -1,13 +1,13 @@
-//! `POST /events`: what is read, what a subscriber then has, and what the publisher is answered.
+//! `POST /events`: request formats, the events they deliver, and the publisher's response.
 
 use crate::support::{Event, Request, TestNode};
 
-/// What an event is to a browser once its line breaks are LF.
+/// Line breaks as a subscriber receives them: LF only.
 fn with_lf(data: &str) -> String {
     data.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// The event that a node with one `*` stream sends for this request.
+/// The event that a subscriber of every topic receives for this request.
 async fn published(request: &Request) -> Event {
     let node = TestNode::start();
     let mut stream = node.subscribe("").await;
@@ -72,7 +72,7 @@ async fn json_names_one_topic_or_several() {
 }
 
 #[tokio::test]
-async fn any_other_body_is_the_data_and_the_query_has_the_fields() {
+async fn any_other_body_is_the_data_and_the_query_carries_the_fields() {
     let data = "{\"topic\": \"not read\"}\r\n\r\n";
     let request = Request::publish("topic=a&topic=b&id=i%2F1&type=t+u&retry=9", data);
     for content_type in
@@ -129,9 +129,9 @@ async fn no_data_can_forge_a_field() {
     }
 }
 
-/// A stream that is opened after the answer, and asks for what came after the event before, has it.
+/// A stream opened after the response resumes after the event before, and must receive this one.
 #[tokio::test]
-async fn an_event_is_in_the_log_before_its_publisher_is_answered() {
+async fn an_event_is_in_the_log_before_its_publish_is_acknowledged() {
     let node = TestNode::start();
     let mut publisher = node.connect().await;
     let mut before = publisher.publish("a", "0").await;
@@ -177,7 +177,7 @@ async fn a_body_may_come_in_any_pieces_up_to_the_limit() {
 }
 
 #[tokio::test]
-async fn a_publisher_that_asks_first_is_told_to_go_on() {
+async fn a_publisher_that_expects_100_continue_receives_it() {
     let node = TestNode::start();
     let mut publisher = node.connect().await;
     let request = Request::publish("topic=a", "x").header("Expect", "100-continue");

@@ -1,8 +1,9 @@
-//! What is refused, and that a refusal is clear, does nothing, and leaves the connection as it was.
+//! Refused requests: each receives a problem document, has no effect, and leaves the connection
+//! usable.
 
 use crate::support::{Connection, Request, Response, Stream, TestNode};
 
-/// A node that takes little, a publisher, and a stream that would see what should not be there.
+/// A node with small limits, a publisher, and a stream that would receive whatever is published.
 struct Scene {
     node: TestNode,
     publisher: Connection,
@@ -20,8 +21,8 @@ impl Scene {
         Self { node, publisher, stream }
     }
 
-    /// Sends a request that must be refused with this status and type of problem, then a good one
-    /// on the same connection, which must be all that the stream has.
+    /// Sends a request that must be refused with this status and problem type, then a valid one on
+    /// the same connection, which must be the stream's next event.
     async fn refuses(&mut self, request: &Request, status: u16, kind: &str) -> Response {
         let response = self.publisher.request(request).await;
         assert_eq!(response.problem(status)["type"], kind, "{}", response.text());
@@ -43,7 +44,7 @@ fn form(fields: &str) -> Request {
 }
 
 #[tokio::test]
-async fn fields_that_cannot_be_used_are_refused() {
+async fn fields_with_invalid_values_are_refused() {
     let mut scene = Scene::new().await;
     let (mut bad, controls) = (Vec::new(), ["%00", "%0A", "%0D", "%0D%0A", "%1F", "%7F"]);
     for control in controls {
@@ -85,7 +86,7 @@ async fn an_event_without_a_topic_is_refused() {
 }
 
 #[tokio::test]
-async fn fields_that_mean_nothing_here_are_refused() {
+async fn unknown_fields_are_refused() {
     let json = [r#"{"topic":"a","topics":["b"]}"#, r#"{"Topic":"a"}"#].map(Request::json);
     let query = ["topic=a&data=x", "topic=a&key=x"].map(|query| Request::publish(query, "x"));
     let bad = [&json[..], &query, &[form("topic=a&event=x"), form(r#"{"topic":"a"}"#)]].concat();
@@ -93,7 +94,7 @@ async fn fields_that_mean_nothing_here_are_refused() {
 }
 
 #[tokio::test]
-async fn what_could_be_meant_two_ways_is_refused() {
+async fn ambiguous_fields_are_refused() {
     let mut scene = Scene::new().await;
     let json = Request::json(r#"{"topic":"a","data":1,"data":2}"#);
     scene.refuses_all("repeated-field", &[form("topic=a&data=1&data=2"), json]).await;
@@ -113,7 +114,7 @@ async fn text_that_is_not_utf_8_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_not_the_json_asked_for_is_refused() {
+async fn malformed_json_is_refused() {
     let bad = [
         "",
         "{",
@@ -146,7 +147,7 @@ async fn other_encodings_are_refused() {
 }
 
 #[tokio::test]
-async fn a_wrong_method_is_told_the_right_ones() {
+async fn a_wrong_method_is_refused_with_the_allowed_ones() {
     let mut scene = Scene::new().await;
     for (method, path, allowed) in [
         ("PUT", "/events?topic=a", "GET, HEAD, POST, OPTIONS"),
@@ -162,7 +163,7 @@ async fn a_wrong_method_is_told_the_right_ones() {
 }
 
 #[tokio::test]
-async fn a_wrong_path_is_told_the_right_ones() {
+async fn an_unknown_path_is_refused_with_the_known_ones() {
     let mut scene = Scene::new().await;
     for (method, path) in
         [("GET", "/event"), ("POST", "/events/"), ("POST", "/publish"), ("GET", "//events")]
@@ -174,13 +175,13 @@ async fn a_wrong_path_is_told_the_right_ones() {
 }
 
 #[tokio::test]
-async fn a_body_announced_too_large_is_refused_and_read_off() {
+async fn a_body_announced_too_large_is_refused_and_drained() {
     let request = Request::publish("topic=a", "x".repeat(1025));
     Scene::new().await.refuses(&request, 413, "about:blank").await;
 }
 
 #[tokio::test]
-async fn a_chunked_body_that_grows_too_large_is_refused_and_read_off() {
+async fn a_chunked_body_that_grows_too_large_is_refused_and_drained() {
     let mut scene = Scene::new().await;
     let head =
         Request::new("POST", "/events?topic=a").header("Transfer-Encoding", "chunked").head();
@@ -191,12 +192,12 @@ async fn a_chunked_body_that_grows_too_large_is_refused_and_read_off() {
     assert_eq!(scene.stream.event().await.id, id);
 }
 
-/// Reading it all off would cost more than a new connection.
+/// Draining it would cost more than a new connection.
 #[tokio::test]
-async fn a_body_far_too_large_is_refused_and_the_connection_ends() {
+async fn a_body_far_too_large_is_refused_and_the_connection_closed() {
     let mut scene = Scene::new().await;
     let request = Request::publish("topic=a", "x".repeat(32 << 20));
-    scene.publisher.send_what_is_taken(&request.to_bytes()).await;
+    scene.publisher.send_until_closed(&request.to_bytes()).await;
     let response = scene.publisher.response("POST").await;
     response.problem(413);
     assert!(response.closes());
@@ -204,10 +205,10 @@ async fn a_body_far_too_large_is_refused_and_the_connection_ends() {
     assert_eq!(scene.stream.event().await.id, id);
 }
 
-/// A client that asks first has sent no body. It may leave it out or send it all the same, so the
-/// connection ends.
+/// A client that expects `100 Continue` may send the body or omit it after a refusal, so the
+/// connection has to be closed.
 #[tokio::test]
-async fn a_publisher_that_asks_first_need_not_send_what_is_too_large() {
+async fn a_publisher_that_expects_100_continue_is_refused_before_it_sends_too_much() {
     let mut scene = Scene::new().await;
     let request = Request::publish("topic=a", "x".repeat(1025)).header("Expect", "100-continue");
     scene.publisher.send(&request.head()).await;
@@ -220,7 +221,7 @@ async fn a_publisher_that_asks_first_need_not_send_what_is_too_large() {
 }
 
 #[tokio::test]
-async fn refused_publishes_among_pipelined_ones_touch_no_other() {
+async fn refused_publishes_do_not_affect_others_in_a_pipeline() {
     let mut scene = Scene::new().await;
     let good = |n: &str| Request::publish("topic=a", n).to_bytes();
     let too_large = Request::publish("topic=a", "x".repeat(5000)).to_bytes();
@@ -235,7 +236,7 @@ async fn refused_publishes_among_pipelined_ones_touch_no_other() {
 }
 
 #[tokio::test]
-async fn a_publisher_that_leaves_in_the_middle_publishes_nothing() {
+async fn a_publisher_that_disconnects_within_its_body_publishes_nothing() {
     let mut scene = Scene::new().await;
     let request = Request::publish("topic=a", "whole").header("Expect", "100-continue");
     scene.publisher.send(&request.head()).await;
@@ -248,7 +249,7 @@ async fn a_publisher_that_leaves_in_the_middle_publishes_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_refused_and_cut_off() {
+async fn malformed_http_is_refused_and_the_connection_closed() {
     let scene = Scene::new().await;
     for sent in
         ["HELO node\r\n\r\n", "GET /events HTTP/1.1\r\nHost x\r\n\r\n", "GET / HTTP/3.7\r\n\r\n"]

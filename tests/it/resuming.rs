@@ -1,4 +1,4 @@
-//! `Last-Event-ID`: what was missed, complete and in order, or a `reset` that says why not.
+//! Resuming with `Last-Event-ID`: a complete replay in order, or a `reset` with the reason.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Connection, Ending, Request, Stream, TestNode};
 
-/// Publishes `data` to one topic; the ids.
+/// Publishes `data` to one topic; returns the ids.
 async fn publish_all(publisher: &mut Connection, topic: &str, data: &[&str]) -> Vec<String> {
     let mut ids = Vec::new();
     for data in data {
@@ -15,8 +15,8 @@ async fn publish_all(publisher: &mut Connection, topic: &str, data: &[&str]) -> 
     ids
 }
 
-/// A node that keeps so many events of a topic, a publisher, and the ids of `1` to `5`, published
-/// to `a`.
+/// A node with this history per topic, a publisher, and the ids of the events `1` to `5` on topic
+/// `a`.
 async fn five_events(history_events: usize) -> (TestNode, Connection, Vec<String>) {
     let node = TestNode::with(|config| config.history_events = history_events);
     let mut publisher = node.connect().await;
@@ -24,8 +24,8 @@ async fn five_events(history_events: usize) -> (TestNode, Connection, Vec<String
     (node, publisher, ids)
 }
 
-/// The stream must be live and have had everything: a new event is the next.
-async fn goes_on(mut stream: Stream, publisher: &mut Connection) {
+/// Asserts that the stream is live and has received every event: a new one is its next.
+async fn is_live(mut stream: Stream, publisher: &mut Connection) {
     let id = publisher.publish("a", "next").await;
     let event = stream.event().await;
     assert_eq!((event.id, event.data), (id, "next".to_owned()));
@@ -43,13 +43,13 @@ async fn a_stream_resumes_after_the_event_it_names() {
     }
     let mut stream = node.resume("topic=a", &ids[3]).await;
     assert_eq!(stream.event().await.data, "5");
-    goes_on(stream, &mut publisher).await;
+    is_live(stream, &mut publisher).await;
 }
 
 #[tokio::test]
-async fn a_stream_that_missed_nothing_goes_on_at_once() {
+async fn a_stream_that_missed_no_event_is_live_at_once() {
     let (node, mut publisher, ids) = five_events(1000).await;
-    goes_on(node.resume("topic=a", &ids[4]).await, &mut publisher).await;
+    is_live(node.resume("topic=a", &ids[4]).await, &mut publisher).await;
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn the_position_may_be_in_the_query_and_the_header_wins() {
 }
 
 #[tokio::test]
-async fn earliest_is_everything_that_is_kept() {
+async fn earliest_replays_the_whole_history() {
     let (node, mut publisher, _) = five_events(3).await;
     let positions = [
         node.resume("topic=a", "earliest").await,
@@ -75,7 +75,7 @@ async fn earliest_is_everything_that_is_kept() {
     for mut stream in positions {
         assert_eq!(stream.data(3).await, ["3", "4", "5"]);
     }
-    goes_on(node.resume("topic=a", &publisher.publish("b", "x").await).await, &mut publisher).await;
+    is_live(node.resume("topic=a", &publisher.publish("b", "x").await).await, &mut publisher).await;
 }
 
 #[tokio::test]
@@ -99,7 +99,7 @@ async fn a_union_is_replayed_in_one_order_and_each_event_once() {
 }
 
 #[tokio::test]
-async fn a_publishers_own_id_is_a_position() {
+async fn an_id_chosen_by_a_publisher_is_a_position() {
     let (node, mut publisher, _) = five_events(1000).await;
     for id in ["mine", "a b", "1", "x-1", "~!@$%^&*()", "\"'<>"] {
         let fields = [("topic", "a"), ("id", id), ("data", id)];
@@ -113,45 +113,45 @@ async fn a_publishers_own_id_is_a_position() {
     }
 }
 
-/// Expects a reset with this reason, then what is left, then a reconnect with the reset's own id
-/// without another one.
+/// Asserts that a stream resumed after `asked` receives a reset with this reason and then the
+/// events kept, and that one resumed after the reset's id receives these without a reset.
 async fn is_reset(
     node: &TestNode,
     query: &str,
     asked: &str,
     reason: &str,
     oldest: Value,
-    left: &[&str],
+    kept: &[&str],
 ) {
     let mut stream = node.resume(query, asked).await;
-    let (said, reset) = stream.reset().await;
-    assert_eq!(said, json!({ "asked": asked, "oldest": oldest, "reason": reason }));
+    let (document, reset) = stream.reset().await;
+    assert_eq!(document, json!({ "asked": asked, "oldest": oldest, "reason": reason }));
     assert!(reset.has_id);
     let mut again = node.resume(query, &reset.id).await;
     let live = node.publish("a", "live").await;
     for stream in [&mut stream, &mut again] {
-        assert_eq!(stream.data(left.len()).await, left);
+        assert_eq!(stream.data(kept.len()).await, kept);
         let event = stream.event().await;
         assert_eq!((&event.id, event.data.as_str()), (&live, "live"));
     }
 }
 
 #[tokio::test]
-async fn a_loss_by_count_is_told_and_what_is_left_follows() {
+async fn eviction_by_count_causes_a_reset_and_the_kept_events_follow() {
     let (node, _, ids) = five_events(3).await;
     is_reset(&node, "topic=a", &ids[0], "expired", json!(ids[2]), &["3", "4", "5"]).await;
 }
 
 #[tokio::test]
-async fn a_loss_that_lies_before_the_position_is_none() {
+async fn eviction_before_the_position_causes_no_reset() {
     let (node, mut publisher, ids) = five_events(3).await;
     let mut stream = node.resume("topic=a", &ids[1]).await;
     assert_eq!(stream.data(3).await, ["3", "4", "5"]);
-    goes_on(stream, &mut publisher).await;
+    is_live(stream, &mut publisher).await;
 }
 
 #[tokio::test]
-async fn a_loss_in_another_topic_is_none() {
+async fn eviction_from_another_topic_causes_no_reset() {
     let (node, mut publisher, ids) = five_events(3).await;
     let b = publish_all(&mut publisher, "b", &["b"]).await;
     let mut stream = node.resume("topic=b", &ids[0]).await;
@@ -159,7 +159,7 @@ async fn a_loss_in_another_topic_is_none() {
 }
 
 #[tokio::test]
-async fn a_loss_by_bytes_is_told_and_what_is_left_follows() {
+async fn eviction_by_bytes_causes_a_reset_and_the_kept_events_follow() {
     let node = TestNode::with(|config| config.history_bytes = 16 * 1024);
     let mut publisher = node.connect().await;
     let large = "x".repeat(5000);
@@ -176,20 +176,20 @@ async fn a_loss_by_bytes_is_told_and_what_is_left_follows() {
 }
 
 #[tokio::test]
-async fn a_loss_by_age_is_told() {
+async fn eviction_by_age_causes_a_reset() {
     let node = TestNode::with(|config| config.history_age = Duration::from_millis(100));
     let id = node.publish("a", "1").await;
     node.publish("a", "2").await;
     node.health_until(|health| health["history"]["events"] == 0 && health["topics"]["kept"] == 0)
         .await;
     let mut stream = node.resume("topic=a", &id).await;
-    let (said, reset) = stream.reset().await;
-    assert_eq!(said, json!({ "asked": id, "oldest": null, "reason": "expired" }));
-    goes_on(node.resume("topic=a", &reset.id).await, &mut node.connect().await).await;
+    let (document, reset) = stream.reset().await;
+    assert_eq!(document, json!({ "asked": id, "oldest": null, "reason": "expired" }));
+    is_live(node.resume("topic=a", &reset.id).await, &mut node.connect().await).await;
 }
 
 #[tokio::test]
-async fn a_loss_to_make_room_for_other_topics_is_told() {
+async fn eviction_of_a_topic_for_others_causes_a_reset() {
     let node = TestNode::with(|config| config.topics_max = 2);
     let mut publisher = node.connect().await;
     let a = publish_all(&mut publisher, "a", &["a1", "a2"]).await;
@@ -201,15 +201,15 @@ async fn a_loss_to_make_room_for_other_topics_is_told() {
 }
 
 #[tokio::test]
-async fn without_history_every_miss_is_told() {
+async fn without_history_every_missed_event_causes_a_reset() {
     let (node, mut publisher, ids) = five_events(0).await;
     is_reset(&node, "topic=a", &ids[3], "expired", Value::Null, &[]).await;
     let newest = publisher.publish("a", "x").await;
-    goes_on(node.resume("topic=a", &newest).await, &mut publisher).await;
+    is_live(node.resume("topic=a", &newest).await, &mut publisher).await;
 }
 
 #[tokio::test]
-async fn an_id_that_no_event_has_is_told() {
+async fn an_unknown_id_causes_a_reset() {
     let (node, _, ids) = five_events(1000).await;
     let (log, _) = ids[0].split_once('-').unwrap();
     let other_incarnation = TestNode::start().publish("a", "1").await;
@@ -221,7 +221,7 @@ async fn an_id_that_no_event_has_is_told() {
 }
 
 #[tokio::test]
-async fn an_id_that_several_events_had_is_told() {
+async fn a_repeated_id_causes_a_reset() {
     let (node, mut publisher, ids) = five_events(1000).await;
     for _ in 0..2 {
         publisher.publish_request(&Request::form(&[("topic", "a"), ("id", "twice")])).await;
@@ -230,26 +230,26 @@ async fn an_id_that_several_events_had_is_told() {
 }
 
 #[tokio::test]
-async fn a_publishers_id_whose_event_is_gone_is_told() {
+async fn an_id_chosen_by_a_publisher_causes_a_reset_once_its_event_is_evicted() {
     let (node, mut publisher, _) = five_events(3).await;
     publisher.publish_request(&Request::form(&[("topic", "a"), ("id", "mine")])).await;
     let ids = publish_all(&mut publisher, "a", &["6", "7", "8"]).await;
     is_reset(&node, "topic=a", "mine", "unknown-id", json!(ids[0]), &[]).await;
 }
 
-/// `a` lost its second event, which is younger than what `b` still has. An id for the reset would
-/// be one from which either a loss or a kept event is skipped, so it has none, and the client goes
-/// on from what follows.
+/// The second event of `a` was evicted, and it is younger than the event kept of `b`. A position
+/// before it would hide the loss, and one after it would skip a kept event, so the reset carries no
+/// id, and the client's next position is that of the first kept event.
 #[tokio::test]
-async fn a_reset_between_what_is_kept_has_no_id_and_what_is_left_follows() {
+async fn a_reset_between_kept_events_has_no_id_and_the_kept_events_follow() {
     let node = TestNode::with(|config| config.history_events = 2);
     let mut publisher = node.connect().await;
     let a = publish_all(&mut publisher, "a", &["a1"]).await;
     let b = publish_all(&mut publisher, "b", &["b1"]).await;
     publish_all(&mut publisher, "a", &["a2", "a3", "a4"]).await;
     let mut stream = node.resume("topic=a&topic=b", &a[0]).await;
-    let (said, reset) = stream.reset().await;
-    assert_eq!(said, json!({ "asked": a[0], "oldest": b[0], "reason": "expired" }));
+    let (document, reset) = stream.reset().await;
+    assert_eq!(document, json!({ "asked": a[0], "oldest": b[0], "reason": "expired" }));
     assert!(!reset.has_id);
     assert_eq!(stream.data(3).await, ["b1", "a3", "a4"]);
     let mut again = node.resume("topic=a&topic=b", &b[0]).await;
@@ -258,15 +258,14 @@ async fn a_reset_between_what_is_kept_has_no_id_and_what_is_left_follows() {
     assert_eq!(again.data(2).await, ["a3", "a4"]);
 }
 
-/// The replay waits for a client that reads nothing, until what it would go on with is gone.
+/// The client reads nothing, so its replay stalls until the rest of it has been evicted.
 #[tokio::test]
-async fn a_loss_in_the_middle_of_a_replay_is_told_with_the_position() {
+async fn eviction_during_a_replay_ends_it_with_lagged_at_the_last_position() {
     for query in ["topic=a", ""] {
         let node = TestNode::with(|config| config.history_events = 500);
         let mut publisher = node.connect().await;
         let ids = publish_all(&mut publisher, "a", &["x".repeat(4096).as_str(); 500]).await;
-        let request = Request::subscribe(query).header("Last-Event-ID", &ids[0]);
-        let mut stream = Stream::open_on(Connection::narrow(node.addr()).await, request).await;
+        let mut stream = node.stream(query).after(&ids[0]).narrow().open().await;
         publish_all(&mut publisher, "a", &["y"; 500]).await;
         let mut had = 1;
         let lagged = loop {

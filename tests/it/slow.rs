@@ -1,38 +1,35 @@
-//! Slow subscribers: they cost what the settings say, and nobody else notices.
+//! Slow subscribers: their cost is bounded by the settings, and no other stream notices.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use crate::process::Fanfare;
-use crate::subscriber::{Ask, Follower};
-use crate::support::{Ending, within};
+use crate::support::{Ending, Fanfare, Subscriber, within};
 
 const READERS: usize = 1000;
 const STALLED: usize = 10;
 
-/// With the smallest send buffer there can be, so that not reading is soon felt.
+/// A node with the smallest send buffers, so that it soon notices a stream that is not read.
 fn narrow() -> Fanfare {
     Fanfare::new().set("FANFARE_SEND_BUFFER_BYTES", "4KiB")
 }
 
 #[tokio::test]
-async fn streams_that_are_not_read_are_closed_and_a_thousand_others_have_every_event_in_time() {
+async fn stalled_streams_are_closed_and_a_thousand_others_receive_every_event_in_time() {
     let write_timeout = Duration::from_secs(2);
     let node = narrow().set("FANFARE_WRITE_TIMEOUT", "2s").start().await;
-    let addr = node.addr();
     let mut stalled = Vec::new();
     for _ in 0..STALLED {
-        stalled.push(Ask::topic(addr, "news").narrow().open().await);
+        stalled.push(node.stream("topic=news").narrow().open().await);
     }
-    let (sender, mut received) = mpsc::channel(READERS);
+    let (sender, mut deliveries) = mpsc::channel(READERS);
     for reader in 0..READERS {
-        let (mut stream, sender) = (node.subscribe("news").await, sender.clone());
+        let (mut stream, sender) = (node.subscribe("topic=news").await, sender.clone());
         tokio::spawn(async move {
             while let Ok(event) = stream.try_event().await {
                 let round: usize = event.data.trim().parse().unwrap();
-                // When the test is over, nobody receives.
+                // The receiver is gone when the test is over.
                 let _ = sender.send((reader, round)).await;
             }
         });
@@ -40,40 +37,42 @@ async fn streams_that_are_not_read_are_closed_and_a_thousand_others_have_every_e
 
     let mut publisher = node.connect().await;
     let mut worst = Duration::ZERO;
-    let mut wakes = 0;
-    while wakes < 20 || node.number("/streams").await > READERS as u64 {
+    let mut rounds = 0;
+    while rounds < 20 || node.health_number("/streams").await > READERS as u64 {
         let published = Instant::now();
-        publisher.publish("news", &format!("{wakes:4096}")).await;
+        publisher.publish("news", &format!("{rounds:4096}")).await;
         let mut reached = HashSet::new();
         while reached.len() < READERS {
-            let (reader, round) = within("an event for everyone", received.recv()).await.unwrap();
+            let (reader, round) = within("an event for everyone", deliveries.recv()).await.unwrap();
             assert!(
-                round == wakes && reached.insert(reader),
-                "{round} for {reader} in round {wakes}"
+                round == rounds && reached.insert(reader),
+                "{round} for {reader} in round {rounds}"
             );
         }
         worst = worst.max(published.elapsed());
-        wakes += 1;
-        assert!(wakes < 1000, "streams that take nothing are still open");
+        rounds += 1;
+        assert!(rounds < 1000, "the stalled streams are still open");
     }
     assert!(worst < write_timeout, "an event took {worst:?} to reach everyone");
 
     for mut stream in stalled {
-        let mut had = 0;
+        let mut received = 0;
         let ending = loop {
             match stream.try_event().await {
-                Ok(_) => had += 1,
+                Ok(_) => received += 1,
                 Err(ending) => break ending,
             }
         };
-        assert!(ending == Ending::Cut && had < wakes, "{ending:?} after {had} of {wakes} events");
+        assert!(
+            ending == Ending::Cut && received < rounds,
+            "{ending:?} after {received} of {rounds} events"
+        );
     }
 }
 
-/// 96 MiB pass by 300 streams that are not read. The windows may hold 4 MiB of it, and the history
-/// as much.
+/// 300 stalled streams miss 96 MiB, of which the windows may hold 4 MiB and the history as much.
 #[tokio::test]
-async fn streams_that_are_not_read_do_not_hold_what_they_miss_in_memory() {
+async fn stalled_streams_do_not_keep_missed_events_in_memory() {
     let node = narrow()
         .set("FANFARE_WRITE_TIMEOUT", "1h")
         .set("FANFARE_WINDOW", "1_000_000")
@@ -83,73 +82,75 @@ async fn streams_that_are_not_read_do_not_hold_what_they_miss_in_memory() {
         .await;
     let mut stalled = Vec::new();
     for _ in 0..300 {
-        stalled.push(Ask::topic(node.addr(), "news").narrow().open().await);
+        stalled.push(node.stream("topic=news").narrow().open().await);
     }
-    let before = node.number("/memory/resident_bytes").await;
+    let before = node.health_number("/memory/resident_bytes").await;
     let mut publisher = node.connect().await;
     let data = "x".repeat(64 * 1024);
     for _ in 0..1536 {
         publisher.publish("news", &data).await;
     }
-    assert_eq!(node.number("/connections").await, 302, "nobody was closed");
-    let grown = node.number("/memory/resident_bytes").await.saturating_sub(before);
+    assert_eq!(node.health_number("/connections").await, 302, "no stream was closed");
+    let grown = node.health_number("/memory/resident_bytes").await.saturating_sub(before);
     assert!(grown < 48 << 20, "{} MiB for 8 MiB of windows and history", grown >> 20);
 }
 
-/// The window has room for every batch, so that only its bytes can run out. When the stream notices
-/// is up to the kernel, which finds room for a few more bytes now and then.
+/// The window has room for every batch, so that only its bytes can run out. When that is noticed
+/// depends on the kernel, whose send buffer accepts a few more bytes now and then.
 #[tokio::test]
-async fn a_stream_that_fell_out_of_the_window_is_told_how_many_it_missed_and_ends() {
+async fn a_stream_behind_the_window_ends_with_the_number_of_missed_events() {
     const EVENTS: usize = 6000;
     let node = narrow()
         .set("FANFARE_WINDOW", "1_000_000")
         .set("FANFARE_WINDOW_BYTES", "1MiB")
         .start()
         .await;
-    let mut stream = Ask::topic(node.addr(), "news").narrow().open().await;
+    let mut stream = node.stream("topic=news").narrow().open().await;
     let mut publisher = node.connect().await;
     let data = "x".repeat(1000);
     for _ in 0..EVENTS {
         publisher.publish("news", &data).await;
     }
-    let mut had = 0;
+    let mut received = 0;
     let mut last_id = String::new();
     let lagged = loop {
         let event = stream.event().await;
         if event.kind == "lagged" {
             break event;
         }
-        (had, last_id) = (had + 1, event.id);
+        (received, last_id) = (received + 1, event.id);
     };
     assert_eq!(lagged.id, last_id);
     let missed = lagged.data.strip_prefix("{\"missed\":").and_then(|rest| rest.strip_suffix('}'));
-    let missed: usize = missed.expect("lagged says how many").parse().expect("it is a number");
-    // The window holds about 770 of these with what a batch takes beside its bytes. Less than that,
-    // and it would not have fallen out; more than there were, and it would be wrong.
-    assert!((700..=EVENTS - had).contains(&missed), "{missed} missed and {had} had of {EVENTS}");
+    let missed: usize =
+        missed.expect("lagged carries a count").parse().expect("a count is a number");
+    // The window holds about 770 of these events, with the overhead of a batch each. A stream that
+    // missed fewer would not have been behind it.
+    let most = EVENTS - received;
+    assert!((700..=most).contains(&missed), "{missed} missed, {received} received of {EVENTS}");
     assert_eq!(stream.end().await, Ending::Complete);
 }
 
-/// The reader takes one event for eight that are published, so it falls out of a window of 16 again
-/// and again.
+/// The subscriber reads one event in eight that are published, so it falls behind a window of 16
+/// again and again.
 #[tokio::test]
-async fn a_reader_that_trickles_is_told_that_it_lags_and_resumes_without_a_gap() {
+async fn a_slow_subscriber_that_lags_resumes_without_a_gap() {
     const EVENTS: usize = 2000;
     let node =
         narrow().set("FANFARE_WINDOW", "16").set("FANFARE_HISTORY_EVENTS", "2000").start().await;
     let mut publisher = node.connect().await;
-    let mut follower = Follower::open(Ask::topic(node.addr(), "news").narrow()).await;
-    let mut had = Vec::new();
+    let mut subscriber = Subscriber::open(node.stream("topic=news").narrow()).await;
+    let mut received = Vec::new();
     for number in 0..EVENTS {
         publisher.publish("news", &format!("{number:1024}")).await;
         if number % 8 == 7 {
-            had.push(follower.event().await.data);
+            received.push(subscriber.event().await.data);
         }
     }
-    while had.len() < EVENTS {
-        had.push(follower.event().await.data);
+    while received.len() < EVENTS {
+        received.push(subscriber.event().await.data);
     }
-    let had: Vec<usize> = had.iter().map(|data| data.trim().parse().unwrap()).collect();
-    assert!(had.iter().copied().eq(0..EVENTS), "each event once, in order: {had:?}");
-    assert!(follower.lagged > 0);
+    let received: Vec<usize> = received.iter().map(|data| data.trim().parse().unwrap()).collect();
+    assert!(received.iter().copied().eq(0..EVENTS), "not each once, in order: {received:?}");
+    assert!(subscriber.lagged > 0);
 }

@@ -1,11 +1,11 @@
-//! `GET /events`: what a stream is, and what is on it.
+//! `GET /events`: stream headers, topic selection, heartbeats and reconnection times.
 
 use std::time::{Duration, Instant};
 
 use crate::support::{Ending, Item, Request, Stream, TestNode};
 
 #[tokio::test]
-async fn a_stream_has_the_headers_that_keep_it_a_stream() {
+async fn a_stream_has_the_headers_that_keep_proxies_from_buffering_it() {
     let node = TestNode::start();
     let stream = node.subscribe("topic=a").await;
     for (name, value) in [
@@ -19,7 +19,7 @@ async fn a_stream_has_the_headers_that_keep_it_a_stream() {
 }
 
 #[tokio::test]
-async fn a_stream_has_the_topics_it_asked_for_and_no_others() {
+async fn a_stream_receives_the_selected_topics_and_no_others() {
     let node = TestNode::start();
     let mut stream = node.subscribe("topic=a&topic=b+c&topic=%C3%A9&topic=a").await;
     let mut publisher = node.connect().await;
@@ -30,7 +30,7 @@ async fn a_stream_has_the_topics_it_asked_for_and_no_others() {
 }
 
 #[tokio::test]
-async fn no_topic_and_a_star_are_every_event() {
+async fn no_topic_or_a_star_selects_every_event() {
     let node = TestNode::start();
     let mut streams = Vec::new();
     for query in ["", "topic=*", "topic=a&topic=*", "topic=%2A", "_=123"] {
@@ -46,7 +46,7 @@ async fn no_topic_and_a_star_are_every_event() {
 }
 
 #[tokio::test]
-async fn a_union_comes_in_one_order_and_each_event_once() {
+async fn a_union_is_delivered_in_one_order_and_each_event_once() {
     let node = TestNode::with(|config| config.shards = 1);
     let mut streams = Vec::new();
     for query in ["topic=a&topic=b&topic=c", "topic=c&topic=a&topic=b", "topic=*"] {
@@ -69,7 +69,7 @@ async fn a_union_comes_in_one_order_and_each_event_once() {
 }
 
 #[tokio::test]
-async fn every_event_has_an_id_of_its_own_that_rises() {
+async fn every_event_has_a_unique_increasing_id() {
     let node = TestNode::start();
     let mut stream = node.subscribe("topic=a").await;
     let mut publisher = node.connect().await;
@@ -95,7 +95,7 @@ async fn a_client_that_excludes_event_streams_is_refused() {
 }
 
 #[tokio::test]
-async fn queries_that_cannot_be_meant_are_refused_and_the_connection_stays() {
+async fn invalid_queries_are_refused_and_the_connection_stays_usable() {
     let node = TestNode::with(|config| (config.selectors_max, config.topic_bytes_max) = (3, 8));
     let mut connection = node.connect().await;
     for (query, kind) in [
@@ -140,8 +140,9 @@ async fn an_http_1_0_stream_is_not_chunked() {
     assert_eq!(stream.end().await, Ending::Complete);
 }
 
+/// The interval itself is under test, so time is measured.
 #[tokio::test]
-async fn an_idle_stream_has_a_heartbeat_that_dispatches_nothing() {
+async fn an_idle_stream_receives_heartbeats_that_dispatch_no_event() {
     let heartbeat = Duration::from_millis(200);
     let node = TestNode::with(|config| config.heartbeat = heartbeat);
     let opened = Instant::now();
@@ -183,7 +184,7 @@ async fn a_request_pipelined_behind_a_stream_does_not_disturb_it() {
 }
 
 #[tokio::test]
-async fn a_stream_that_leaves_gives_its_place_back() {
+async fn a_closed_stream_is_no_longer_counted() {
     let node = TestNode::start();
     let streams = [node.subscribe("topic=a&topic=b").await, node.subscribe("").await];
     node.health_until(|health| health["streams"] == 2 && health["topics"]["read"] == 2).await;

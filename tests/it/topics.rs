@@ -1,11 +1,10 @@
-//! Many topics: each subscriber has its own, and has exactly its own.
+//! Many topics: each subscriber has a topic of its own and receives exactly its events.
 
-use crate::process::{Fanfare, publish_pipelined};
-use crate::support::Stream;
+use crate::support::{Fanfare, Stream};
 
 const TOPICS: usize = 10_000;
 
-/// Descriptors of the other tests, which run in this process at the same time.
+/// Descriptors for the other tests, which run in this process at the same time.
 const DESCRIPTORS_OF_OTHERS: usize = 6_000;
 
 #[tokio::test]
@@ -20,13 +19,13 @@ async fn ten_thousand_topics_reach_one_subscriber_each() {
 
     let mut streams: Vec<Stream> = Vec::with_capacity(TOPICS);
     for number in 0..TOPICS {
-        streams.push(node.subscribe(&format!("t{number}")).await);
+        streams.push(node.subscribe(&format!("topic=t{number}")).await);
     }
 
     let mut publisher = node.connect().await;
     for word in ["first", "last"] {
         let events = (0..TOPICS).map(|number| (format!("t{number}"), format!("{word} {number}")));
-        publish_pipelined(&mut publisher, events).await;
+        publisher.publish_pipelined(events).await;
     }
     for (number, stream) in streams.iter_mut().enumerate() {
         for word in ["first", "last"] {

@@ -1,22 +1,29 @@
-//! What the tests share: a node of their own, and a client that is strict about everything a node
-//! sends.
+//! Test harness: nodes in this process or run as the program, a strict HTTP/1.1 and SSE client,
+//! subscribers, and a browser.
 //!
-//! Nothing here uses the node's own encoders or parsers: what is read off the wire is read by the
-//! standards.
+//! Nothing here uses the node's own encoders or parsers: the client reads bytes by the standards.
 
 pub mod browser;
 mod client;
+mod endpoint;
+mod message;
 mod node;
 pub mod process;
+mod round;
 mod sse;
 mod stream;
-pub mod subscriber;
-pub mod transcript;
+mod subscriber;
+mod transcript;
 
-pub use client::{Connection, Request, Response};
-pub use node::{TestNode, io};
-pub use sse::{Event, Interpreter, Item};
+pub use client::Connection;
+pub use endpoint::Endpoint;
+pub use message::{Request, Response};
+pub use node::TestNode;
+pub use process::{Fanfare, Process};
+pub use round::{Plan, Round};
+pub use sse::{Event, Item};
 pub use stream::{Ending, Stream};
+pub use subscriber::Subscriber;
 
 use std::future::Future;
 use std::time::Duration;
@@ -25,10 +32,24 @@ use std::time::Duration;
 /// machine is no failure.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// What `future` yields, or a panic that says what did not happen.
+/// How often [`eventually`] polls. A node that is polled without a pause spends its time on that.
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Awaits `future`; panics with `what` if it takes longer than the deadline.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     match tokio::time::timeout(DEADLINE, future).await {
         Ok(output) => output,
         Err(_) => panic!("{what}: not within {DEADLINE:?}"),
     }
+}
+
+/// Polls a condition that can only be asked for, such as a number of the health document, until it
+/// is true; panics with `what` if that takes longer than the deadline.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let poll = async {
+        while !condition().await {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+    };
+    within(what, poll).await;
 }

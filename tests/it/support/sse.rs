@@ -1,31 +1,31 @@
-//! Interprets an event stream as WHATWG HTML §9.2.6 says, and is strict where a node has promised
-//! more.
+//! Event stream interpretation (WHATWG HTML §9.2.6), strict where the node promises more than the
+//! standard.
 
-/// What a browser would dispatch.
+/// An event, as a browser would dispatch it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// `message` unless there was an `event:`.
     pub kind: String,
     pub data: String,
-    /// The last event id after it.
+    /// The last event ID once it is dispatched.
     pub id: String,
-    /// Whether it had an `id:` of its own.
+    /// Whether it carries an `id` field.
     pub has_id: bool,
-    /// Its own `retry:`.
+    /// Its `retry` field.
     pub retry: Option<u64>,
 }
 
-/// What a stream is made of.
+/// A part of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Item {
     Event(Event),
-    /// A comment, without its colon.
+    /// A comment, without the leading colon.
     Comment(String),
     /// A reconnection time.
     Retry(u64),
 }
 
-/// Reads a stream as its bytes come.
+/// Incremental parser of an event stream.
 #[derive(Default)]
 pub struct Interpreter {
     line: Vec<u8>,
@@ -36,12 +36,12 @@ pub struct Interpreter {
     id: String,
     has_id: bool,
     retry: Option<u64>,
-    /// Whether a line of an event has been read and not its end.
+    /// Whether a field of an event has been read, but not yet the blank line that ends it.
     inside: bool,
 }
 
 impl Interpreter {
-    /// The items that `bytes` complete.
+    /// Parses more bytes; returns the items they complete.
     pub fn read(&mut self, bytes: &[u8]) -> Vec<Item> {
         let mut items = Vec::new();
         for &byte in bytes {
@@ -58,7 +58,7 @@ impl Interpreter {
         items
     }
 
-    /// Whether a stream may end here: after a whole line that is no part of an event.
+    /// Whether a stream may end here: after a complete line, outside an event.
     pub fn between_events(&self) -> bool {
         self.line.is_empty() && !self.inside
     }
@@ -66,20 +66,20 @@ impl Interpreter {
     fn take_line(&mut self, line: &[u8], items: &mut Vec<Item>) {
         let line = std::str::from_utf8(line).expect("a stream is UTF-8");
         let first = !std::mem::replace(&mut self.started, true);
-        assert!(!(first && line.starts_with('\u{feff}')), "a stream has no byte-order ring_waker");
+        assert!(!(first && line.starts_with('\u{feff}')), "a stream has no byte-order mark");
         if line.is_empty() {
             items.extend(self.dispatch().map(Item::Event));
             return;
         }
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
         if line.starts_with(':') {
-            // A comment between events: a `retry` before it was the stream's own.
+            // A comment between events: the `retry` before it belongs to the stream.
             self.retry = self.retry.filter(|_| self.inside);
             items.push(Item::Comment(value.to_owned()));
             return;
         }
         let value = value.strip_prefix(' ').unwrap_or(value);
-        // A node names its events last, so that whoever takes the id at once has had the event.
+        // `id` comes last, so that a client that stores it immediately has the rest of the event.
         assert!(!self.has_id, "a field after `id`: {line:?}");
         match name {
             "event" => self.kind = value.to_owned(),
@@ -96,9 +96,9 @@ impl Interpreter {
                 self.retry = Some(retry);
                 items.push(Item::Retry(retry));
             }
-            _ => panic!("a line that means nothing: {line:?}"),
+            _ => panic!("an unknown field: {line:?}"),
         }
-        // The reconnection time of the stream itself stands alone.
+        // `retry` alone belongs to the stream, not to an event.
         self.inside |= name != "retry";
     }
 
@@ -107,7 +107,7 @@ impl Interpreter {
         let mut data = std::mem::take(&mut self.data);
         let (has_id, retry) = (std::mem::take(&mut self.has_id), self.retry.take());
         self.inside = false;
-        assert_eq!(data.pop(), Some('\n'), "an empty line that dispatches nothing");
+        assert_eq!(data.pop(), Some('\n'), "a blank line that dispatches nothing");
         let kind = if kind.is_empty() { "message".to_owned() } else { kind };
         Some(Event { kind, data, id: self.id.clone(), has_id, retry })
     }

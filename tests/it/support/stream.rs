@@ -1,21 +1,23 @@
-//! An open stream, as a subscriber reads it.
+//! An event stream, read by a subscriber.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use super::client::{Cut, Framing};
-use super::{Connection, Event, Interpreter, Item, Request, Response, within};
+use super::client::{Connection, Cut};
+use super::message::{Framing, Request, Response};
+use super::sse::{Event, Interpreter, Item};
+use super::within;
 
 /// How a stream ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// As it should: the response is complete and ends between events.
+    /// The response is complete and ends between events.
     Complete,
-    /// The connection went.
+    /// The connection was closed inside the response.
     Cut,
 }
 
-/// A stream.
+/// A subscriber's open stream.
 pub struct Stream {
     connection: Connection,
     framing: Framing,
@@ -23,18 +25,18 @@ pub struct Stream {
     items: VecDeque<Item>,
     /// The head of the response.
     pub head: Response,
-    /// The reconnection time the node gave to this stream.
+    /// The reconnection time at its beginning.
     pub retry: u64,
 }
 
 impl Stream {
-    /// Opens a stream and reads its first bytes, which prove that it is open: what is published
-    /// from here on comes.
+    /// Opens a stream and reads its first bytes, which prove that it is subscribed: events
+    /// published from then on are delivered.
     pub async fn open(addr: SocketAddr, request: Request) -> Self {
         Self::open_on(Connection::open(addr).await, request).await
     }
 
-    /// The same on a connection that is there already.
+    /// The same on an open connection.
     pub async fn open_on(mut connection: Connection, request: Request) -> Self {
         connection.send(&request.to_bytes()).await;
         let mut stream = Self::of(connection).await;
@@ -51,14 +53,14 @@ impl Stream {
         stream
     }
 
-    /// Sends the request and reads the head of the answer, which must be that of a stream.
+    /// Sends the request and reads only the head, which must be that of a stream.
     pub async fn begin(addr: SocketAddr, request: Request) -> Self {
         let mut connection = Connection::open(addr).await;
         connection.send(&request.to_bytes()).await;
         Self::of(connection).await
     }
 
-    /// The stream that a request on this connection asked for.
+    /// Reads the head of the stream that was requested on this connection.
     pub async fn of(mut connection: Connection) -> Self {
         let head = connection.head().await;
         assert_eq!(head.status, 200, "{head:?}");
@@ -67,7 +69,7 @@ impl Stream {
         Self { connection, framing, interpreter, items: VecDeque::new(), head, retry: 0 }
     }
 
-    /// Leaves as a client that has crashed does.
+    /// Closes the connection with a reset.
     pub fn crash(self) {
         self.connection.crash();
     }
@@ -103,7 +105,7 @@ impl Stream {
 
     /// The next event.
     pub async fn event(&mut self) -> Event {
-        let event = within("an event", self.try_event()).await.expect("the stream goes on");
+        let event = within("an event", self.try_event()).await.expect("the stream is still open");
         assert!(event.has_id || event.kind == "reset", "an event without an id: {event:?}");
         event
     }
@@ -117,14 +119,14 @@ impl Stream {
         data
     }
 
-    /// What a `reset` says, which must be the next event; its own id comes with it.
+    /// The next event, which must be a `reset`, with its data parsed.
     pub async fn reset(&mut self) -> (serde_json::Value, Event) {
         let event = self.event().await;
         assert_eq!(event.kind, "reset", "{event:?}");
         (serde_json::from_str(&event.data).expect("a reset carries JSON"), event)
     }
 
-    /// Waits for the end of the stream, before which there must be no more events.
+    /// Waits for the end of the stream; no event may come before it.
     pub async fn end(&mut self) -> Ending {
         within("the end of the stream", self.try_event()).await.expect_err("no more events")
     }

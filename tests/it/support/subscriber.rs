@@ -1,72 +1,61 @@
-//! Subscribers in numbers, slow ones, and ones that reconnect.
+//! Subscribers: slow ones, and ones that reconnect and resume as an `EventSource` does.
 
 use std::net::SocketAddr;
 
-use crate::support::{Connection, Event, Request, Stream, within};
+use super::client::Connection;
+use super::message::Request;
+use super::sse::Event;
+use super::stream::Stream;
+use super::within;
 
-/// A stream to ask for.
+/// A stream to be opened, once or again.
 #[derive(Clone)]
-pub struct Ask {
+pub struct StreamRequest {
     addr: SocketAddr,
-    topic: String,
-    after: Option<String>,
+    request: Request,
     narrow: bool,
 }
 
-impl Ask {
-    /// A topic, from now on.
-    pub fn topic(addr: SocketAddr, topic: &str) -> Self {
-        Self { addr, topic: topic.to_owned(), after: None, narrow: false }
+impl StreamRequest {
+    /// Live events; `query` is the part of the target after the `?`.
+    pub fn new(addr: SocketAddr, query: &str) -> Self {
+        Self { addr, request: Request::subscribe(query), narrow: false }
     }
 
-    /// After the event with this id.
+    /// Resumes after the event with this id.
     pub fn after(self, id: &str) -> Self {
-        Self { after: Some(id.to_owned()), ..self }
+        Self { request: self.request.header("Last-Event-ID", id), ..self }
     }
 
-    /// With a small receive buffer, so that not reading is soon felt.
+    /// Reads through a small receive buffer, so that the node soon notices when nothing is read.
     pub fn narrow(self) -> Self {
         Self { narrow: true, ..self }
     }
 
-    /// Opens it.
+    /// Opens the stream.
     pub async fn open(&self) -> Stream {
-        let mut request = Request::subscribe(&format!("topic={}", self.topic));
-        if let Some(id) = &self.after {
-            request = request.header("Last-Event-ID", id);
-        }
         let connection = if self.narrow {
             Connection::narrow(self.addr).await
         } else {
             Connection::open(self.addr).await
         };
-        Stream::open_on(connection, request).await
+        Stream::open_on(connection, self.request.clone()).await
     }
 }
 
-/// Opens as many streams of a topic.
-pub async fn open_many(addr: SocketAddr, topic: &str, count: usize) -> Vec<Stream> {
-    let mut streams = Vec::with_capacity(count);
-    for _ in 0..count {
-        streams.push(Ask::topic(addr, topic).open().await);
-    }
-    streams
-}
-
-/// A subscriber that reconnects when it was lagged out or cut off, and resumes after the last event
-/// it had.
-pub struct Follower {
-    ask: Ask,
+/// A subscriber that reconnects when its stream ends, and resumes after the last event it received.
+pub struct Subscriber {
+    request: StreamRequest,
     stream: Stream,
-    /// How often it was told that it lagged.
+    /// How many `lagged` events it received.
     pub lagged: usize,
 }
 
-impl Follower {
+impl Subscriber {
     /// Opens its first stream.
-    pub async fn open(ask: Ask) -> Self {
-        let stream = ask.open().await;
-        Self { ask, stream, lagged: 0 }
+    pub async fn open(request: StreamRequest) -> Self {
+        let stream = request.open().await;
+        Self { request, stream, lagged: 0 }
     }
 
     /// The next event of a publisher.
@@ -75,12 +64,12 @@ impl Follower {
             let next = within("an event or the end", self.stream.try_event()).await;
             if let Ok(event) = &next {
                 assert_ne!(event.kind, "reset", "{event:?}");
-                self.ask = self.ask.clone().after(&event.id);
+                self.request = self.request.clone().after(&event.id);
             }
             match next {
                 Ok(event) if event.kind == "lagged" => self.lagged += 1,
                 Ok(event) => return event,
-                Err(_) => self.stream = self.ask.open().await,
+                Err(_) => self.stream = self.request.open().await,
             }
         }
     }

@@ -1,6 +1,7 @@
-//! What one subscriber has had, held against what was published.
+//! A subscriber's transcript: every event and reset it received, checked against the events that
+//! were published.
 
-/// Some of the topics of a round, one bit each.
+/// A set of the topics of a round, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Topics(u8);
 
@@ -29,18 +30,18 @@ impl Topics {
     }
 }
 
-/// An event that was acknowledged.
+/// An event whose publish was acknowledged.
 #[derive(Clone, Debug)]
 pub struct Published {
     pub data: String,
     pub topics: Topics,
-    /// How many others had been sent, or were about to be.
+    /// The clock when it was sent: how many events had been sent before, or were about to be.
     pub sent_at: u64,
     pub id: String,
 }
 
 impl Published {
-    /// Its place in the log, if the node gave it its id.
+    /// Its sequence number, if the node assigned its id.
     pub fn seq(&self) -> Option<u64> {
         seq(&self.id)
     }
@@ -50,33 +51,34 @@ fn seq(id: &str) -> Option<u64> {
     id.split_once('-')?.1.parse().ok()
 }
 
-/// What a subscriber notes down.
+/// An entry of a transcript.
 #[derive(Debug)]
 pub enum Entry {
     /// An event's data.
     Event(String),
-    /// A loss was announced.
+    /// A `reset`, which announces a loss.
     Reset {
-        /// The clock when it was read: what was sent later is not covered.
+        /// The clock when it was read: it does not cover events sent later.
         at: u64,
-        /// The id of the oldest event that is left.
+        /// The id of the oldest event kept.
         oldest: Option<String>,
     },
 }
 
-/// Everything one subscriber has had, over all of its connections.
+/// Everything one subscriber received, over all of its connections.
 #[derive(Debug)]
-pub struct Tale {
-    /// `None` is everything.
+pub struct Transcript {
+    /// `None` selects every topic.
     selected: Option<Topics>,
-    /// Whether it asked for what was kept, of which anything may already have been gone.
+    /// Whether it began at the earliest event kept; events before that may have been evicted.
     earliest: bool,
     pub entries: Vec<Entry>,
-    /// The clock when its first stream was known to be open: what was sent later is owed to it.
+    /// The clock when its first stream was known to be open: every event sent later must be in the
+    /// transcript.
     pub opened_at: Option<u64>,
 }
 
-impl Tale {
+impl Transcript {
     pub fn new(selected: Option<Topics>, earliest: bool) -> Self {
         Self { selected, earliest, entries: Vec::new(), opened_at: None }
     }
@@ -90,11 +92,12 @@ impl Tale {
         self.entries.iter().filter(|entry| matches!(entry, Entry::Reset { .. })).count()
     }
 
-    /// Compares it with all that was published, in order.
+    /// Panics unless it holds the selected events of `published`, each once and in order, but for
+    /// losses that were announced.
     pub fn check(&self, published: &[Published]) {
         let wanted =
             |event: &&Published| self.selected.is_none_or(|topics| topics.meets(event.topics));
-        let owed: Vec<_> = published.iter().filter(wanted).collect();
+        let expected: Vec<_> = published.iter().filter(wanted).collect();
         let (mut next, mut resets) = (0, Vec::new());
         for entry in &self.entries {
             let data = match entry {
@@ -104,31 +107,31 @@ impl Tale {
                     continue;
                 }
             };
-            let found = owed[next..].iter().position(|event| event.data == *data);
+            let found = expected[next..].iter().position(|event| event.data == *data);
             let Some(skipped) = found else {
-                panic!("repeated, out of order or not asked for: {data:?} in {self:#?}")
+                panic!("repeated, out of order or not selected: {data:?} in {self:#?}")
             };
-            self.excuse(&owed[next..next + skipped], next == 0, &resets);
+            self.check_skipped(&expected[next..next + skipped], next == 0, &resets);
             next += skipped + 1;
         }
-        self.excuse(&owed[next..], next == 0, &resets);
+        self.check_skipped(&expected[next..], next == 0, &resets);
     }
 
-    /// What was skipped must be from before the stream was open, or a reset must have said so.
-    fn excuse(&self, skipped: &[&Published], nothing_had: bool, resets: &[(u64, Option<u64>)]) {
+    /// Skipped events must be from before the stream was open, or covered by a reset.
+    fn check_skipped(&self, skipped: &[&Published], first: bool, resets: &[(u64, Option<u64>)]) {
         let opened_at = self.opened_at.expect("it was open");
         for event in skipped {
-            let too_early = (nothing_had || self.earliest) && event.sent_at < opened_at;
-            let told = resets
+            let too_early = (first || self.earliest) && event.sent_at < opened_at;
+            let announced = resets
                 .iter()
-                .any(|&(at, oldest)| event.sent_at < at && !self.was_left(event, oldest));
-            assert!(too_early || told, "lost: {event:?} in {self:#?}");
+                .any(|&(at, oldest)| event.sent_at < at && !self.was_kept(event, oldest));
+            assert!(too_early || announced, "lost: {event:?} in {self:#?}");
         }
     }
 
-    /// Of a single topic the oldest go first, so what is not older than the oldest was left and had
-    /// to follow.
-    fn was_left(&self, event: &Published, oldest: Option<u64>) -> bool {
+    /// Of a single topic the oldest events are evicted first, so an event that is not older than
+    /// the oldest one kept was kept as well, and had to follow the reset.
+    fn was_kept(&self, event: &Published, oldest: Option<u64>) -> bool {
         let single = self.selected.is_some_and(|topics| topics.0.count_ones() == 1);
         single && oldest.is_some_and(|oldest| event.seq().expect("no ids of their own") >= oldest)
     }
