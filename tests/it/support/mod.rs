@@ -3,8 +3,9 @@
 //!
 //! Nothing here uses the node's own encoders or parsers: the client reads bytes by the standards.
 
-pub mod browser;
+mod browser;
 mod client;
+mod console_page;
 mod endpoint;
 mod message;
 mod node;
@@ -15,7 +16,9 @@ mod stream;
 mod subscriber;
 mod transcript;
 
+pub use browser::Browser;
 pub use client::Connection;
+pub use console_page::ConsolePage;
 pub use endpoint::Endpoint;
 pub use message::{Request, Response};
 pub use node::TestNode;
