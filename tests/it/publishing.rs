@@ -1,6 +1,8 @@
 //! `POST /events`: request formats, the events they deliver, and the publisher's response.
 
-use crate::support::{Event, Request, TestNode};
+use tokio::task::JoinSet;
+
+use crate::support::{Endpoint, Event, Request, TestNode};
 
 /// Line breaks as a subscriber receives them: LF only.
 fn with_lf(data: &str) -> String {
@@ -196,29 +198,52 @@ async fn an_http_1_0_publisher_is_answered() {
     publisher.closed().await;
 }
 
-/// With room for one waiting event, some publishes of many at once may find none. Each is either
-/// answered 200 and delivered, or refused and not.
-#[tokio::test]
-async fn what_is_acknowledged_is_delivered_and_what_is_refused_is_not() {
-    let node = TestNode::with(|config| (config.queue_events, config.batch_events) = (1, 1));
-    let mut stream = node.subscribe("topic=a").await;
-    let mut publishers = tokio::task::JoinSet::new();
+/// Publishes `each` events from each of 16 connections at once; returns the data of those that were
+/// acknowledged and how many were refused.
+async fn publish_at_once(node: Endpoint, name: &str, each: usize) -> (Vec<String>, usize) {
+    let mut publishers = JoinSet::new();
     for p in 0..16 {
-        let mut connection = node.connect().await;
+        let name = name.to_owned();
         publishers.spawn(async move {
-            let mut acknowledged = Vec::new();
-            for n in 0..25 {
-                let data = format!("{p}-{n}");
+            let mut connection = node.connect().await;
+            let (mut acknowledged, mut refused) = (Vec::new(), 0);
+            for n in 0..each {
+                let data = format!("{name:>20} {p:>5} {n:>5}");
                 let response = connection.request(&Request::publish("topic=a", data.clone())).await;
-                match response.status {
-                    200 => acknowledged.push(data),
-                    _ => assert_eq!(response.problem(503)["type"], "about:blank"),
+                if response.status == 200 {
+                    acknowledged.push(data);
+                } else {
+                    assert_eq!(response.problem(503)["type"], "about:blank");
+                    refused += 1;
                 }
             }
-            acknowledged
+            (acknowledged, refused)
         });
     }
-    let mut acknowledged = publishers.join_all().await.concat();
+    let (acknowledged, refused): (Vec<_>, Vec<_>) = publishers.join_all().await.into_iter().unzip();
+    (acknowledged.concat(), refused.into_iter().sum())
+}
+
+/// First a body that is still to be sent reserves nearly all bytes of the queue, so that every
+/// publish is refused. Later the queue has space for one event, so that some may be.
+#[tokio::test]
+async fn acknowledged_events_are_delivered_and_refused_ones_are_not() {
+    let node = TestNode::with(|config| {
+        (config.queue_events, config.batch_events) = (1, 1);
+        (config.queue_bytes, config.event_bytes_max) = (1024, 1024);
+    });
+    let mut stream = node.subscribe("").await;
+    let large = "x".repeat(1000);
+    let mut first = node.begin_publish("a", &large).await;
+    let (mut acknowledged, refused) = publish_at_once(*node, "refused", 1).await;
+    assert_eq!((acknowledged.len(), refused), (0, 16));
+    first.send(large.as_bytes()).await;
+    assert_eq!(first.response("POST").await.status, 200);
+    acknowledged.push(large);
+
+    let (more, refused) = publish_at_once(*node, "contended", 25).await;
+    assert_eq!(more.len() + refused, 16 * 25);
+    acknowledged.extend(more);
     node.publish("a", "end").await;
     let mut delivered = stream.data(acknowledged.len()).await;
     assert_eq!(stream.event().await.data, "end");
