@@ -16,6 +16,7 @@ mod resuming;
 mod settings;
 mod slow;
 mod slow_body;
+mod source_tree;
 mod subscribing;
 mod support;
 mod topics;

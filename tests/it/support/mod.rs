@@ -11,6 +11,7 @@ mod message;
 mod node;
 pub mod process;
 mod round;
+pub mod source;
 mod sse;
 mod stream;
 mod subscriber;
