@@ -1,7 +1,7 @@
 //! A server that loses, repeats, reorders or misroutes is caught, and an honest one is not accused.
 
-use crate::server::{Fault, Framing, start};
-use crate::tool::run;
+use crate::support::server::{Fault, Framing, start};
+use crate::support::tool::run;
 
 /// 40 events at 100/s to 20 streams.
 const FANOUT: &str =

@@ -1,6 +1,6 @@
 //! Comparisons: servers are started, measured in turn, and ended.
 
-use crate::tool::{file, output};
+use crate::support::tool::{file, output};
 
 #[test]
 fn servers_are_compared_round_by_round_and_ended() {

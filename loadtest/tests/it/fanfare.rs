@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::tool::{Served, run};
+use crate::support::tool::{Served, run};
 
 /// Where Fanfare is, or `None` where only this package is built.
 fn program() -> Option<PathBuf> {

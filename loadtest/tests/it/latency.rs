@@ -1,7 +1,7 @@
 //! Latency is counted from the schedule: a stall is charged for every event it held up.
 
-use crate::server::{Fault, Framing, start};
-use crate::tool::run;
+use crate::support::server::{Fault, Framing, start};
+use crate::support::tool::run;
 
 /// The server stands still for a second at event 20 of 100, which come 50 a second. A meter that
 /// waits for an answer before it sends would see one slow event in a hundred. On schedule, the 50

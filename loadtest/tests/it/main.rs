@@ -1,4 +1,4 @@
-//! The tool as people run it, against servers that are honest and servers that are not.
+//! Runs the tool as a user does, against correct servers and faulty ones.
 
 mod account;
 mod compare;
@@ -6,5 +6,4 @@ mod fanfare;
 mod latency;
 mod options;
 mod scenarios;
-mod server;
-mod tool;
+mod support;

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::tool::{baseline, command, file, output, wait_for_arrivals};
+use crate::support::tool::{baseline, command, file, output, wait_for_arrivals};
 
 #[test]
 fn a_bad_option_is_one_line_and_exit_two() {

@@ -1,7 +1,7 @@
 //! Every scenario against the baseline, or where it takes a history, against the small server.
 
-use crate::server::{Fault, Framing, start};
-use crate::tool::{baseline, file, output, run};
+use crate::support::server::{Fault, Framing, start};
+use crate::support::tool::{baseline, file, output, run};
 
 #[test]
 fn hold_tells_what_an_idle_stream_costs() {
@@ -165,7 +165,7 @@ fn a_server_that_dies_on_the_way_ends_in_a_whole_account() {
     let mut served = baseline("write");
     let address = served.address;
     let killer = std::thread::spawn(move || {
-        crate::tool::wait_for_arrivals(address);
+        crate::support::tool::wait_for_arrivals(address);
         served.child.kill().expect("it lives");
         served.child.wait().expect("it was started");
     });
