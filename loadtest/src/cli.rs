@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::baseline::Io;
 use crate::scenario::Pace;
-use crate::scenario::span::Span;
+use crate::scenario::duration::Span;
 
 /// Measures what an SSE server, its kernel and its proxy can hold and deliver.
 #[derive(Parser)]

@@ -9,11 +9,12 @@ mod baseline;
 mod cli;
 mod compare;
 mod connect;
-mod fault;
+mod error;
 mod http;
 mod measure;
 mod publish;
 mod report;
+mod run;
 mod scenario;
 mod subscribe;
 
@@ -25,7 +26,7 @@ use clap::Parser;
 use clap::error::ErrorKind;
 
 use cli::{Cli, Command, RunArgs};
-use fault::Fault;
+use error::Fault;
 use measure::server::Server;
 use report::Report;
 use report::progress::Progress;
@@ -33,7 +34,7 @@ use scenario::Scenario;
 use scenario::target::Target;
 
 fn main() -> ExitCode {
-    let done = parse().and_then(|cli| cli.map_or(Ok(true), run));
+    let done = parse().and_then(|cli| cli.map_or(Ok(true), execute));
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
@@ -67,7 +68,7 @@ fn parse() -> Result<Option<Cli>, Fault> {
 }
 
 /// True if all is well with what was measured.
-fn run(cli: Cli) -> Result<bool, Fault> {
+fn execute(cli: Cli) -> Result<bool, Fault> {
     match cli.command {
         Command::Hold(args) => measure("hold", &args),
         Command::Fanout(args) => measure("fanout", &args),
@@ -106,7 +107,7 @@ fn measure(name: &str, args: &RunArgs) -> Result<bool, Fault> {
     }
     let interrupted = interrupt_flag()?;
     let progress = Progress::new(&scenario.name, args.quiet);
-    let report = scenario::conduct::run(&scenario, server, &interrupted, progress)?;
+    let report = run::conductor::run(&scenario, server, &interrupted, progress)?;
     tell(&report, args)?;
     Ok(report.problems.is_empty())
 }

@@ -20,7 +20,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::cli::BaselineArgs;
-use crate::fault::Fault;
+use crate::error::Fault;
 
 /// Events that may wait for one thread; a publisher that meets a full inbox is answered 503.
 const INBOX_EVENTS: usize = 65_536;

@@ -5,7 +5,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use io_uring::{IoUring, opcode, types};
 
 use super::Io;
-use crate::fault::Fault;
+use crate::error::Fault;
 
 /// Sends per submit.
 const BATCH: usize = 128;

@@ -13,7 +13,7 @@ use socket2::Socket;
 use super::request::{self, REQUEST_BYTES_MAX, Request};
 use super::send::Sender;
 use super::{Board, Io, Prepared};
-use crate::fault::Fault;
+use crate::error::Fault;
 
 const HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\

@@ -13,10 +13,11 @@ use std::sync::atomic::Ordering;
 use serde::Serialize;
 
 use crate::cli::CompareArgs;
-use crate::fault::Fault;
+use crate::error::Fault;
 use crate::report::progress::Progress;
 use crate::report::{Report, VERSION, table};
-use crate::scenario::{Scenario, conduct};
+use crate::run::conductor;
+use crate::scenario::Scenario;
 use peer::Peer;
 use process::Process;
 use ratios::Comparison;
@@ -57,7 +58,7 @@ pub fn compare(args: &CompareArgs) -> Result<bool, Fault> {
             let scenario = peer.scenario(&args.scenario, &flags, process.port)?;
             let label = format!("round {round}/{} {}", args.rounds, peer.name);
             let progress = Progress::new(&label, args.quiet);
-            let report = conduct::run(&scenario, Some(process.server()), &interrupted, progress)?;
+            let report = conductor::run(&scenario, Some(process.server()), &interrupted, progress)?;
             drop(process);
             let ended = report.interrupted || interrupted.load(Ordering::Relaxed);
             // A run that was cut short is in no ratio, so it is told by itself.

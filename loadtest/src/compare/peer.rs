@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::cli::CompareArgs;
-use crate::fault::Fault;
+use crate::error::Fault;
 use crate::scenario::Scenario;
 
 /// A peer. In command, environment and files, `{port}`, `{dir}` (of the description) and `{work}`

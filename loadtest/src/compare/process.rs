@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::peer::Peer;
-use crate::fault::Fault;
+use crate::error::Fault;
 use crate::measure::server::Server;
 
 /// The longest a peer takes to listen.

@@ -5,9 +5,9 @@
 //! measured from it, so a server that stalls is charged for every event it held up.
 
 mod connection;
-mod drive;
-mod publisher;
+mod event_loop;
 mod response;
+mod schedule;
 pub mod template;
 
 use std::collections::BTreeMap;
@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::fault::Fault;
+use crate::error::Fault;
 use crate::measure::latency::Sparse;
 use template::PublishTemplate;
 
@@ -125,7 +125,7 @@ impl Publisher {
             .map_err(|error| Fault::system("open an eventfd", error))?;
         let wake = Arc::new(wake);
         let (commands, inbox) = sync_channel(COMMANDS_MAX);
-        let mut publisher = publisher::Loop::open(plan, Arc::clone(&wake), inbox)?;
+        let mut publisher = event_loop::Loop::open(plan, Arc::clone(&wake), inbox)?;
         let thread = std::thread::Builder::new()
             .name("publisher".into())
             .spawn(move || publisher.run(&tell))

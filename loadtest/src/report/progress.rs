@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::table::grouped;
-use crate::scenario::record::Record;
+use crate::run::record::Record;
 
 /// Between two redraws.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(200);

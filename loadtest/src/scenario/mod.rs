@@ -1,21 +1,15 @@
 //! What a run does, as data: a TOML table with defaults, overridden by flags.
 
-pub mod conduct;
-pub mod fleet;
-pub mod paces;
-pub mod record;
-pub mod span;
-mod sum_up;
+pub mod duration;
 pub mod target;
-mod waits;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::fault::Fault;
+use crate::error::Fault;
 use crate::measure::stamp::STAMP_BYTES;
-use span::Span;
+use duration::Span;
 
 /// The scenarios that come with the tool: name and text.
 const BUILT_IN: [(&str, &str); 8] = [

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 
 use super::Scenario;
-use crate::fault::Fault;
+use crate::error::Fault;
 use crate::publish::template::PublishTemplate;
 use crate::subscribe::message::RequestTemplate;
 

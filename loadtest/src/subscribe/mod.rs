@@ -6,12 +6,12 @@
 pub mod message;
 pub mod worker;
 
-mod commands;
-mod leaving;
-mod lines;
-mod opening;
-mod reading;
-mod report;
+mod accounting;
+mod channel;
+mod opener;
 pub mod request;
+mod response;
+mod sse;
+mod storm;
 mod stream;
-mod wire;
+mod subscriptions;

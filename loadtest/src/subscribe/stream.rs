@@ -2,8 +2,8 @@
 
 use std::os::fd::OwnedFd;
 
-use super::wire::Wire;
-use crate::measure::ledger::Ledger;
+use super::response::Wire;
+use crate::measure::sequence::Ledger;
 
 /// Where a stream is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -6,15 +6,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 
-use super::leaving::Storm;
-use super::lines::Parser;
 use super::message::{Account, Assignment, FromWorker};
+use super::sse::Parser;
+use super::storm::Storm;
 use super::stream::{Schedule, Stream};
 use crate::connect::ramp::Ramp;
-use crate::fault::Fault;
+use crate::error::Fault;
+use crate::measure::arrivals::Tallies;
 use crate::measure::clock::{self, SECOND};
 use crate::measure::latency::Latency;
-use crate::measure::tally::Tallies;
 
 /// Read at once from one stream; a slow server run is then a few reads, and the buffer stays in the
 /// cache.

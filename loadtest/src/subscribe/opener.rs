@@ -6,7 +6,7 @@ use rustix::net::{SendFlags, send};
 use super::stream::{State, parts};
 use super::worker::Worker;
 use crate::connect::dial::{cause, dial};
-use crate::measure::ledger::Ledger;
+use crate::measure::sequence::Ledger;
 
 /// Connects started before reading has its turn.
 const DIAL_BATCH: usize = 64;

@@ -1,7 +1,7 @@
 //! Takes a response apart as it arrives: head, then chunks or a plain body. Pure; one [`Wire`] per
 //! stream.
 
-use super::lines::{Found, LINE_BYTES_MAX, Lines, Malformed, Parser};
+use super::sse::{Found, LINE_BYTES_MAX, Lines, Malformed, Parser};
 use crate::http;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use super::Scenario;
-use super::target::Target;
 use crate::connect;
-use crate::fault::Fault;
+use crate::error::Fault;
 use crate::publish::FromPublisher;
+use crate::scenario::Scenario;
+use crate::scenario::target::Target;
 use crate::subscribe::message::{Assignment, FromWorker, ToWorker};
 
 /// Messages that may wait for the conductor; workers and publisher wait beyond it.

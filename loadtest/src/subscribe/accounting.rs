@@ -4,7 +4,7 @@ use super::message::{Final, FromWorker, Tick};
 use super::stream::State;
 use super::worker::Worker;
 use crate::measure::clock;
-use crate::measure::ledger::{Ledger, owed};
+use crate::measure::sequence::{Ledger, owed};
 use crate::measure::server;
 
 impl Worker {

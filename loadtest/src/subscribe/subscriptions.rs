@@ -4,13 +4,13 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv, sockopt};
 
-use super::lines::Found;
 use super::message::FromWorker;
+use super::sse::Found;
 use super::stream::{State, parts};
 use super::worker::{SLOW_TURN, Worker};
 use crate::connect::dial::cause;
 use crate::measure::clock::{self, SECOND};
-use crate::measure::ledger::Arrival;
+use crate::measure::sequence::Arrival;
 use crate::measure::stamp::Stamp;
 
 impl Worker {

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
-use super::conduct::{Conductor, Sent, Stop};
-use super::fleet::Note;
+use super::conductor::{Conductor, Sent, Stop};
+use super::workers::Note;
 use crate::measure::clock::{self, SECOND};
 use crate::publish::FromPublisher;
 use crate::subscribe::message::FromWorker;

@@ -2,15 +2,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::conduct::{Conductor, Phases};
-use super::paces::Measured;
-use super::{Pace, Scenario};
+use super::conductor::{Conductor, Phases};
+use super::pacing::Measured;
 use crate::measure::clock::SECOND;
 use crate::measure::server::Cost;
 use crate::report::{
     ClientCost, Delivery, Machine, Opening, Processors, Publishing, Report, ServerCost, Slow,
     Storm, VERSION,
 };
+use crate::scenario::{Pace, Scenario};
 
 /// The report of a run.
 pub(super) fn report(conductor: &Conductor<'_>, phases: &Phases, measured: &Measured) -> Report {

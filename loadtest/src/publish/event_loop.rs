@@ -9,9 +9,9 @@ use std::sync::mpsc::Receiver;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::connection::Connection;
-use super::drive::Drive;
+use super::schedule::Drive;
 use super::{Command, FromPublisher, PublishPlan, PublishTick};
-use crate::fault::Fault;
+use crate::error::Fault;
 use crate::measure::clock::{self, SECOND};
 use crate::measure::latency::Latency;
 use crate::measure::stamp::Stamp;

@@ -1,10 +1,10 @@
 //! The measured part of a run: how each pace publishes, waits and goes on.
 
-use super::conduct::{Conductor, Stop};
-use super::{Pace, Scenario};
+use super::conductor::{Conductor, Stop};
 use crate::measure::clock::{self, SECOND};
 use crate::measure::latency::Latency;
 use crate::publish::Command;
+use crate::scenario::{Pace, Scenario};
 use crate::subscribe::message::ToWorker;
 
 /// What the measured part found.

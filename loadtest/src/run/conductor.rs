@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Scenario;
-use super::fleet::{Fleet, Note};
-use super::paces::Measured;
+use super::pacing::Measured;
 use super::record::{Record, Usage};
-use super::target::Target;
-use crate::fault::Fault;
+use super::workers::{Fleet, Note};
+use crate::error::Fault;
 use crate::measure::clock::{self, SECOND};
 use crate::measure::server::{self, Cost, Server};
 use crate::publish::{Command, PublishPlan, Publisher};
 use crate::report::Report;
 use crate::report::progress::Progress;
+use crate::scenario::Scenario;
+use crate::scenario::target::Target;
 use crate::subscribe::message::ToWorker;
 
 /// Why the measured part ended before its end.
@@ -127,7 +127,7 @@ pub fn run(
     }
     conductor.wind_up(&mut phases);
     conductor.progress.finish();
-    Ok(super::sum_up::report(&conductor, &phases, &measured))
+    Ok(super::summary::report(&conductor, &phases, &measured))
 }
 
 impl Conductor<'_> {
@@ -152,7 +152,7 @@ impl Conductor<'_> {
         self.wait_until(clock::now() + self.scenario.settle.nanos())?;
         phases.idle = self.record.read_server();
         phases.socket_buffers = server::socket_buffers();
-        if self.scenario.pace != super::Pace::None {
+        if self.scenario.pace != crate::scenario::Pace::None {
             self.start_publisher(target, run)?;
         }
         self.progress.phase("measuring");
