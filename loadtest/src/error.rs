@@ -1,29 +1,27 @@
-//! Why the tool stopped, in one line, and the exit status that says so.
+//! The tool's error type and its exit statuses.
 
 use std::fmt;
 
-/// A reason to stop.
+/// Why the tool stopped, as one line.
 #[derive(Debug)]
-pub enum Fault {
-    /// The options or files given make no sense: exit 2.
+pub(crate) enum Error {
+    /// Invalid options or files: exit status 2.
     Usage(String),
-    /// The machine or the server refused: exit 1.
+    /// A failure of the machine, the server or a worker: exit status 1.
     Failed(String),
 }
 
-impl Fault {
-    /// An option that makes no sense; `message` says what would.
-    pub fn usage(message: impl Into<String>) -> Self {
+impl Error {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::Usage(message.into())
     }
 
-    /// A system call that failed while the tool was to `what`.
-    pub fn system(what: &str, error: impl fmt::Display) -> Self {
-        Self::Failed(format!("could not {what}: {error}"))
+    /// A system call failed; `action` is the verb phrase after "could not".
+    pub(crate) fn system(action: &str, error: impl fmt::Display) -> Self {
+        Self::Failed(format!("could not {action}: {error}"))
     }
 
-    /// The process's exit status.
-    pub fn status(&self) -> u8 {
+    pub(crate) fn exit_status(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
             Self::Failed(_) => 1,
@@ -31,7 +29,7 @@ impl Fault {
     }
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Usage(message) | Self::Failed(message) => f.write_str(message),
@@ -39,4 +37,4 @@ impl fmt::Display for Fault {
     }
 }
 
-impl std::error::Error for Fault {}
+impl std::error::Error for Error {}

@@ -1,9 +1,20 @@
-//! `loadtest`: what an SSE server, its kernel and its proxy can hold and deliver.
+//! `loadtest`: measures what an SSE server, its kernel and its proxy can hold and deliver.
 //!
-//! Laid out by stage: [`scenario`] says what to do and conducts it, [`connect`] opens streams,
-//! [`subscribe`] reads them in worker processes, [`publish`] sends events on schedule,
-//! [`mod@measure`] holds clocks, histograms, accounts and the server's cost, [`report`] tells
-//! people, and [`baseline`] is the bare limit to compare with.
+//! Modules import only from modules above them in this list (checked by `tests/it/layers.rs`):
+//!
+//! 1. [`error`]: the error type and exit statuses
+//! 2. [`interrupt`]: SIGINT and SIGTERM
+//! 3. [`http`]: HTTP/1.1 heads
+//! 4. [`mod@measure`]: clock, stamps, histograms, accounts, resource usage
+//! 5. [`connect`]: connects, source addresses, the ramp
+//! 6. [`scenario`]: what a run does
+//! 7. [`publish`]: the publisher's thread
+//! 8. [`subscribe`]: the worker processes that hold the streams
+//! 9. [`report`]: the report and its renderings
+//! 10. [`run`]: conducts a run of a scenario
+//! 11. [`baseline`]: the reference server
+//! 12. [`compare`]: runs a scenario against several servers
+//! 13. [`cli`]: the command line
 
 mod baseline;
 mod cli;
@@ -11,6 +22,7 @@ mod compare;
 mod connect;
 mod error;
 mod http;
+mod interrupt;
 mod measure;
 mod publish;
 mod report;
@@ -18,57 +30,55 @@ mod run;
 mod scenario;
 mod subscribe;
 
+use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use clap::error::ErrorKind;
 
 use cli::{Cli, Command, RunArgs};
-use error::Fault;
+use error::Error;
 use measure::server::Server;
 use report::Report;
 use report::progress::Progress;
-use scenario::Scenario;
-use scenario::target::Target;
+use scenario::Target;
 
 fn main() -> ExitCode {
-    let done = parse().and_then(|cli| cli.map_or(Ok(true), execute));
-    match done {
+    let result = parse().and_then(|cli| cli.map_or(Ok(true), execute));
+    match result {
         Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::from(1),
-        Err(fault) => {
-            eprintln!("loadtest: {fault}");
-            ExitCode::from(fault.status())
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("loadtest: {error}");
+            ExitCode::from(error.exit_status())
         }
     }
 }
 
-/// `None` where the options asked for help alone. What is wrong with them fits a line.
-fn parse() -> Result<Option<Cli>, Fault> {
+/// Parses the command line; `None` if it only asks for help. Errors are joined to one line.
+fn parse() -> Result<Option<Cli>, Error> {
     match Cli::try_parse() {
         Ok(cli) => Ok(Some(cli)),
         Err(error)
             if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) =>
         {
-            print!("{error}");
+            let _ = error.print();
             Ok(None)
         }
         Err(error) if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            Err(Fault::usage("say what to do: loadtest --help lists the scenarios"))
+            Err(Error::usage("a command is required: loadtest --help lists them"))
         }
         Err(error) => {
             let text = error.to_string();
             let lines = text.lines().map(str::trim).take_while(|line| !line.is_empty());
             let line = lines.collect::<Vec<_>>().join(" ");
-            Err(Fault::usage(line.trim_start_matches("error: ")))
+            Err(Error::usage(line.trim_start_matches("error: ")))
         }
     }
 }
 
-/// True if all is well with what was measured.
-fn execute(cli: Cli) -> Result<bool, Fault> {
+/// Executes a command; false if the report has problems.
+fn execute(cli: Cli) -> Result<bool, Error> {
     match cli.command {
         Command::Hold(args) => measure("hold", &args),
         Command::Fanout(args) => measure("fanout", &args),
@@ -81,60 +91,49 @@ fn execute(cli: Cli) -> Result<bool, Fault> {
         Command::Run { file, args } => measure(&file, &args),
         Command::Compare(args) => compare::compare(&args),
         Command::Scenarios => {
-            Scenario::built_in().for_each(|(name, about)| println!("{name:<8} {about}"));
+            scenario::built_in().for_each(|(name, about)| println!("{name:<8} {about}"));
             Ok(true)
         }
         Command::Baseline(args) => baseline::serve(&args).map(|()| true),
         Command::Worker => {
-            // An interrupt reaches the whole terminal; the parent alone decides what it means.
-            let _ignored = interrupt_flag()?;
-            subscribe::worker::run().map(|()| true)
+            // A terminal's interrupt reaches the workers too; only the parent acts on it.
+            let _ignored = interrupt::flag()?;
+            subscribe::run().map(|()| true)
         }
     }
 }
 
-fn measure(name: &str, args: &RunArgs) -> Result<bool, Fault> {
-    let flags =
-        toml::Table::try_from(&args.over).map_err(|error| Fault::usage(error.to_string()))?;
-    let scenario = Scenario::load(name, &flags)?;
+fn measure(name: &str, args: &RunArgs) -> Result<bool, Error> {
+    let scenario = scenario::load(name, &args.overrides)?;
     let target = Target::parse(&scenario.url)?;
     let server =
         args.pid.map(|pid| Server { pid }).or_else(|| Server::listening_on(target.address.port()));
     if let Some(server) = server
         && !server.is_alive()
     {
-        return Err(Fault::usage(format!("--pid {}: no such process", server.pid)));
+        return Err(Error::usage(format!("--pid {}: no such process", server.pid)));
     }
-    let interrupted = interrupt_flag()?;
+    let interrupted = interrupt::flag()?;
     let progress = Progress::new(&scenario.name, args.quiet);
-    let report = run::conductor::run(&scenario, server, &interrupted, progress)?;
-    tell(&report, args)?;
+    let report = run::run(&scenario, server, &interrupted, progress)?;
+    print!("{}", report::table::render(&report));
+    write_files(&report, args)?;
     Ok(report.problems.is_empty())
 }
 
-fn tell(report: &Report, args: &RunArgs) -> Result<(), Fault> {
-    print!("{}", report::table::render(report));
-    let write = |path: &std::path::Path, text: String| {
-        std::fs::write(path, text)
-            .map_err(|error| Fault::system(&format!("write {}", path.display()), error))
-    };
+fn write_files(report: &Report, args: &RunArgs) -> Result<(), Error> {
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(report)
-            .map_err(|e| Fault::system("write the report", e))?;
-        write(path, text)?;
+            .map_err(|error| Error::system("encode the report", error))?;
+        write(path, &text)?;
     }
     if let Some(path) = &args.html {
-        write(path, report::page::page(report))?;
+        write(path, &report::page::render(report))?;
     }
     Ok(())
 }
 
-/// Raised by Ctrl-C and by a polite kill.
-fn interrupt_flag() -> Result<Arc<AtomicBool>, Fault> {
-    let flag = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&flag))
-            .map_err(|error| Fault::system("listen for signals", error))?;
-    }
-    Ok(flag)
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    std::fs::write(path, text)
+        .map_err(|error| Error::system(&format!("write {}", path.display()), error))
 }

@@ -1,80 +1,62 @@
-//! Just enough HTTP/1.1 to tell a subscriber from a publisher.
+//! HTTP requests to the baseline: subscriptions and publishes.
 
-use crate::http;
+use std::borrow::Cow;
 
-/// The largest request the baseline reads.
+use percent_encoding::percent_decode;
+
+use crate::http::{self, Malformed};
+
+/// The largest request accepted.
 pub(super) const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
-/// What a connection asked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Request {
-    /// Hold a stream of these topics.
+    /// Open a stream of these topics.
     Subscribe(Vec<Vec<u8>>),
-    /// Deliver `data` to `topic`.
-    Publish { topic: Vec<u8>, data: Vec<u8> },
-    /// Say that the server is up.
+    Publish {
+        topic: Vec<u8>,
+        data: Vec<u8>,
+    },
     Health,
-    /// Nothing the baseline knows.
-    Other,
+    Unsupported,
 }
 
-/// The first request in `bytes` and its length, or `None` while it is incomplete.
-pub(super) fn parse(bytes: &[u8]) -> Option<(Request, usize)> {
-    let head_len = http::head_len(bytes)?;
-    let head = &bytes[..head_len];
-    let mut words = head.split(|&b| b == b' ');
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let (path, query) = match memchr::memchr(b'?', target) {
-        Some(at) => (&target[..at], &target[at + 1..]),
-        None => (target, &[][..]),
+/// Parses the request at the start of `bytes`; returns it with its length, or `Ok(None)` while it
+/// is incomplete.
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, Malformed> {
+    let Some(head) = http::parse_request(bytes)? else { return Ok(None) };
+    let end = head.len.saturating_add(head.content_length);
+    let Some(body) = bytes.get(head.len..end) else { return Ok(None) };
+    let (path, query) = head.target.split_once('?').unwrap_or((head.target, ""));
+    let request = match head.method {
+        "GET" if path == "/healthz" => Request::Health,
+        "GET" => Request::Subscribe(fields(query.as_bytes(), b"topic").collect()),
+        "POST" | "PUT" => publish(query.as_bytes(), body),
+        _ => Request::Unsupported,
     };
-    let body_len = http::header(head, "content-length").and_then(http::number).unwrap_or(0);
-    let end = head_len.saturating_add(body_len);
-    let body = bytes.get(head_len..end)?;
-    let request = match method {
-        b"GET" if path == b"/healthz" => Request::Health,
-        b"GET" => Request::Subscribe(fields(query, b"topic")),
-        b"POST" | b"PUT" => publish(query, body),
-        _ => Request::Other,
-    };
-    Some((request, end))
+    Ok(Some((request, end)))
 }
 
 fn publish(query: &[u8], body: &[u8]) -> Request {
-    let mut topics = fields(body, b"topic");
-    topics.extend(fields(query, b"topic"));
-    let data = fields(body, b"data").into_iter().next().unwrap_or_else(|| body.to_vec());
-    Request::Publish { topic: topics.into_iter().next().unwrap_or_default(), data }
+    let topic = fields(body, b"topic").chain(fields(query, b"topic")).next().unwrap_or_default();
+    let data = fields(body, b"data").next().unwrap_or_else(|| body.to_vec());
+    Request::Publish { topic, data }
 }
 
-/// Every value of `name` in a form or query string.
-fn fields(form: &[u8], name: &[u8]) -> Vec<Vec<u8>> {
+/// The values of `name` in a form or query string.
+fn fields<'a>(form: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = Vec<u8>> + 'a {
     form.split(|&b| b == b'&')
-        .filter_map(|pair| pair.strip_prefix(name)?.strip_prefix(b"="))
-        .map(percent_decoded)
-        .collect()
+        .filter_map(move |pair| pair.strip_prefix(name)?.strip_prefix(b"="))
+        .map(decode)
 }
 
-fn percent_decoded(raw: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(raw.len());
-    let mut at = 0;
-    while at < raw.len() {
-        let hex = |offset: usize| raw.get(at + offset).and_then(|&b| char::from(b).to_digit(16));
-        match (raw[at], hex(1), hex(2)) {
-            (b'%', Some(high), Some(low)) => {
-                out.push((high * 16 + low) as u8);
-                at += 2;
-            }
-            (b'+', ..) => out.push(b' '),
-            (byte, ..) => out.push(byte),
-        }
-        at += 1;
-    }
-    out
+fn decode(value: &[u8]) -> Vec<u8> {
+    let spaces: Vec<u8> = value.iter().map(|&b| if b == b'+' { b' ' } else { b }).collect();
+    Cow::from(percent_decode(&spaces)).into_owned()
 }
 
-/// An event as one chunk: `data:` and `id:`.
-pub(super) fn chunk(data: &[u8], id: u64) -> Vec<u8> {
+/// Encodes an event as an HTTP chunk.
+pub(super) fn encode_chunk(data: &[u8], id: u64) -> Vec<u8> {
     let mut event = Vec::with_capacity(data.len() + 40);
     for line in data.split(|&b| b == b'\n') {
         event.extend_from_slice(b"data: ");
@@ -93,9 +75,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_subscribe_names_every_topic_of_its_query() {
+    fn a_subscription_is_to_every_topic_of_its_query() {
         let raw = b"GET /events?topic=a%2Fb&topic=c HTTP/1.1\r\nHost: x\r\n\r\n";
-        let (request, len) = parse(raw).expect("a whole request");
+        let (request, len) = parse(raw).expect("valid").expect("complete");
         assert_eq!(request, Request::Subscribe(vec![b"a/b".to_vec(), b"c".to_vec()]));
         assert_eq!(len, raw.len());
     }
@@ -103,13 +85,13 @@ mod tests {
     #[test]
     fn a_publish_waits_for_its_body() {
         let raw = b"POST /events HTTP/1.1\r\nContent-Length: 16\r\n\r\ntopic=a&data=x+y";
-        assert!(parse(&raw[..raw.len() - 1]).is_none());
-        let (request, _) = parse(raw).expect("a whole request");
+        assert_eq!(parse(&raw[..raw.len() - 1]), Ok(None));
+        let (request, _) = parse(raw).expect("valid").expect("complete");
         assert_eq!(request, Request::Publish { topic: b"a".to_vec(), data: b"x y".to_vec() });
     }
 
     #[test]
-    fn a_chunk_states_its_own_length() {
-        assert_eq!(chunk(b"x", 7), b"f\r\ndata: x\nid: 7\n\n\r\n");
+    fn a_chunk_starts_with_its_length() {
+        assert_eq!(encode_chunk(b"x", 7), b"f\r\ndata: x\nid: 7\n\n\r\n");
     }
 }

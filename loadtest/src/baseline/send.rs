@@ -1,34 +1,41 @@
-//! Puts one event on many sockets: `write(2)` each, or io_uring batches.
+//! Sends one event to many sockets, by `write(2)` or in io_uring batches.
 
 use std::os::fd::{BorrowedFd, RawFd};
 
 use io_uring::{IoUring, opcode, types};
 
-use super::Io;
-use crate::error::Fault;
+use crate::error::Error;
 
-/// Sends per submit.
+/// Sends per `io_uring_enter(2)`.
 const BATCH: usize = 128;
 
-/// The way out of a thread.
+/// How events are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Io {
+    /// One `write(2)` per connection.
+    Write,
+    /// Batches of up to 128 sends in one `io_uring_enter(2)`.
+    Uring,
+}
+
 pub(super) enum Sender {
     Write,
     Uring(Box<IoUring>),
 }
 
 impl Sender {
-    pub(super) fn open(io: Io) -> Result<Self, Fault> {
+    pub(super) fn open(io: Io) -> Result<Self, Error> {
         match io {
             Io::Write => Ok(Self::Write),
             Io::Uring => IoUring::builder()
                 .setup_single_issuer()
                 .build(BATCH as u32)
                 .map(|ring| Self::Uring(Box::new(ring)))
-                .map_err(|error| Fault::system("open an io_uring (use --io write here)", error)),
+                .map_err(|error| Error::system("open an io_uring (use --io write here)", error)),
         }
     }
 
-    /// Sends `bytes` to each of `sockets`; those that did not take all of it are added to `broken`.
+    /// Sends `bytes` to each of `sockets`; adds those that did not accept all of it to `broken`.
     pub(super) fn send(&mut self, sockets: &[RawFd], bytes: &[u8], broken: &mut Vec<RawFd>) {
         match self {
             Self::Write => write_each(sockets, bytes, broken),
@@ -43,8 +50,8 @@ impl Sender {
 
 fn write_each(sockets: &[RawFd], bytes: &[u8], broken: &mut Vec<RawFd>) {
     for &socket in sockets {
-        // SAFETY: the thread owns every descriptor in its topic lists and takes it out before
-        // closing it.
+        // SAFETY: the thread owns every descriptor in its topic lists and removes it before it is
+        // closed.
         let fd = unsafe { BorrowedFd::borrow_raw(socket) };
         if rustix::io::write(fd, bytes) != Ok(bytes.len()) {
             broken.push(socket);
@@ -58,8 +65,8 @@ fn submit(ring: &mut IoUring, batch: &[RawFd], bytes: &[u8], broken: &mut Vec<Ra
             .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
             .build()
             .user_data(socket as u64);
-        // SAFETY: `bytes` outlives the call: this function returns only after every completion was
-        // read.
+        // SAFETY: `bytes` outlives the operation: this function returns only after it has read all
+        // completions.
         let pushed = unsafe { ring.submission().push(&send) };
         pushed.expect("the ring holds a whole batch and is empty between batches");
     }
@@ -67,7 +74,7 @@ fn submit(ring: &mut IoUring, batch: &[RawFd], bytes: &[u8], broken: &mut Vec<Ra
     while done < batch.len() {
         match ring.submit_and_wait(batch.len() - done) {
             Err(error) if error.raw_os_error() != Some(libc::EINTR) => {
-                panic!("io_uring refused a batch it had room for: {error}")
+                panic!("io_uring refused a batch within its capacity: {error}")
             }
             _ => {}
         }

@@ -1,45 +1,47 @@
-//! One baseline thread: accepts, reads requests, and sends every event to its own streams.
+//! A baseline thread: accepts connections, reads requests, and sends every event to its streams.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use rustix::event::epoll;
+use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::net::{SendFlags, SocketFlags, accept_with, recv, send};
 use socket2::Socket;
 
+use super::listener;
 use super::request::{self, REQUEST_BYTES_MAX, Request};
-use super::send::Sender;
-use super::{Board, Io, Prepared};
-use crate::error::Fault;
+use super::send::{Io, Sender};
+use super::shared::{EncodedEvent, Shared};
+use crate::error::Error;
 
 const HEAD: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\n\
     Transfer-Encoding: chunked\r\n\r\n3\r\n:\n\n\r\n";
-/// Connections accepted before the thread looks at its streams again.
+/// Connections accepted in a row before streams are read again.
 const ACCEPT_BATCH: usize = 64;
-/// Tells the inbox's descriptor from the sockets', whose event data is their own number.
+/// The epoll token of the inbox; sockets have their descriptor number.
 const INBOX: u64 = u64::MAX;
 const LISTENER: u64 = u64::MAX - 1;
 
 struct Connection {
     socket: OwnedFd,
-    /// What was read of a request that is not complete yet.
+    /// An incomplete request.
     partial: Vec<u8>,
-    /// Index in [`Thread::topics`] of what this stream hears.
+    /// Indices in [`Thread::topics`].
     topics: Vec<usize>,
 }
 
 struct Thread<'a> {
-    board: &'a Board,
+    shared: &'a Shared,
     index: usize,
     epoll: OwnedFd,
     listener: Socket,
     sender: Sender,
-    /// By descriptor number: the table is this thread's own, so the numbers are dense.
+    /// Indexed by descriptor: the thread has its own table, so the numbers are dense.
     connections: Vec<Option<Connection>>,
+    /// The streams of each topic.
     topics: Vec<Vec<RawFd>>,
     topic_index: HashMap<Vec<u8>, usize>,
     broken: Vec<RawFd>,
@@ -49,37 +51,37 @@ pub(super) fn run(
     index: usize,
     address: SocketAddr,
     io: Io,
-    board: &Board,
-    ready: &SyncSender<Result<(), Fault>>,
+    shared: &Shared,
+    ready: &SyncSender<Result<(), Error>>,
 ) {
-    match Thread::open(index, address, io, board) {
+    match Thread::open(index, address, io, shared) {
         Ok(mut thread) => {
             let _ = ready.send(Ok(()));
             thread.serve();
         }
-        Err(fault) => drop(ready.send(Err(fault))),
+        Err(error) => drop(ready.send(Err(error))),
     }
 }
 
 impl<'a> Thread<'a> {
-    fn open(index: usize, address: SocketAddr, io: Io, board: &'a Board) -> Result<Self, Fault> {
+    fn open(index: usize, address: SocketAddr, io: Io, shared: &'a Shared) -> Result<Self, Error> {
         let system =
-            |what: &'static str| move |error: rustix::io::Errno| Fault::system(what, error);
-        // SAFETY: the only descriptors shared with other threads are the inboxes' eventfds, opened
-        // before and never closed; from here on this thread opens and closes its own.
+            |what: &'static str| move |error: rustix::io::Errno| Error::system(what, error);
+        // SAFETY: the only descriptors shared with other threads are the inboxes' eventfds, which
+        // were opened before and are never closed; all others this thread opens itself.
         unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FILES) }
-            .map_err(system("take a descriptor table of its own"))?;
-        let listener = super::bind(address)?;
-        listener.listen(4096).map_err(|error| Fault::system("listen", error))?;
+            .map_err(system("unshare the descriptor table"))?;
+        let listener = listener::bind(address)?;
+        listener.listen(4096).map_err(|error| Error::system("listen", error))?;
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(system("open an epoll"))?;
-        let watch = |fd: &dyn std::os::fd::AsFd, data| {
-            epoll::add(&epoll, fd.as_fd(), epoll::EventData::new_u64(data), epoll::EventFlags::IN)
-                .map_err(system("watch a descriptor"))
+        let poll = |fd: BorrowedFd<'_>, token| {
+            epoll::add(&epoll, fd, EventData::new_u64(token), EventFlags::IN)
+                .map_err(system("poll a descriptor"))
         };
-        watch(&listener, LISTENER)?;
-        watch(&board.inboxes[index].wake, INBOX)?;
+        poll(listener.as_fd(), LISTENER)?;
+        poll(shared.wake_fd(index), INBOX)?;
         Ok(Self {
-            board,
+            shared,
             index,
             epoll,
             listener,
@@ -115,9 +117,8 @@ impl<'a> Thread<'a> {
             let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
             let Ok(socket) = accept_with(&self.listener, flags) else { return };
             let number = socket.as_raw_fd();
-            let events = epoll::EventFlags::IN | epoll::EventFlags::RDHUP;
-            if epoll::add(&self.epoll, &socket, epoll::EventData::new_u64(number as u64), events)
-                .is_err()
+            let events = EventFlags::IN | EventFlags::RDHUP;
+            if epoll::add(&self.epoll, &socket, EventData::new_u64(number as u64), events).is_err()
             {
                 continue;
             }
@@ -142,9 +143,15 @@ impl<'a> Thread<'a> {
         let mut bytes = std::mem::take(&mut connection.partial);
         bytes.extend_from_slice(&buffer[..len]);
         let mut used = 0;
-        while let Some((request, len)) = request::parse(&bytes[used..]) {
-            used += len;
-            self.answer(number, request);
+        loop {
+            match request::parse(&bytes[used..]) {
+                Ok(Some((request, len))) => {
+                    used += len;
+                    self.serve_request(number, request);
+                }
+                Ok(None) => break,
+                Err(_) => return self.close(number),
+            }
         }
         bytes.drain(..used);
         if bytes.len() > REQUEST_BYTES_MAX {
@@ -157,14 +164,14 @@ impl<'a> Thread<'a> {
         }
     }
 
-    fn answer(&mut self, number: RawFd, request: Request) {
+    fn serve_request(&mut self, number: RawFd, request: Request) {
         match request {
             Request::Subscribe(topics) => self.subscribe(number, topics),
             Request::Publish { topic, data } => self.publish(number, topic, &data),
             Request::Health => {
                 self.respond(number, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
             }
-            Request::Other => self
+            Request::Unsupported => self
                 .respond(number, b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n"),
         }
     }
@@ -191,17 +198,11 @@ impl<'a> Thread<'a> {
         self.respond(number, HEAD);
     }
 
-    /// Answers first: the publisher does not wait for the subscribers.
+    /// Responds before it delivers: the publisher does not wait for the subscribers.
     fn publish(&mut self, number: RawFd, topic: Vec<u8>, data: &[u8]) {
-        let id = self.board.next_id();
-        let event = Arc::new(Prepared { topic, bytes: request::chunk(data, id) });
-        let others =
-            self.board.inboxes.iter().enumerate().filter(|(index, _)| *index != self.index);
-        let mut taken = true;
-        for (_, inbox) in others {
-            taken &= inbox.put(&event);
-        }
-        if !taken {
+        let id = self.shared.next_id();
+        let event = Arc::new(EncodedEvent { topic, bytes: request::encode_chunk(data, id) });
+        if !self.shared.push_to_others(self.index, &event) {
             return self
                 .respond(number, b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n");
         }
@@ -212,12 +213,12 @@ impl<'a> Thread<'a> {
     }
 
     fn deliver_inbox(&mut self) {
-        for event in self.board.inboxes[self.index].take() {
+        for event in self.shared.take(self.index) {
             self.deliver(&event);
         }
     }
 
-    fn deliver(&mut self, event: &Prepared) {
+    fn deliver(&mut self, event: &EncodedEvent) {
         let Some(&index) = self.topic_index.get(&event.topic) else { return };
         self.sender.send(&self.topics[index], &event.bytes, &mut self.broken);
         for number in std::mem::take(&mut self.broken) {

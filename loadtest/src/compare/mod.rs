@@ -1,9 +1,9 @@
-//! One scenario against several servers in one run: interleaved, repeated, and told as ratios with
-//! their spread.
+//! Compares several servers by one scenario, in interleaved rounds, as ratios with their spread.
 //!
-//! Neighbours on a machine change its pace from minute to minute. So each round runs every server
-//! once, one after the other, and a ratio compares only what was measured in the same round.
+//! The speed of a shared machine varies from minute to minute. Each round therefore runs every
+//! server once, and a ratio is taken only between runs of the same round.
 
+mod args;
 mod peer;
 mod process;
 mod ratios;
@@ -12,12 +12,13 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use crate::cli::CompareArgs;
-use crate::error::Fault;
+use crate::error::Error;
+use crate::interrupt;
 use crate::report::progress::Progress;
 use crate::report::{Report, VERSION, table};
-use crate::run::conductor;
+use crate::run;
 use crate::scenario::Scenario;
+pub(crate) use args::CompareArgs;
 use peer::Peer;
 use process::Process;
 use ratios::Comparison;
@@ -26,43 +27,41 @@ use ratios::Comparison;
 #[derive(Serialize)]
 struct Document<'a> {
     version: u32,
-    /// The servers in order; the first is the yardstick.
+    /// The servers in order; the first is the reference.
     servers: Vec<&'a str>,
     comparison: &'a Comparison,
     /// By round, by server.
     reports: &'a [Vec<Report>],
 }
 
-/// Runs the comparison; true if every run's account was whole.
-pub fn compare(args: &CompareArgs) -> Result<bool, Fault> {
-    let flags =
-        toml::Table::try_from(&args.over).map_err(|error| Fault::usage(error.to_string()))?;
+/// Runs the comparison; true if no run has problems.
+pub(crate) fn compare(args: &CompareArgs) -> Result<bool, Error> {
     let peers =
         args.with.iter().map(|name| Peer::load(name, args)).collect::<Result<Vec<_>, _>>()?;
     if peers.is_empty() {
-        return Err(Fault::usage(
+        return Err(Error::usage(
             "--with names the servers to compare, such as --with baseline,fanfare",
         ));
     }
-    // Before anything is started: a bad flag should not cost a round.
+    // Before a server is started: an invalid option should not cost a round.
     for peer in &peers {
-        peer.scenario(&args.scenario, &flags, 1)?;
+        peer.scenario(&args.scenario, &args.overrides, 1)?;
         println!("{:<22} {}", peer.name, peer.about);
     }
-    let interrupted = crate::interrupt_flag()?;
+    let interrupted = interrupt::flag()?;
     let mut rounds: Vec<Vec<Report>> = Vec::new();
     'rounds: for round in 1..=args.rounds.get() {
         let mut reports = Vec::new();
         for peer in &peers {
             let process = Process::start(peer)?;
-            let scenario = peer.scenario(&args.scenario, &flags, process.port)?;
+            let scenario = peer.scenario(&args.scenario, &args.overrides, process.port)?;
             let label = format!("round {round}/{} {}", args.rounds, peer.name);
             let progress = Progress::new(&label, args.quiet);
-            let report = conductor::run(&scenario, Some(process.server()), &interrupted, progress)?;
+            let report = run::run(&scenario, Some(process.server()), &interrupted, progress)?;
             drop(process);
             let ended = report.interrupted || interrupted.load(Ordering::Relaxed);
-            // A run that was cut short is in no ratio, so it is told by itself.
-            tell(round, &peer.name, &report, args.verbose || ended);
+            // An interrupted run is part of no ratio, so it is printed by itself.
+            print_run(round, &peer.name, &report, args.verbose || ended);
             reports.push(report);
             if ended {
                 break 'rounds;
@@ -73,7 +72,7 @@ pub fn compare(args: &CompareArgs) -> Result<bool, Fault> {
     finish(args, &peers, &rounds)
 }
 
-fn tell(round: usize, name: &str, report: &Report, verbose: bool) {
+fn print_run(round: usize, name: &str, report: &Report, verbose: bool) {
     if verbose {
         println!("round {round}: {name}\n{}", table::render(report));
     }
@@ -82,9 +81,9 @@ fn tell(round: usize, name: &str, report: &Report, verbose: bool) {
     }
 }
 
-fn finish(args: &CompareArgs, peers: &[Peer], rounds: &[Vec<Report>]) -> Result<bool, Fault> {
+fn finish(args: &CompareArgs, peers: &[Peer], rounds: &[Vec<Report>]) -> Result<bool, Error> {
     if rounds.is_empty() {
-        println!("ended before the first round was whole: nothing to compare");
+        println!("interrupted in the first round: nothing to compare");
         return Ok(false);
     }
     let names: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
@@ -96,9 +95,9 @@ fn finish(args: &CompareArgs, peers: &[Peer], rounds: &[Vec<Report>]) -> Result<
         let document =
             Document { version: VERSION, servers: names, comparison: &comparison, reports: rounds };
         let text = serde_json::to_string_pretty(&document)
-            .map_err(|error| Fault::system("write the comparison", error))?;
+            .map_err(|error| Error::system("write the comparison", error))?;
         std::fs::write(path, text)
-            .map_err(|error| Fault::system(&format!("write {}", path.display()), error))?;
+            .map_err(|error| Error::system(&format!("write {}", path.display()), error))?;
     }
     Ok(rounds.iter().flatten().all(|report| report.problems.is_empty()))
 }

@@ -1,44 +1,41 @@
-//! A server to compare with, as data: how to start it and how it is spoken to.
+//! A peer, a server to compare with: how to start it, and the scenario fields it needs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::cli::CompareArgs;
-use crate::error::Fault;
-use crate::scenario::Scenario;
+use super::args::CompareArgs;
+use crate::error::Error;
+use crate::scenario::{self, Overrides, Scenario};
 
-/// A peer. In command, environment and files, `{port}`, `{dir}` (of the description) and `{work}`
-/// (a fresh directory of the run) are filled in.
+/// In command, environment and files, `{port}`, `{dir}` (the directory of the peer's file) and
+/// `{work}` (an empty directory of the run) are filled in.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Peer {
-    /// What to call it.
-    pub name: String,
-    /// One line about it.
+pub(super) struct Peer {
+    pub(super) name: String,
     #[serde(default)]
-    pub about: String,
-    /// The program and its arguments; it stays in the foreground.
-    pub command: Vec<String>,
-    /// Its environment, beside the tool's own.
+    pub(super) about: String,
+    /// The program and its arguments; must stay in the foreground.
+    pub(super) command: Vec<String>,
+    /// Added to the tool's own environment.
     #[serde(default)]
-    pub env: BTreeMap<String, String>,
-    /// Files to write before the start: name in `{work}`, and the template in `{dir}` it is made
-    /// from.
+    pub(super) env: BTreeMap<String, String>,
+    /// Files written before the start: name in `{work}`, and the template in `{dir}`.
     #[serde(default)]
-    pub files: BTreeMap<String, String>,
-    /// What goes over the scenario, such as `subscribe`, `publish` and `body`.
+    pub(super) files: BTreeMap<String, String>,
+    /// Scenario fields such as `subscribe`, `publish` and `body`.
     #[serde(default)]
-    pub over: toml::Table,
-    /// Where the description lies.
+    pub(super) over: toml::Table,
+    /// The directory of the peer's file.
     #[serde(skip)]
-    pub dir: PathBuf,
+    pub(super) dir: PathBuf,
 }
 
 impl Peer {
     /// `baseline`, `uring`, `fanfare`, or the TOML file of that name.
-    pub fn load(name: &str, args: &CompareArgs) -> Result<Self, Fault> {
+    pub(super) fn load(name: &str, args: &CompareArgs) -> Result<Self, Error> {
         match name {
             "baseline" => Self::baseline(name, "write", args),
             "uring" => Self::baseline(name, "uring", args),
@@ -47,15 +44,15 @@ impl Peer {
         }
     }
 
-    fn baseline(name: &str, io: &str, args: &CompareArgs) -> Result<Self, Fault> {
+    fn baseline(name: &str, io: &str, args: &CompareArgs) -> Result<Self, Error> {
         let program =
-            std::env::current_exe().map_err(|error| Fault::system("find this program", error))?;
+            std::env::current_exe().map_err(|error| Error::system("find this program", error))?;
         let threads = args.threads.to_string();
         let options =
             ["baseline", "--io", io, "--threads", &threads, "--listen", "127.0.0.1:{port}"];
         let command = std::iter::once(program.to_string_lossy().into_owned());
         let mut peer = Self::bare(name, command.chain(options.map(String::from)).collect());
-        peer.about = format!("the bare limit: {io}, {threads} threads");
+        peer.about = format!("baseline: {io}, {threads} threads");
         Ok(peer)
     }
 
@@ -82,17 +79,17 @@ impl Peer {
         }
     }
 
-    fn read(file: &Path) -> Result<Self, Fault> {
+    fn read(file: &Path) -> Result<Self, Error> {
         let shown = file.display();
         let text = std::fs::read_to_string(file).map_err(|error| {
-            Fault::usage(format!(
+            Error::usage(format!(
                 "--with {shown}: neither baseline, uring, fanfare nor a file: {error}"
             ))
         })?;
         let mut peer: Self = toml::from_str(&text)
-            .map_err(|error| Fault::usage(format!("{shown}: {}", error.message())))?;
+            .map_err(|error| Error::usage(format!("{shown}: {}", error.message())))?;
         if peer.command.is_empty() {
-            return Err(Fault::usage(format!("{shown}: command must name a program")));
+            return Err(Error::usage(format!("{shown}: command must name a program")));
         }
         peer.dir = file
             .parent()
@@ -102,12 +99,16 @@ impl Peer {
         Ok(peer)
     }
 
-    /// The scenario as this peer wants it asked, at `port`. The peer's fields go over the flags.
-    pub fn scenario(&self, name: &str, flags: &toml::Table, port: u16) -> Result<Scenario, Fault> {
-        let mut over = flags.clone();
-        over.extend(self.over.clone());
-        over.insert("url".into(), format!("http://127.0.0.1:{port}").into());
-        Scenario::load(name, &over)
+    /// The scenario for this peer at `port`. The peer's fields win over `overrides`.
+    pub(super) fn scenario(
+        &self,
+        name: &str,
+        overrides: &Overrides,
+        port: u16,
+    ) -> Result<Scenario, Error> {
+        let mut fields = self.over.clone();
+        fields.insert("url".into(), format!("http://127.0.0.1:{port}").into());
+        scenario::load(name, &overrides.with_fields(fields))
     }
 }
 
@@ -116,9 +117,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_peers_that_come_along_are_valid() {
+    fn the_included_peers_are_valid() {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers");
-        let files = std::fs::read_dir(directory).expect("it is there").flatten();
+        let files = std::fs::read_dir(directory).expect("the directory exists").flatten();
         let mut seen = 0;
         for file in files
             .filter(|file| file.path().extension().is_some_and(|extension| extension == "toml"))
@@ -126,9 +127,9 @@ mod tests {
             if file.file_name() == "Cargo.toml" {
                 continue;
             }
-            let peer = Peer::read(&file.path()).unwrap_or_else(|fault| panic!("{fault}"));
-            peer.scenario("fanout", &toml::Table::new(), 1)
-                .unwrap_or_else(|fault| panic!("{fault}"));
+            let peer = Peer::read(&file.path()).unwrap_or_else(|error| panic!("{error}"));
+            peer.scenario("fanout", &Overrides::parse(""), 1)
+                .unwrap_or_else(|error| panic!("{error}"));
             seen += 1;
         }
         assert!(seen >= 3);

@@ -7,8 +7,8 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with, sockopt};
 
-/// Starts a connection to `target` from `source`; it is writable when it stands.
-pub fn dial(
+/// Starts a connection to `target` from `source`; the socket is writable once connected.
+pub(crate) fn dial(
     target: SocketAddr,
     source: Option<IpAddr>,
     receive_buffer: Option<usize>,
@@ -17,7 +17,7 @@ pub fn dial(
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
     if let Some(bytes) = receive_buffer {
-        // Before connect: the window scale is settled by it.
+        // Before connect, which negotiates the window scale.
         sockopt::set_socket_recv_buffer_size(&socket, bytes)?;
     }
     if let Some(source) = source {
@@ -30,8 +30,8 @@ pub fn dial(
     }
 }
 
-/// `IP_BIND_ADDRESS_NO_PORT`: the port is chosen at connect, where only the four-tuple has to be
-/// unique.
+/// `IP_BIND_ADDRESS_NO_PORT` postpones the choice of the port to connect, where only the four-tuple
+/// has to be unique.
 fn choose_port_late(socket: &OwnedFd) -> Result<(), Errno> {
     let on: libc::c_int = 1;
     // SAFETY: the descriptor is open, and the option is an int that lives for the call.
@@ -51,8 +51,8 @@ fn choose_port_late(socket: &OwnedFd) -> Result<(), Errno> {
     }
 }
 
-/// A connection error as people name it.
-pub fn cause(error: Errno) -> &'static str {
+/// A connection error as the report names it.
+pub(crate) fn cause(error: Errno) -> &'static str {
     match error {
         Errno::CONNREFUSED => "connection refused",
         Errno::CONNRESET => "reset by the server",

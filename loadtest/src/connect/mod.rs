@@ -1,37 +1,36 @@
-//! Opening connections: from which addresses, how many at once, how fast, and what went wrong by
-//! cause.
+//! Opening connections: source addresses, the ramp, non-blocking connects and their errors.
 
-pub mod dial;
-pub mod ramp;
+pub(crate) mod dial;
+pub(crate) mod ramp;
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Descriptors of a worker that are not streams.
-const DESCRIPTORS_KEPT: u64 = 200;
-/// Streams from one source address: well below the 28,232 ports the kernel gives out by default,
-/// because closed ones stay taken for a while.
-pub const STREAMS_PER_SOURCE: u64 = 10_000;
+const DESCRIPTORS_RESERVED: u64 = 200;
+/// Streams from one source address: well below the kernel's 28,232 ephemeral ports, because closed
+/// ones stay in TIME_WAIT.
+const STREAMS_PER_SOURCE: u64 = 10_000;
 
-/// Takes all the descriptors this process may have and says how many streams that is.
-pub fn raise_descriptor_limit() -> u64 {
+/// Raises the descriptor limit to its hard maximum; returns how many streams it allows.
+pub(crate) fn raise_descriptor_limit() -> u64 {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     let now = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
         Err(_) => limit.current,
     };
-    now.unwrap_or(1 << 20).saturating_sub(DESCRIPTORS_KEPT).max(1)
+    now.unwrap_or(1 << 20).saturating_sub(DESCRIPTORS_RESERVED).max(1)
 }
 
-/// The source addresses for `streams` to `target`: those given, or for a loopback target its own
-/// net, as many as needed.
+/// The source addresses for `streams` to `target`: those given, or for a loopback target as many of
+/// 127.64.0.0/10 as needed.
 ///
-/// Even one stream gets an address that is not the target's: a connect from the target's own
-/// address to a port nobody listens on may be given that very port, and then the stream is
-/// connected to itself and keeps the server from coming back.
-pub fn sources(given: &[IpAddr], target: IpAddr, streams: u64) -> Vec<IpAddr> {
+/// Even a single stream gets an address other than the target's: a connect from the target's own
+/// address to a port without a listener may be assigned that very port. The stream would then be
+/// connected to itself and prevent the server from listening again.
+pub(crate) fn sources(given: &[IpAddr], target: IpAddr, streams: u64) -> Vec<IpAddr> {
     if !given.is_empty() {
         return given.to_vec();
     }
@@ -59,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_million_streams_have_a_hundred_addresses() {
+    fn a_million_streams_get_a_hundred_addresses() {
         let sources = sources(&[], IpAddr::V4(Ipv4Addr::LOCALHOST), 1_000_000);
         let distinct: std::collections::BTreeSet<_> = sources.iter().collect();
         assert_eq!((sources.len(), distinct.len()), (100, 100));
@@ -67,12 +66,12 @@ mod tests {
     }
 
     #[test]
-    fn far_targets_leave_it_to_the_kernel() {
+    fn remote_targets_use_the_address_the_kernel_chooses() {
         assert!(sources(&[], IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1)), 1_000_000).is_empty());
     }
 
     #[test]
-    fn no_stream_can_be_connected_to_itself() {
+    fn a_stream_never_connects_to_itself() {
         let localhost = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let sources = sources(&[], localhost, 5);
         assert!(!sources.is_empty() && !sources.contains(&localhost));

@@ -1,23 +1,23 @@
-//! One clock for every process of a run: `CLOCK_MONOTONIC`, in nanoseconds.
+//! `CLOCK_MONOTONIC` in nanoseconds, the clock shared by every process of a run.
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
 /// Nanoseconds in a second.
-pub const SECOND: u64 = 1_000_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
 
-/// Now.
-pub fn now() -> u64 {
-    let now = clock_gettime(ClockId::Monotonic);
-    now.tv_sec as u64 * SECOND + now.tv_nsec as u64
+pub(crate) fn now() -> u64 {
+    nanos(clock_gettime(ClockId::Monotonic))
 }
 
-/// A span as the kernel takes it.
-pub fn timespec(span: u64) -> Timespec {
-    Timespec { tv_sec: (span / SECOND) as i64, tv_nsec: (span % SECOND) as i64 }
+/// Processor time of this process.
+pub(crate) fn own_cpu() -> u64 {
+    nanos(clock_gettime(ClockId::ProcessCPUTime))
 }
 
-/// Processor time this process has used.
-pub fn own_cpu() -> u64 {
-    let used = clock_gettime(ClockId::ProcessCPUTime);
-    used.tv_sec as u64 * SECOND + used.tv_nsec as u64
+pub(crate) fn timespec(nanos: u64) -> Timespec {
+    Timespec { tv_sec: (nanos / SECOND) as i64, tv_nsec: (nanos % SECOND) as i64 }
+}
+
+fn nanos(time: Timespec) -> u64 {
+    time.tv_sec as u64 * SECOND + time.tv_nsec as u64
 }

@@ -4,37 +4,29 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-/// An hour: anything later counts as that.
+/// The highest value recorded, an hour; higher ones saturate.
 const MICROS_MAX: u64 = 3_600_000_000;
 
-/// Pairs of a value in microseconds and how often it occurred.
-pub type Sparse = Vec<(u64, u64)>;
+/// Pairs of a value in microseconds and its count.
+pub(crate) type SparseHistogram = Vec<(u64, u64)>;
 
-/// Latencies, kept in microseconds.
+/// A histogram of latencies, in microseconds.
 #[derive(Clone)]
-pub struct Latency(Histogram<u64>);
+pub(crate) struct Latency(Histogram<u64>);
 
-/// What a histogram says, in milliseconds.
+/// A histogram's summary, in milliseconds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Percentiles {
-    /// How many values.
-    pub count: u64,
-    /// The smallest, in ms, as all below.
-    pub min_ms: f64,
-    /// The mean.
-    pub mean_ms: f64,
-    /// The median.
-    pub p50_ms: f64,
-    /// Nine tenths are no later.
-    pub p90_ms: f64,
-    /// All but one in a hundred.
-    pub p99_ms: f64,
-    /// All but one in a thousand.
-    pub p999_ms: f64,
-    /// The latest.
-    pub max_ms: f64,
-    /// The curve: pairs of a percentile and its value.
-    pub curve: Vec<(f64, f64)>,
+pub(crate) struct Percentiles {
+    pub(crate) count: u64,
+    pub(crate) min_ms: f64,
+    pub(crate) mean_ms: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p90_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) p999_ms: f64,
+    pub(crate) max_ms: f64,
+    /// Pairs of a percentile and its value.
+    pub(crate) curve: Vec<(f64, f64)>,
 }
 
 impl Default for Latency {
@@ -47,13 +39,13 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Adds one latency in nanoseconds.
-    pub fn record(&mut self, nanos: u64) {
+    /// Records one latency in nanoseconds.
+    pub(crate) fn record(&mut self, nanos: u64) {
         self.0.saturating_record(nanos / 1000);
     }
 
-    /// Takes what was recorded since the last time, leaving nothing.
-    pub fn take(&mut self) -> Sparse {
+    /// Returns the recorded values and resets the histogram.
+    pub(crate) fn take(&mut self) -> SparseHistogram {
         if self.0.is_empty() {
             return Vec::new();
         }
@@ -66,25 +58,22 @@ impl Latency {
         pairs
     }
 
-    /// Adds what another process recorded.
-    pub fn merge(&mut self, pairs: &[(u64, u64)]) {
+    pub(crate) fn merge(&mut self, pairs: &[(u64, u64)]) {
         for &(value, count) in pairs {
             self.0.saturating_record_n(value, count);
         }
     }
 
-    /// How many values.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.len()
     }
 
-    /// The value in ms that `percentile` of the values do not exceed.
-    pub fn at(&self, percentile: f64) -> f64 {
+    /// The value at `percentile`, in ms.
+    pub(crate) fn at(&self, percentile: f64) -> f64 {
         self.0.value_at_percentile(percentile) as f64 / 1000.0
     }
 
-    /// The whole story.
-    pub fn percentiles(&self) -> Percentiles {
+    pub(crate) fn percentiles(&self) -> Percentiles {
         if self.0.is_empty() {
             return Percentiles::default();
         }
@@ -111,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn merged_halves_say_what_the_whole_says() {
+    fn merged_halves_equal_the_whole() {
         let (mut whole, mut merged) = (Latency::default(), Latency::default());
         let mut halves = [Latency::default(), Latency::default()];
         for i in 0..10_000u64 {
@@ -121,7 +110,7 @@ mod tests {
         }
         for half in &mut halves {
             merged.merge(&half.take());
-            assert_eq!(half.count(), 0, "taking empties");
+            assert_eq!(half.count(), 0, "take resets the histogram");
         }
         assert_eq!(merged.count(), whole.count());
         for percentile in [1.0, 50.0, 90.0, 99.0, 99.9, 100.0] {

@@ -1,9 +1,10 @@
-//! What is measured, and how: stamps, clocks, histograms, accounts, and what the server costs. Pure
-//! but for `/proc`.
+//! Measuring instruments: the clock, event stamps, histograms, delivery accounts, and the server's
+//! resource usage from `/proc`.
 
-pub mod arrivals;
-pub mod clock;
-pub mod latency;
-pub mod sequence;
-pub mod server;
-pub mod stamp;
+pub(crate) mod account;
+pub(crate) mod arrivals;
+pub(crate) mod clock;
+pub(crate) mod latency;
+pub(crate) mod sequence;
+pub(crate) mod server;
+pub(crate) mod stamp;

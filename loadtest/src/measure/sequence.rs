@@ -1,99 +1,95 @@
-//! One stream's account of one topic: which numbers it had, which it lacks, which came twice or
-//! late. Pure.
+//! Sequence tracking: which event numbers of its topic a stream has received, which are missing,
+//! and which arrived twice or out of order.
 //!
-//! Numbers are dense from 0, so the common case is one comparison; holes cost a heap vector only
-//! where they are.
+//! Numbers are dense from 0, so the common case is one comparison; a heap allocation is made only
+//! for a stream with gaps.
 
-/// What an arrival means.
+/// How an event's number relates to those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Arrival {
-    /// The number awaited, or a later one, which leaves a hole.
-    Fresh,
-    /// Fills a hole: out of order.
-    Late,
-    /// Had before.
-    Repeated,
+pub(crate) enum Arrival {
+    /// The next number, or a higher one, which opens a gap.
+    New,
+    /// Fills a gap.
+    OutOfOrder,
+    Duplicate,
 }
 
-/// The account. 32 bytes; holes are ranges `from..to`.
+/// The numbers one stream has received. 32 bytes; gaps are ranges `from..to`.
 #[derive(Debug, Default)]
-pub struct Ledger {
-    /// The first number this stream is owed (before any arrival) or had.
+pub(crate) struct SequenceTracker {
+    /// The first number expected (before any arrival) or received.
     base: u64,
-    /// The number awaited.
     next: u64,
-    #[expect(clippy::box_collection, reason = "a thin pointer: a million ledgers have no holes")]
-    holes: Option<Box<Vec<(u64, u64)>>>,
-    seen: bool,
+    #[expect(clippy::box_collection, reason = "a thin pointer: most of a million have no gaps")]
+    gaps: Option<Box<Vec<(u64, u64)>>>,
+    received_any: bool,
 }
 
-impl Ledger {
-    /// An account of a stream that is owed everything from `start` on.
-    pub fn owed_from(start: u64) -> Self {
-        Self { base: start, next: start, holes: None, seen: false }
+impl SequenceTracker {
+    /// Expects every number from `start` on.
+    pub(crate) fn starting_at(start: u64) -> Self {
+        Self { base: start, next: start, gaps: None, received_any: false }
     }
 
-    /// Notes that `number` arrived.
-    pub fn note(&mut self, number: u64) -> Arrival {
-        let first = !std::mem::replace(&mut self.seen, true);
+    pub(crate) fn record(&mut self, number: u64) -> Arrival {
+        let first = !std::mem::replace(&mut self.received_any, true);
         if number == self.next {
             self.next += 1;
-            return Arrival::Fresh;
+            return Arrival::New;
         }
         if number > self.next {
-            self.holes.get_or_insert_default().push((self.next, number));
+            self.gaps.get_or_insert_default().push((self.next, number));
             self.next = number + 1;
-            return Arrival::Fresh;
+            return Arrival::New;
         }
         if number < self.base {
-            // Published while the stream was opening: a gift, and the numbers between it and the
-            // next are owed.
+            // Published while the stream was opening. It was not expected, but once it has
+            // arrived, so are the numbers between it and the base.
             if !first && number + 1 < self.base {
-                self.holes.get_or_insert_default().insert(0, (number + 1, self.base));
+                self.gaps.get_or_insert_default().insert(0, (number + 1, self.base));
             } else if first {
                 self.next = number + 1;
             }
             self.base = number;
-            return if first { Arrival::Fresh } else { Arrival::Late };
+            return if first { Arrival::New } else { Arrival::OutOfOrder };
         }
-        if self.fill(number) { Arrival::Late } else { Arrival::Repeated }
+        if self.fill(number) { Arrival::OutOfOrder } else { Arrival::Duplicate }
     }
 
     fn fill(&mut self, number: u64) -> bool {
-        let Some(holes) = self.holes.as_mut() else { return false };
-        let Some(at) = holes.iter().position(|&(from, to)| (from..to).contains(&number)) else {
+        let Some(gaps) = self.gaps.as_mut() else { return false };
+        let Some(at) = gaps.iter().position(|&(from, to)| (from..to).contains(&number)) else {
             return false;
         };
-        let (from, to) = holes[at];
+        let (from, to) = gaps[at];
         let rest = [(from, number), (number + 1, to)];
-        holes.splice(at..=at, rest.into_iter().filter(|(from, to)| from < to));
-        if holes.is_empty() {
-            self.holes = None;
+        gaps.splice(at..=at, rest.into_iter().filter(|(from, to)| from < to));
+        if gaps.is_empty() {
+            self.gaps = None;
         }
         true
     }
 
-    /// True once it has everything below `end`.
-    pub fn has_all(&self, end: u64) -> bool {
-        self.next >= end && self.holes.is_none()
+    /// True once every expected number below `end` has arrived.
+    pub(crate) fn is_complete(&self, end: u64) -> bool {
+        self.next >= end && self.gaps.is_none()
     }
 
-    /// The ranges below `end` that are owed and have not arrived.
-    pub fn missing(&self, end: u64) -> impl Iterator<Item = (u64, u64)> {
-        let holes = self.holes.iter().flat_map(|holes| holes.iter().copied());
+    /// The ranges below `end` that are expected and have not arrived.
+    pub(crate) fn missing(&self, end: u64) -> impl Iterator<Item = (u64, u64)> {
         let tail = (self.next < end).then_some((self.next, end));
-        holes.chain(tail)
+        self.gaps().chain(tail)
     }
 
-    /// The holes alone: what a stream that has left should have had before.
-    pub fn holes(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.missing(0)
+    /// The missing ranges below the highest number received.
+    pub(crate) fn gaps(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.gaps.iter().flat_map(|gaps| gaps.iter().copied())
     }
 }
 
-/// How many numbers of `range` are not among `excused`, which is sorted.
-pub fn owed(range: (u64, u64), excused: &[u64]) -> u64 {
-    let below = |bound| excused.partition_point(|&number| number < bound) as u64;
+/// Counts the numbers of `range` that are not in `excluded`, which is sorted.
+pub(crate) fn count_except(range: (u64, u64), excluded: &[u64]) -> u64 {
+    let below = |bound| excluded.partition_point(|&number| number < bound) as u64;
     (range.1 - range.0) - (below(range.1) - below(range.0))
 }
 
@@ -101,65 +97,65 @@ pub fn owed(range: (u64, u64), excused: &[u64]) -> u64 {
 mod tests {
     use super::*;
 
-    fn missing(ledger: &Ledger, end: u64) -> u64 {
-        ledger.missing(end).map(|range| owed(range, &[])).sum()
+    fn missing(tracker: &SequenceTracker, end: u64) -> u64 {
+        tracker.missing(end).map(|range| count_except(range, &[])).sum()
     }
 
     #[test]
-    fn in_order_is_fresh_and_complete() {
-        let mut ledger = Ledger::owed_from(0);
-        assert!((0..5).all(|number| ledger.note(number) == Arrival::Fresh));
-        assert!(ledger.has_all(5));
-        assert_eq!(missing(&ledger, 7), 2);
+    fn arrivals_in_order_are_new_and_complete() {
+        let mut tracker = SequenceTracker::starting_at(0);
+        assert!((0..5).all(|number| tracker.record(number) == Arrival::New));
+        assert!(tracker.is_complete(5));
+        assert_eq!(missing(&tracker, 7), 2);
     }
 
     #[test]
-    fn a_hole_is_missing_until_filled_and_filled_once() {
-        let mut ledger = Ledger::owed_from(0);
-        assert_eq!([0, 4].map(|number| ledger.note(number)), [Arrival::Fresh; 2]);
-        assert_eq!(missing(&ledger, 5), 3);
-        assert_eq!(ledger.note(2), Arrival::Late);
-        assert_eq!(ledger.note(2), Arrival::Repeated);
-        assert_eq!([1, 3].map(|number| ledger.note(number)), [Arrival::Late; 2]);
-        assert!(ledger.has_all(5));
-        assert_eq!(ledger.note(4), Arrival::Repeated);
+    fn a_gap_is_missing_until_filled() {
+        let mut tracker = SequenceTracker::starting_at(0);
+        assert_eq!([0, 4].map(|number| tracker.record(number)), [Arrival::New; 2]);
+        assert_eq!(missing(&tracker, 5), 3);
+        assert_eq!(tracker.record(2), Arrival::OutOfOrder);
+        assert_eq!(tracker.record(2), Arrival::Duplicate);
+        assert_eq!([1, 3].map(|number| tracker.record(number)), [Arrival::OutOfOrder; 2]);
+        assert!(tracker.is_complete(5));
+        assert_eq!(tracker.record(4), Arrival::Duplicate);
     }
 
     #[test]
-    fn a_visitor_is_owed_from_its_start_and_may_have_more() {
-        let mut ledger = Ledger::owed_from(10);
-        assert_eq!(ledger.note(8), Arrival::Fresh);
-        assert_eq!(ledger.note(9), Arrival::Fresh);
-        assert_eq!(ledger.note(12), Arrival::Fresh);
-        assert_eq!(missing(&ledger, 13), 2);
-        let mut late = Ledger::owed_from(10);
-        assert_eq!(late.note(12), Arrival::Fresh);
+    fn numbers_below_the_start_are_accepted_but_not_expected() {
+        let mut tracker = SequenceTracker::starting_at(10);
+        assert_eq!(tracker.record(8), Arrival::New);
+        assert_eq!(tracker.record(9), Arrival::New);
+        assert_eq!(tracker.record(12), Arrival::New);
+        assert_eq!(missing(&tracker, 13), 2);
+        let mut late = SequenceTracker::starting_at(10);
+        assert_eq!(late.record(12), Arrival::New);
         assert_eq!(missing(&late, 13), 2);
-        assert_eq!(late.note(9), Arrival::Late);
+        assert_eq!(late.record(9), Arrival::OutOfOrder);
         assert_eq!(missing(&late, 13), 2);
     }
 
     #[test]
-    fn refused_numbers_are_not_owed() {
-        assert_eq!(owed((3, 9), &[1, 3, 8, 9]), 4);
+    fn excluded_numbers_are_not_counted() {
+        assert_eq!(count_except((3, 9), &[1, 3, 8, 9]), 4);
     }
 
-    /// Against a plain set: any order, with repeats.
+    /// Compares with a plain set: any order, with duplicates.
     #[test]
     fn agrees_with_a_set_for_any_order() {
         let mut seed = 1u64;
         for _ in 0..2_000 {
-            let mut ledger = Ledger::owed_from(0);
-            let mut had = std::collections::BTreeSet::new();
+            let mut tracker = SequenceTracker::starting_at(0);
+            let mut received = std::collections::BTreeSet::new();
             for _ in 0..20 {
                 seed = seed
                     .wrapping_mul(6_364_136_223_846_793_005)
                     .wrapping_add(1_442_695_040_888_963_407);
                 let number = (seed >> 40) % 16;
-                let repeated = ledger.note(number) == Arrival::Repeated;
-                assert_eq!(repeated, !had.insert(number));
+                let duplicate = tracker.record(number) == Arrival::Duplicate;
+                assert_eq!(duplicate, !received.insert(number));
             }
-            assert_eq!(missing(&ledger, 16), 16 - had.len() as u64);
+            assert_eq!(missing(&tracker, 16), 16 - received.len() as u64);
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the server costs, from `/proc`: processor time, user memory and context switches of a
-//! process, its threads and its descendants.
+//! Resource usage of the server from `/proc`: processor time, user memory and context switches of
+//! its process, threads and descendants.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,27 +8,26 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::SECOND;
 
-/// The kernel's clock ticks in `/proc/PID/stat`; 100 a second on every Linux there is (`USER_HZ`).
+/// The unit of `/proc/PID/stat` (`USER_HZ`); 100 a second on every Linux.
 const TICK: u64 = SECOND / 100;
 
-/// A reading. Differences between two are what is reported.
+/// Cumulative usage; reports contain the difference between two readings.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Cost {
+pub(crate) struct Cost {
     /// Processor time, nanoseconds.
-    pub cpu: u64,
+    pub(crate) cpu: u64,
     /// User memory (Pss), bytes.
-    pub memory: u64,
-    /// Context switches by waiting.
-    pub voluntary: u64,
-    /// Context switches by being interrupted.
-    pub involuntary: u64,
-    /// Threads.
-    pub threads: u64,
+    pub(crate) memory: u64,
+    /// Voluntary context switches.
+    pub(crate) voluntary: u64,
+    /// Involuntary context switches.
+    pub(crate) involuntary: u64,
+    pub(crate) threads: u64,
 }
 
 impl Cost {
-    /// What was used since `before`; memory may have shrunk, then it is 0.
-    pub fn since(&self, before: &Self) -> Self {
+    /// The difference to `before`; 0 where memory has shrunk.
+    pub(crate) fn since(&self, before: &Self) -> Self {
         Self {
             cpu: self.cpu.saturating_sub(before.cpu),
             memory: self.memory.saturating_sub(before.memory),
@@ -39,16 +38,16 @@ impl Cost {
     }
 }
 
-/// The server's process, and whatever it starts.
+/// The server's process tree.
 #[derive(Clone, Copy, Debug)]
-pub struct Server {
-    /// The process at the root.
-    pub pid: u32,
+pub(crate) struct Server {
+    /// The root process.
+    pub(crate) pid: u32,
 }
 
 impl Server {
-    /// The process that listens on `port`: the oldest, where several share the socket.
-    pub fn listening_on(port: u16) -> Option<Self> {
+    /// The process that listens on `port`; the lowest pid if several share the socket.
+    pub(crate) fn listening_on(port: u16) -> Option<Self> {
         let sockets = listening_sockets(port);
         let holds = |pid: &u32| {
             let tasks = numbers(&format!("/proc/{pid}/task"));
@@ -57,15 +56,14 @@ impl Server {
         numbers("/proc").into_iter().filter(holds).min().map(|pid| Self { pid })
     }
 
-    /// True while the process lives.
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         fs::exists(format!("/proc/{}/stat", self.pid)).unwrap_or(false)
     }
 
-    /// The sums over the process and its descendants now.
-    pub fn cost(&self) -> Option<Cost> {
+    /// Sums the usage of the process and its descendants; `None` if there is none left.
+    pub(crate) fn cost(&self) -> Option<Cost> {
         let mut sum = Cost::default();
-        for pid in self.family() {
+        for pid in self.process_tree() {
             let Some(cost) = cost(pid) else { continue };
             sum.cpu += cost.cpu;
             sum.memory += cost.memory;
@@ -76,42 +74,42 @@ impl Server {
         (sum.threads > 0).then_some(sum)
     }
 
-    fn family(&self) -> Vec<u32> {
+    fn process_tree(&self) -> Vec<u32> {
         let parents: Vec<(u32, u32)> = numbers("/proc")
             .into_iter()
             .filter_map(|pid| Some((pid, stat_fields(pid)?.1)))
             .collect();
-        let mut family = vec![self.pid];
+        let mut tree = vec![self.pid];
         let mut at = 0;
-        while at < family.len() {
-            let parent = family[at];
-            family.extend(parents.iter().filter(|(_, ppid)| *ppid == parent).map(|(pid, _)| *pid));
+        while at < tree.len() {
+            let parent = tree[at];
+            tree.extend(parents.iter().filter(|(_, ppid)| *ppid == parent).map(|(pid, _)| *pid));
             at += 1;
         }
-        family
+        tree
     }
 }
 
-/// User memory (Pss) of a process in bytes.
-pub fn user_memory(pid: u32) -> Option<u64> {
+/// User memory (Pss) of a process, in bytes.
+pub(crate) fn user_memory(pid: u32) -> Option<u64> {
     let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
     field(&rollup, "Pss:").map(|kib| kib * 1024)
 }
 
-/// Kernel memory of all TCP sockets of the machine, in bytes: buffers, not the sockets themselves.
-pub fn socket_buffers() -> Option<u64> {
+/// Kernel memory of all TCP socket buffers of the machine, in bytes.
+pub(crate) fn socket_buffers() -> Option<u64> {
     let stat = fs::read_to_string("/proc/net/sockstat").ok()?;
     let line = stat.lines().find(|line| line.starts_with("TCP:"))?;
     let pages = line.split_whitespace().skip_while(|word| *word != "mem").nth(1)?;
     Some(pages.parse::<u64>().ok()? * 4096)
 }
 
-/// Processor time all processors of the machine have been busy with anything.
-pub fn machine_busy() -> Option<u64> {
+/// Busy time summed over all processors of the machine.
+pub(crate) fn machine_busy() -> Option<u64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     let fields: Vec<u64> =
         stat.lines().next()?.split_whitespace().skip(1).map_while(|n| n.parse().ok()).collect();
-    // user, nice, system, idle, iowait, irq, softirq; time stolen by a hypervisor is nobody's.
+    // user, nice, system, idle, iowait, irq, softirq; steal time is not counted.
     let busy = [0, 1, 2, 5, 6].iter().filter_map(|&field| fields.get(field)).sum::<u64>();
     Some(busy * TICK)
 }
@@ -130,7 +128,7 @@ fn cost(pid: u32) -> Option<Cost> {
         cost.involuntary += field(&status, "nonvoluntary_ctxt_switches:").unwrap_or(0);
         cost.threads += 1;
     }
-    // The process's own count is coarse but remembers threads that have ended.
+    // The process's total has a coarse unit, but includes threads that have ended.
     let whole = stat_fields(pid)?.0 * TICK;
     if whole > cost.cpu + 2 * TICK {
         cost.cpu = whole;
@@ -138,22 +136,22 @@ fn cost(pid: u32) -> Option<Cost> {
     Some(cost)
 }
 
-/// Processor time in ticks and the parent of a process.
+/// Processor time in ticks, and the parent's pid.
 fn stat_fields(pid: u32) -> Option<(u64, u32)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything; fields are counted behind it, from the state.
+    // The command name in parentheses may contain anything; count fields from behind it.
     let fields: Vec<&str> = stat[stat.rfind(')')? + 1..].split_whitespace().collect();
     let ticks = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
     Some((ticks, fields.get(1)?.parse().ok()?))
 }
 
-/// The number behind `name` at a line's start.
+/// The number in the line that starts with `name`.
 fn field(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// The entries of a directory that are numbers.
+/// The directory entries with numeric names.
 fn numbers(directory: &str) -> Vec<u32> {
     let entries = fs::read_dir(directory).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
@@ -182,17 +180,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_is_found_by_its_port_and_costs_something() {
+    fn a_listening_process_is_found_by_its_port() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
-        let server = Server::listening_on(port).expect("someone listens");
+        let server = Server::listening_on(port).expect("this process listens");
         assert_eq!(server.pid, std::process::id());
-        let cost = server.cost().expect("it lives");
+        let cost = server.cost().expect("this process runs");
         assert!(cost.memory > 0 && cost.cpu > 0 && cost.threads > 0);
     }
 
     #[test]
-    fn nobody_listens_on_an_unused_port() {
+    fn no_process_is_found_for_an_unused_port() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
         drop(listener);

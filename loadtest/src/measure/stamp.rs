@@ -1,50 +1,48 @@
-//! The mark every event carries: whose run it is, its topic, its number there, and when it was due
-//! to be sent.
+//! The stamp in every event's data: the run's id, the topic, the event's number within the topic,
+//! and the scheduled send time.
 //!
 //! `lt~RRRRRRRR~KKKKKKKKNNNNNNNNTTTTTTTTTTTTTTTT~` in hexadecimal. All of its characters are safe
-//! in a form, a query, JSON and XML, so it survives whatever wraps it; its length is fixed, so
-//! finding it is one search, and its fields are eight digits wide, so reading one is a handful of
-//! instructions: the meter shares processors with the measured.
+//! in a form, a query, JSON and XML, so it survives any wrapping. Its length is fixed, so finding
+//! it is one search; its fields are multiples of eight digits, so decoding one is a handful of
+//! instructions. That matters because the tool shares processors with the server it measures.
 
-/// Bytes of a whole stamp, and the least `--size`.
-pub const STAMP_BYTES: usize = PREFIX_BYTES + 32 + 1;
+/// Length of a stamp, and the minimum of `--size`.
+pub(crate) const STAMP_BYTES: usize = PREFIX_BYTES + 32 + 1;
 const PREFIX_BYTES: usize = 12;
 
-/// What a stamp says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Stamp {
-    /// Which of the run's topics.
-    pub topic: u32,
+pub(crate) struct Stamp {
+    /// Index of the topic.
+    pub(crate) topic: u32,
     /// The event's number within its topic, from 0, below 2³².
-    pub number: u64,
-    /// When the schedule wanted it sent, on [`clock`](super::clock).
-    pub due: u64,
+    pub(crate) number: u64,
+    /// The scheduled send time on [`clock`](super::clock).
+    pub(crate) due: u64,
 }
 
 /// Event data of `size` bytes that starts with the stamp.
-pub fn data(run: u32, stamp: Stamp, size: usize) -> String {
+pub(crate) fn data(run: u32, stamp: Stamp, size: usize) -> String {
     let Stamp { topic, number, due } = stamp;
     let mut data = format!("lt~{run:08x}~{topic:08x}{:08x}{due:016x}~", number as u32);
     data.extend(std::iter::repeat_n('x', size.saturating_sub(STAMP_BYTES)));
     data
 }
 
-/// Finds the stamps of one run.
-pub struct Reader {
+/// Finds the stamps of one run; those of other runs are ignored.
+pub(crate) struct StampFinder {
     prefix: String,
     finder: memchr::memmem::Finder<'static>,
 }
 
-impl Reader {
-    /// For the stamps of `run`; those of other runs are not found.
-    pub fn new(run: u32) -> Self {
+impl StampFinder {
+    pub(crate) fn new(run: u32) -> Self {
         let prefix = format!("lt~{run:08x}~");
         let finder = memchr::memmem::Finder::new(&prefix).into_owned();
         Self { prefix, finder }
     }
 
-    /// The first stamp in `text`, at its start or wrapped in something.
-    pub fn find(&self, text: &[u8]) -> Option<Stamp> {
+    /// The first stamp in `text`.
+    pub(crate) fn find(&self, text: &[u8]) -> Option<Stamp> {
         let at =
             if text.starts_with(self.prefix.as_bytes()) { 0 } else { self.finder.find(text)? };
         let (fields, rest) = text[at + PREFIX_BYTES..].split_first_chunk::<32>()?;
@@ -60,8 +58,8 @@ impl Reader {
     }
 }
 
-/// Eight lower-case hexadecimal digits, all at once. Other characters give nonsense, but never a
-/// panic: what the prefix of a run's own stamp precedes was written by [`data`].
+/// Decodes eight lower-case hexadecimal digits at once (SIMD within a register). Other characters
+/// decode to garbage without a panic; text behind the prefix of this run was written by [`data`].
 fn hex(digits: [u8; 8]) -> u64 {
     let text = u64::from_be_bytes(digits);
     // A letter has bit 6 set and its low nibble counts from 1.
@@ -82,13 +80,13 @@ mod tests {
     fn a_stamp_is_found_bare_and_wrapped() {
         let data = data(9, STAMP, 200);
         assert_eq!(data.len(), 200);
-        assert_eq!(Reader::new(9).find(data.as_bytes()), Some(STAMP));
+        assert_eq!(StampFinder::new(9).find(data.as_bytes()), Some(STAMP));
         let wrapped = format!("{{\"channel\":\"a\",\"data\":\"{data}\"}}");
-        assert_eq!(Reader::new(9).find(wrapped.as_bytes()), Some(STAMP));
+        assert_eq!(StampFinder::new(9).find(wrapped.as_bytes()), Some(STAMP));
     }
 
     #[test]
-    fn every_digit_is_read_in_every_place() {
+    fn every_digit_is_decoded_in_every_place() {
         for value in (0..32).flat_map(|place| (0..16).map(move |digit| digit << (place % 8 * 4))) {
             let digits = format!("{value:08x}").into_bytes();
             assert_eq!(hex(digits.try_into().expect("eight")), value);
@@ -96,10 +94,10 @@ mod tests {
     }
 
     #[test]
-    fn other_runs_and_cut_stamps_are_not_found() {
+    fn stamps_of_other_runs_and_truncated_ones_are_not_found() {
         let data = data(9, STAMP, 0);
         assert_eq!(data.len(), STAMP_BYTES);
-        assert_eq!(Reader::new(8).find(data.as_bytes()), None);
-        assert_eq!(Reader::new(9).find(&data.as_bytes()[..STAMP_BYTES - 1]), None);
+        assert_eq!(StampFinder::new(8).find(data.as_bytes()), None);
+        assert_eq!(StampFinder::new(9).find(&data.as_bytes()[..STAMP_BYTES - 1]), None);
     }
 }

@@ -1,4 +1,4 @@
-//! One keep-alive connection: what is on its way out, and which events await their answers.
+//! One keep-alive connection: unsent output, requests in flight, and partial responses.
 
 use std::collections::VecDeque;
 use std::net::{SocketAddr, TcpStream};
@@ -11,27 +11,26 @@ use super::response::{self, Response};
 use crate::connect::dial::cause;
 use crate::measure::stamp::Stamp;
 
-/// The longest a publisher waits for its connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A connection and its requests in flight, oldest first.
 pub(super) struct Connection {
-    /// None while it is down.
+    /// `None` while the connection is down.
     pub(super) socket: Option<TcpStream>,
+    /// Events without a response, oldest first.
     pub(super) in_flight: VecDeque<Stamp>,
-    /// When the oldest unanswered request was sent.
-    pub(super) since: u64,
+    /// When the oldest of them began to wait.
+    pub(super) waiting_since: u64,
     pub(super) out: Vec<u8>,
     input: Vec<u8>,
 }
 
 impl Connection {
-    /// Connects, waiting for it.
+    /// Connects; blocks until connected.
     pub(super) fn open(target: SocketAddr) -> Result<Self, String> {
         let connect = || {
             let socket = TcpStream::connect_timeout(&target, CONNECT_TIMEOUT)?;
             if socket.local_addr()? == target {
-                // Nobody listened, and the kernel gave out the very port that was asked for.
+                // No listener, and the kernel assigned the target port as the source port.
                 return Err(std::io::ErrorKind::ConnectionRefused.into());
             }
             socket.set_nodelay(true)?;
@@ -43,13 +42,13 @@ impl Connection {
         Ok(Self {
             socket: Some(socket),
             in_flight: VecDeque::new(),
-            since: 0,
+            waiting_since: 0,
             out: Vec::new(),
             input: Vec::new(),
         })
     }
 
-    /// Closes it; the events that were not answered.
+    /// Closes the connection; returns the events without a response.
     pub(super) fn close(&mut self) -> VecDeque<Stamp> {
         self.socket = None;
         self.out.clear();
@@ -57,18 +56,18 @@ impl Connection {
         std::mem::take(&mut self.in_flight)
     }
 
-    /// Writes what the socket takes; true if something is left.
+    /// Writes the output; false if the socket does not accept all of it.
     pub(super) fn flush(&mut self) -> Result<bool, &'static str> {
-        let Some(socket) = &self.socket else { return Ok(false) };
+        let Some(socket) = &self.socket else { return Ok(true) };
         while !self.out.is_empty() {
             match send(socket, &self.out, SendFlags::NOSIGNAL) {
                 Ok(len) => drop(self.out.drain(..len)),
-                Err(Errno::AGAIN) => return Ok(true),
+                Err(Errno::AGAIN) => return Ok(false),
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(cause(error)),
             }
         }
-        Ok(false)
+        Ok(true)
     }
 
     /// Reads once.
@@ -85,10 +84,10 @@ impl Connection {
         }
     }
 
-    /// The next whole response that was read, with the event it answers.
-    pub(super) fn next_answer(&mut self) -> Result<Option<(Stamp, Response)>, &'static str> {
+    /// The next complete response, with the event it belongs to.
+    pub(super) fn next_response(&mut self) -> Result<Option<(Stamp, Response)>, &'static str> {
         loop {
-            let parsed = response::parse(&self.input).map_err(|()| "not HTTP/1.1")?;
+            let parsed = response::parse(&self.input).map_err(|_| "not HTTP/1.1")?;
             let Some(response) = parsed else { return Ok(None) };
             self.input.drain(..response.len);
             if (100..200).contains(&response.status) {

@@ -1,14 +1,13 @@
-//! When the next event is due. Pure.
+//! The publishing schedule: when the next event is due.
 
 use std::collections::VecDeque;
 
-use super::Command;
+use super::message::Command;
 
-/// The schedule.
 #[derive(Debug, Default)]
-pub(super) struct Drive {
-    /// Events due at one time: how many are left of each grant.
-    granted: VecDeque<(u64, u64)>,
+pub(super) struct Schedule {
+    /// Batches: events left and due time.
+    batches: VecDeque<(u64, u64)>,
     pace: Pace,
 }
 
@@ -23,46 +22,47 @@ enum Pace {
         count: u64,
         until: u64,
     },
-    Flat {
+    Unlimited {
         left: u64,
         until: u64,
     },
 }
 
-impl Drive {
-    pub(super) fn obey(&mut self, command: Command) {
+impl Schedule {
+    pub(super) fn apply(&mut self, command: Command) {
         match command {
-            Command::Send { count, due } => self.granted.push_back((count, due)),
+            Command::Batch { count, due } => self.batches.push_back((count, due)),
             Command::Rate { start, interval, count, until } => {
                 self.pace = Pace::Rate { start, interval, next: 0, count, until };
             }
-            Command::Flat { count, until } => self.pace = Pace::Flat { left: count, until },
+            Command::Unlimited { count, until } => {
+                self.pace = Pace::Unlimited { left: count, until };
+            }
             Command::Finish | Command::Abort => *self = Self::default(),
         }
     }
 
-    /// Takes the next event if it is due, and says when it was.
+    /// Takes the next event if it is due; returns its due time.
     pub(super) fn take(&mut self, now: u64) -> Option<u64> {
-        if let Some((left, due)) = self.granted.front_mut() {
+        if let Some((left, due)) = self.batches.front_mut() {
             *left -= 1;
             let due = *due;
             if *left == 0 {
-                self.granted.pop_front();
+                self.batches.pop_front();
             }
             return Some(due);
         }
-        let due = self.due(now).filter(|&due| due <= now)?;
+        let due = self.next_due(now).filter(|&due| due <= now)?;
         match &mut self.pace {
             Pace::Rate { next, .. } => *next += 1,
-            Pace::Flat { left, .. } => *left -= 1,
+            Pace::Unlimited { left, .. } => *left -= 1,
             Pace::None => {}
         }
         Some(due)
     }
 
-    /// When the next event is due, if there is one.
-    pub(super) fn due(&self, now: u64) -> Option<u64> {
-        if let Some(&(_, due)) = self.granted.front() {
+    pub(super) fn next_due(&self, now: u64) -> Option<u64> {
+        if let Some(&(_, due)) = self.batches.front() {
             return Some(due);
         }
         match self.pace {
@@ -71,17 +71,17 @@ impl Drive {
                 let due = start + next * interval;
                 (next < count && due < until).then_some(due)
             }
-            Pace::Flat { left, until } => (left > 0 && now < until).then_some(now),
+            Pace::Unlimited { left, until } => (left > 0 && now < until).then_some(now),
         }
     }
 
-    /// True if a pace was given and has come to its end; true once.
-    pub(super) fn exhausted(&mut self, now: u64) -> bool {
-        let over = !matches!(self.pace, Pace::None) && self.due(now).is_none();
-        if over {
+    /// True once, when a `Rate` or `Unlimited` command has come to its end.
+    pub(super) fn take_exhausted(&mut self, now: u64) -> bool {
+        let ended = !matches!(self.pace, Pace::None) && self.next_due(now).is_none();
+        if ended {
             self.pace = Pace::None;
         }
-        over
+        ended
     }
 }
 
@@ -90,31 +90,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_stays_on_schedule_however_late_it_is_asked() {
-        let mut drive = Drive::default();
-        drive.obey(Command::Rate { start: 100, interval: 10, count: u64::MAX, until: 140 });
-        assert_eq!(drive.take(99), None);
+    fn a_rate_stays_on_schedule_when_polled_late() {
+        let mut schedule = Schedule::default();
+        schedule.apply(Command::Rate { start: 100, interval: 10, count: u64::MAX, until: 140 });
+        assert_eq!(schedule.take(99), None);
         assert_eq!(
-            [1000, 1000, 1000, 1000].map(|now| drive.take(now)),
+            [1000, 1000, 1000, 1000].map(|now| schedule.take(now)),
             [100, 110, 120, 130].map(Some)
         );
-        assert_eq!(drive.take(1000), None);
-        assert!(drive.exhausted(1000));
-        assert!(!drive.exhausted(1000));
+        assert_eq!(schedule.take(1000), None);
+        assert!(schedule.take_exhausted(1000));
+        assert!(!schedule.take_exhausted(1000));
     }
 
     #[test]
-    fn a_grant_is_taken_as_often_as_granted() {
-        let mut drive = Drive::default();
-        drive.obey(Command::Send { count: 2, due: 5 });
-        assert_eq!([drive.take(9), drive.take(9), drive.take(9)], [Some(5), Some(5), None]);
+    fn a_batch_is_taken_event_by_event() {
+        let mut schedule = Schedule::default();
+        schedule.apply(Command::Batch { count: 2, due: 5 });
+        assert_eq!(
+            [schedule.take(9), schedule.take(9), schedule.take(9)],
+            [Some(5), Some(5), None]
+        );
     }
 
     #[test]
-    fn flat_out_is_due_whenever_asked() {
-        let mut drive = Drive::default();
-        drive.obey(Command::Flat { count: 2, until: 50 });
-        assert_eq!([drive.take(7), drive.take(8), drive.take(9)], [Some(7), Some(8), None]);
-        assert!(drive.exhausted(10));
+    fn unlimited_is_due_whenever_polled() {
+        let mut schedule = Schedule::default();
+        schedule.apply(Command::Unlimited { count: 2, until: 50 });
+        assert_eq!(
+            [schedule.take(7), schedule.take(8), schedule.take(9)],
+            [Some(7), Some(8), None]
+        );
+        assert!(schedule.take_exhausted(10));
     }
 }

@@ -1,40 +1,44 @@
-//! A publish request, from its template.
+//! The template of publish requests.
 
 use crate::measure::stamp::{self, Stamp};
-use crate::subscribe::request::topic_name;
+use crate::scenario::{Scenario, Target, topic_name};
 
-/// How a publish is put together: `{topic}`, `{data}` and `{number}` are filled in, in path,
-/// headers and body.
+/// `{topic}`, `{data}` and `{number}` are filled in, in path, headers and body.
 #[derive(Clone, Debug)]
-pub struct PublishTemplate {
-    /// Such as POST.
-    pub method: String,
-    /// Path and query.
-    pub path: String,
-    /// The `Host` header.
-    pub host: String,
-    /// The `Content-Type` header.
-    pub content_type: String,
-    /// Further header lines, without line ends.
-    pub headers: Vec<String>,
-    /// The body.
-    pub body: String,
-    /// The name of the topic, or what the names of several start with.
-    pub topic: String,
+pub(crate) struct PublishTemplate {
+    method: String,
+    path: String,
+    host: String,
+    content_type: String,
+    headers: Vec<String>,
+    body: String,
+    topic: String,
 }
 
 impl PublishTemplate {
+    pub(crate) fn new(scenario: &Scenario, target: &Target) -> Self {
+        Self {
+            method: scenario.publish_method.clone(),
+            path: scenario.publish.clone(),
+            host: target.host.clone(),
+            content_type: scenario.content_type.clone(),
+            headers: scenario.publish_headers.clone(),
+            body: scenario.body.clone(),
+            topic: scenario.topic.clone(),
+        }
+    }
+
     /// Appends the request of one event to `out`.
     pub(super) fn render(
         &self,
-        run: u32,
+        run_id: u32,
         stamp: Stamp,
         topics: u32,
         size: usize,
         out: &mut Vec<u8>,
     ) {
         let topic = topic_name(&self.topic, stamp.topic, topics);
-        let data = stamp::data(run, stamp, size);
+        let data = stamp::data(run_id, stamp, size);
         let fill = |text: &str| {
             text.replace("{topic}", &topic)
                 .replace("{data}", &data)

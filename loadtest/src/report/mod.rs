@@ -1,237 +1,199 @@
-//! What a run found, as data: the JSON report, and what table and page are made of.
+//! The report of a run: its data model, which is the JSON format, and its renderings.
 
-pub mod page;
+pub(crate) mod page;
 mod plot;
-pub mod progress;
-pub mod table;
+pub(crate) mod progress;
+pub(crate) mod table;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::measure::account::Account;
 use crate::measure::latency::Percentiles;
 use crate::measure::server::Cost;
 use crate::scenario::Scenario;
-use crate::subscribe::message::Account;
 
-/// Raised when a field changes its meaning or goes away.
-pub const VERSION: u32 = 2;
+/// The version of the JSON format; incremented when a field is removed or changes its meaning.
+pub(crate) const VERSION: u32 = 2;
 
-/// A run's report.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Report {
-    /// The format's version.
-    pub version: u32,
-    /// The tool's version.
-    pub tool: String,
-    /// When the run began, in seconds since 1970.
-    pub began: u64,
-    /// The machine.
-    pub machine: Machine,
-    /// The full configuration.
-    pub scenario: Scenario,
-    /// Opening the streams.
-    pub opening: Opening,
-    /// What arrived how fast.
-    pub delivery: Delivery,
-    /// Publishing.
-    pub publishing: Publishing,
-    /// Whether everything arrived, once and in order.
-    pub account: Account,
-    /// The same for the slow streams, who are owed nothing but the truth.
-    pub slow: Slow,
-    /// What the server cost, if its process could be read.
-    pub server: Option<ServerCost>,
-    /// What this tool cost.
-    pub client: ClientCost,
+pub(crate) struct Report {
+    pub(crate) version: u32,
+    /// Version of the tool.
+    pub(crate) tool: String,
+    /// Start of the run, seconds since 1970.
+    pub(crate) began: u64,
+    pub(crate) machine: Machine,
+    pub(crate) scenario: Scenario,
+    pub(crate) opening: Opening,
+    pub(crate) delivery: Delivery,
+    pub(crate) publishing: Publishing,
+    /// Of the streams that are not slow.
+    pub(crate) account: Account,
+    pub(crate) slow: Slow,
+    /// `None` if the server's process is unknown.
+    pub(crate) server: Option<ServerCost>,
+    pub(crate) client: ClientCost,
     /// Refused and broken connections by cause.
-    pub causes: BTreeMap<String, u64>,
-    /// Events that are not this run's, by type, such as `lagged` or `reset`.
-    pub controls: BTreeMap<String, u64>,
-    /// Storms in order.
-    pub storms: Vec<Storm>,
-    /// Streams that left and came back.
-    pub left: u64,
-    /// The time series.
-    pub series: Vec<Point>,
-    /// What is wrong; empty if all is well.
-    pub problems: Vec<String>,
-    /// Whether the run was ended early by hand.
-    pub interrupted: bool,
+    pub(crate) causes: BTreeMap<String, u64>,
+    /// Events without a stamp of this run, by type, such as `lagged` or `reset`.
+    pub(crate) controls: BTreeMap<String, u64>,
+    pub(crate) storms: Vec<Storm>,
+    /// Disconnects by churn and storms.
+    pub(crate) left: u64,
+    pub(crate) series: Vec<Point>,
+    /// Why the run has failed; empty if it has not.
+    pub(crate) problems: Vec<String>,
+    /// Ended early by a signal.
+    pub(crate) interrupted: bool,
 }
 
-/// Where it was measured.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Machine {
+pub(crate) struct Machine {
     /// Kernel release.
-    pub kernel: String,
-    /// Processors.
-    pub cpus: u64,
-    /// Memory in MiB.
-    pub memory_mib: u64,
-    /// Who kept its processors busy while measuring.
-    pub busy: Option<Processors>,
+    pub(crate) kernel: String,
+    pub(crate) cpus: u64,
+    pub(crate) memory_mib: u64,
+    /// Processors kept busy during the measurement.
+    pub(crate) busy: Option<Processors>,
 }
 
-/// Processors kept busy on average.
+/// Average number of busy processors.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
-pub struct Processors {
-    /// By the server.
-    pub server: f64,
-    /// By this tool.
-    pub tool: f64,
-    /// By everything else: what they took was not there to be measured.
-    pub others: f64,
+pub(crate) struct Processors {
+    pub(crate) server: f64,
+    /// The tool and its workers.
+    pub(crate) tool: f64,
+    /// All other processes.
+    pub(crate) others: f64,
 }
 
-/// Opening the streams.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Opening {
-    /// Streams open when the ramp was over.
-    pub streams: u64,
-    /// From the first connect to the last head.
-    pub seconds: f64,
-    /// Streams opened a second.
-    pub per_s: f64,
-    /// From connect to head.
-    pub latency: Percentiles,
+pub(crate) struct Opening {
+    /// Streams open after the ramp.
+    pub(crate) streams: u64,
+    /// From the first connect to the last response head.
+    pub(crate) seconds: f64,
+    pub(crate) per_s: f64,
+    /// From connect to response head.
+    pub(crate) latency: Percentiles,
     /// Streams open at the end.
-    pub streams_at_end: u64,
-    /// Responses with 200, reconnects included.
-    pub opened: u64,
+    pub(crate) streams_at_end: u64,
+    /// Responses with status 200, reconnects included.
+    pub(crate) opened: u64,
 }
 
-/// A storm: all streams drop, and after `away` all of them come back.
+/// A reconnect storm: all streams disconnect, and reconnect after `away`.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Storm {
-    /// From the first that may come back until the last response head, ms; none if not all came
-    /// back.
-    pub back_ms: Option<f64>,
-    /// Until the last stream had all that was due before it came back, ms. None if one had not
-    /// before the run ended or the next storm began, if a publish was refused (nobody has that
-    /// event), or without a schedule or resuming.
-    pub whole_ms: Option<f64>,
+pub(crate) struct Storm {
+    /// From the end of `away` to the last response head, ms; `None` if a stream did not reconnect.
+    pub(crate) back_ms: Option<f64>,
+    /// From the end of `away` until the last stream has received all events that were due before it
+    /// reconnected, ms. `None` if a stream has not by the end of the run or the next storm, if a
+    /// publish was rejected, or without a schedule or resuming.
+    pub(crate) whole_ms: Option<f64>,
 }
 
-/// What arrived how fast.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Delivery {
-    /// Arrivals in the measured time.
-    pub count: u64,
-    /// The measured time: from the first due to the last arrival, or the sum of it over bursts.
-    pub seconds: f64,
-    /// Arrivals a second.
-    pub per_s: f64,
+pub(crate) struct Delivery {
+    /// Deliveries in the measured time.
+    pub(crate) count: u64,
+    /// The measured time: from the first due time to the last arrival; in closed-loop runs, the
+    /// sum over the events or bursts.
+    pub(crate) seconds: f64,
+    pub(crate) per_s: f64,
     /// From due to arrival.
-    pub latency: Percentiles,
-    /// From due until the last stream has it, where each event (or burst) is waited for.
-    pub last_of_all: Percentiles,
-    /// Arrivals a second of each burst.
-    pub bursts_per_s: Vec<f64>,
+    pub(crate) latency: Percentiles,
+    /// From due to arrival at the last stream, in closed-loop runs.
+    pub(crate) last_of_all: Percentiles,
+    /// Deliveries a second of each burst.
+    pub(crate) bursts_per_s: Vec<f64>,
 }
 
-/// Publishing.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Publishing {
-    /// Requests sent.
-    pub sent: u64,
-    /// Answered with 2xx.
-    pub accepted: u64,
-    /// Accepted a second.
-    pub per_s: f64,
-    /// Answers by status, or by what went wrong.
-    pub answers: BTreeMap<String, u64>,
-    /// From due to answered with 2xx.
-    pub latency: Percentiles,
+pub(crate) struct Publishing {
+    pub(crate) sent: u64,
+    /// Requests with a 2xx response.
+    pub(crate) accepted: u64,
+    /// Accepted requests a second.
+    pub(crate) per_s: f64,
+    /// Responses by status, and failed requests by cause.
+    pub(crate) answers: BTreeMap<String, u64>,
+    /// From due to a 2xx response.
+    pub(crate) latency: Percentiles,
 }
 
 /// The slow streams.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Slow {
-    /// How many.
-    pub streams: u64,
-    /// Their account.
-    pub account: Account,
-    /// Their latency.
-    pub latency: Percentiles,
+pub(crate) struct Slow {
+    pub(crate) streams: u64,
+    pub(crate) account: Account,
+    pub(crate) latency: Percentiles,
 }
 
-/// What the server cost.
+/// The server's resource usage.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct ServerCost {
-    /// Its process.
-    pub pid: u32,
-    /// Its threads, descendants' included.
-    pub threads: u64,
+pub(crate) struct ServerCost {
+    pub(crate) pid: u32,
+    /// Threads, descendants' included.
+    pub(crate) threads: u64,
     /// User memory before the first stream, bytes.
-    pub memory_before: u64,
-    /// User memory with all streams open and nothing sent, bytes.
-    pub memory_idle: u64,
+    pub(crate) memory_before: u64,
+    /// User memory with all streams open, before the first event, bytes.
+    pub(crate) memory_idle: u64,
     /// User memory at the end, bytes.
-    pub memory_after: u64,
-    /// `memory_idle` by streams, bytes.
-    pub memory_per_stream: Option<f64>,
-    /// Growth from `memory_before` to `memory_idle` by streams, bytes.
-    pub memory_growth_per_stream: Option<f64>,
-    /// Processor time to open a stream, µs.
-    pub cpu_per_opening_us: Option<f64>,
-    /// Processor time of a delivery, µs.
-    pub cpu_per_delivery_us: Option<f64>,
-    /// Processor time of a publish, µs, where nothing was delivered.
-    pub cpu_per_publish_us: Option<f64>,
-    /// Context switches of the measured part by 1,000 deliveries (or publishes).
-    pub switches_per_1000: Option<f64>,
-    /// What the measured part used.
-    pub measured: Cost,
-    /// Streams and user memory (bytes) as the ramp went.
-    pub memory_by_streams: Vec<(u64, u64)>,
+    pub(crate) memory_after: u64,
+    /// `memory_idle` per stream, bytes.
+    pub(crate) memory_per_stream: Option<f64>,
+    /// Growth from `memory_before` to `memory_idle` per stream, bytes.
+    pub(crate) memory_growth_per_stream: Option<f64>,
+    pub(crate) cpu_per_opening_us: Option<f64>,
+    pub(crate) cpu_per_delivery_us: Option<f64>,
+    /// Only in runs without deliveries.
+    pub(crate) cpu_per_publish_us: Option<f64>,
+    /// Context switches per 1,000 deliveries, or per 1,000 publishes without deliveries.
+    pub(crate) switches_per_1000: Option<f64>,
+    /// Usage during the measurement.
+    pub(crate) measured: Cost,
+    /// Streams and user memory (bytes) during the ramp.
+    pub(crate) memory_by_streams: Vec<(u64, u64)>,
 }
 
-/// What this tool cost.
+/// The tool's own resource usage.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct ClientCost {
+pub(crate) struct ClientCost {
     /// Worker processes.
-    pub processes: u64,
+    pub(crate) processes: u64,
     /// Processor time of the workers in the whole run, seconds.
-    pub cpu_s: f64,
+    pub(crate) cpu_s: f64,
     /// User memory of the workers (Pss), bytes.
-    pub memory: u64,
-    /// The same by stream.
-    pub memory_per_stream: Option<f64>,
+    pub(crate) memory: u64,
+    pub(crate) memory_per_stream: Option<f64>,
     /// Kernel socket buffers of the whole machine with all streams open, bytes.
-    pub socket_buffers: Option<u64>,
+    pub(crate) socket_buffers: Option<u64>,
 }
 
 /// One point of the time series.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Point {
+pub(crate) struct Point {
     /// Seconds since the run began.
-    pub at_s: f64,
-    /// Streams open.
-    pub streams: u64,
-    /// Arrivals a second.
-    pub deliveries_per_s: f64,
-    /// Bytes a second in MiB.
-    pub mib_per_s: f64,
-    /// Publishes a second.
-    pub published_per_s: f64,
-    /// Median latency, as all latencies in ms.
-    pub p50_ms: f64,
-    /// All but one in a hundred.
-    pub p99_ms: f64,
-    /// The latest.
-    pub max_ms: f64,
+    pub(crate) at_s: f64,
+    pub(crate) streams: u64,
+    pub(crate) deliveries_per_s: f64,
+    pub(crate) mib_per_s: f64,
+    pub(crate) published_per_s: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
+    pub(crate) max_ms: f64,
     /// Processors the server kept busy.
-    pub server_cpu: Option<f64>,
-    /// Its processor time per arrival, µs.
-    pub cpu_per_delivery_us: Option<f64>,
-    /// Its user memory.
-    pub server_memory_mib: Option<f64>,
+    pub(crate) server_cpu: Option<f64>,
+    pub(crate) cpu_per_delivery_us: Option<f64>,
+    pub(crate) server_memory_mib: Option<f64>,
 }
 
 impl Machine {
-    /// This one.
-    pub fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         let total = memory.split_whitespace().nth(1).and_then(|kib| kib.parse::<u64>().ok());

@@ -1,20 +1,19 @@
-//! The report as one page that needs nothing else: open it, read it, send it on.
+//! The report as a self-contained HTML page.
 
 use std::fmt::Write as _;
 
 use super::plot::{Axis, Line, Plot};
-use super::table::{grouped, render};
+use super::table::{self, grouped};
 use super::{Point, Report};
 
 const STYLE: &str = include_str!("page.css");
 
-/// The page.
-pub fn page(report: &Report) -> String {
+pub(crate) fn render(report: &Report) -> String {
     let title = escape(&format!("{} against {}", report.scenario.name, report.scenario.url));
     let mut html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-        <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style></head>\
-        <body><main><h1>{title}</h1><p>{}</p>",
+        <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
+        <style>{STYLE}</style></head><body><main><h1>{title}</h1><p>{}</p>",
         escape(&report.scenario.about)
     );
     verdict(report, &mut html);
@@ -32,13 +31,15 @@ pub fn page(report: &Report) -> String {
             );
         }
     }
-    let _ = write!(html, "</section><h2>All numbers</h2><pre>{}</pre>", escape(&render(report)));
+    let _ =
+        write!(html, "</section><h2>All numbers</h2><pre>{}</pre>", escape(&table::render(report)));
     let configuration = serde_json::to_string_pretty(&report.scenario).unwrap_or_default();
     let machine = &report.machine;
     let _ = write!(
         html,
         "<details><summary>Configuration</summary><pre>{}</pre></details><footer>loadtest {}, \
-        {} processors, {} MiB, Linux {}, began <time>{}</time> (seconds since 1970, UTC)</footer></main></body></html>",
+        {} processors, {} MiB, Linux {}, began <time>{}</time> (seconds since 1970, UTC)\
+        </footer></main></body></html>",
         escape(&configuration),
         escape(&report.tool),
         machine.cpus,
@@ -54,9 +55,12 @@ fn verdict(report: &Report, html: &mut String) {
         let account = &report.account;
         let text = match report.scenario.publishes() && account.expected > 0 {
             true => {
-                format!("Every one of {} owed events arrived, once.", grouped(account.expected))
+                format!(
+                    "Every one of {} expected deliveries arrived exactly once.",
+                    grouped(account.expected)
+                )
             }
-            false => "Nothing went wrong.".to_owned(),
+            false => "No problems.".to_owned(),
         };
         let _ = write!(html, "<p class=\"good\">{text}</p>");
         return;
@@ -68,7 +72,7 @@ fn verdict(report: &Report, html: &mut String) {
     html.push_str("</ul>");
 }
 
-/// The few numbers people ask for first.
+/// The most important numbers.
 fn tiles(report: &Report) -> Vec<(&'static str, String)> {
     let delivery = &report.delivery;
     let mut tiles = vec![("streams", grouped(report.opening.streams))];
@@ -78,10 +82,7 @@ fn tiles(report: &Report) -> Vec<(&'static str, String)> {
         tiles.push(("99th percentile", format!("{:.1} ms", delivery.latency.p99_ms)));
     }
     if delivery.last_of_all.count > 0 {
-        tiles.push((
-            "last of all has it (median)",
-            format!("{:.1} ms", delivery.last_of_all.p50_ms),
-        ));
+        tiles.push(("last stream (median)", format!("{:.1} ms", delivery.last_of_all.p50_ms)));
     }
     if report.publishing.accepted > 0 && delivery.count == 0 {
         tiles.push(("publishes a second", grouped(report.publishing.per_s as u64)));
@@ -105,7 +106,7 @@ fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
             .filter_map(|point| Some((point.at_s, value(point)?)))
             .collect(),
     };
-    let timed = |up, lines| Plot { across: "seconds", up, axis: Axis::Linear, lines };
+    let timed = |y_label, lines| Plot { x_label: "seconds", y_label, axis: Axis::Linear, lines };
     let memory = report
         .server
         .as_ref()
@@ -121,26 +122,26 @@ fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
     let curve = |name, p: &super::Percentiles| Line { name, points: p.curve.clone() };
     vec![
         (
-            "Latency over time, from when an event was due",
+            "Latency over time, from the due time",
             timed(
                 "ms",
                 vec![
                     over_time("median", |p| (p.max_ms > 0.0).then_some(p.p50_ms)),
                     over_time("99th percentile", |p| (p.max_ms > 0.0).then_some(p.p99_ms)),
-                    over_time("latest", |p| (p.max_ms > 0.0).then_some(p.max_ms)),
+                    over_time("maximum", |p| (p.max_ms > 0.0).then_some(p.max_ms)),
                 ],
             ),
         ),
         (
-            "How late how many: every further nine as wide as the one before",
+            "Latency distribution, on a scale of nines",
             Plot {
-                across: "percentile",
-                up: "ms",
+                x_label: "percentile",
+                y_label: "ms",
                 axis: Axis::Nines,
                 lines: vec![
                     curve("arrival", &report.delivery.latency),
-                    curve("answer to the publisher", &report.publishing.latency),
-                    curve("connect to head", &report.opening.latency),
+                    curve("response to the publisher", &report.publishing.latency),
+                    curve("connect to response head", &report.opening.latency),
                 ],
             },
         ),
@@ -150,10 +151,10 @@ fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
         ),
         ("Streams", timed("open", vec![over_time("streams", |p| Some(p.streams as f64))])),
         (
-            "Server memory by stream, as streams came",
+            "Server memory per stream during the ramp",
             Plot {
-                across: "streams",
-                up: "KiB a stream",
+                x_label: "streams",
+                y_label: "KiB per stream",
                 axis: Axis::Linear,
                 lines: vec![memory_line],
             },
@@ -179,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_from_outside_can_not_become_markup() {
+    fn text_is_escaped() {
         assert_eq!(escape("<a href=\"x\">&"), "&lt;a href=&quot;x&quot;&gt;&amp;");
     }
 }

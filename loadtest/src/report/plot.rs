@@ -1,4 +1,4 @@
-//! Line plots as inline SVG. Pure.
+//! Line plots as inline SVG.
 
 use std::fmt::Write as _;
 
@@ -8,59 +8,50 @@ const LEFT: f64 = 64.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
-/// Points drawn of one line; more are not seen at this width.
+/// Points drawn of one line; more could not be distinguished at this width.
 const POINTS_MAX: usize = 600;
 
-/// How the horizontal axis is divided.
+/// The scale of the horizontal axis.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Axis {
-    /// Evenly.
+pub(super) enum Axis {
     Linear,
-    /// Percentiles: every further nine takes as much room as the one before.
+    /// Percentiles: 90, 99 and 99.9 are equidistant.
     Nines,
 }
 
-/// One line.
-pub struct Line<'a> {
-    /// Its name in the legend.
-    pub name: &'a str,
-    /// Its points.
-    pub points: Vec<(f64, f64)>,
+pub(super) struct Line<'a> {
+    pub(super) name: &'a str,
+    pub(super) points: Vec<(f64, f64)>,
 }
 
-/// A plot.
-pub struct Plot<'a> {
-    /// What the horizontal axis is, with its unit.
-    pub across: &'a str,
-    /// What the vertical axis is, with its unit.
-    pub up: &'a str,
-    /// How the horizontal axis is divided.
-    pub axis: Axis,
-    /// The lines, at most four.
-    pub lines: Vec<Line<'a>>,
+pub(super) struct Plot<'a> {
+    pub(super) x_label: &'a str,
+    pub(super) y_label: &'a str,
+    pub(super) axis: Axis,
+    /// At most four.
+    pub(super) lines: Vec<Line<'a>>,
 }
 
 impl Plot<'_> {
-    /// As an `<svg>`, or nothing if there is no line of two points.
-    pub fn render(&self) -> Option<String> {
+    /// An `<svg>` element; `None` without a line of at least two points.
+    pub(super) fn render(&self) -> Option<String> {
         let drawn: Vec<(usize, &Line<'_>)> =
             self.lines.iter().enumerate().filter(|(_, line)| line.points.len() > 1).collect();
         if drawn.is_empty() {
             return None;
         }
         let all = || drawn.iter().flat_map(|(_, line)| &line.points);
-        let across = all().map(|&(x, _)| self.place(x));
-        let (from, to) =
-            across.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
+        let xs = all().map(|&(x, _)| self.position(x));
+        let (from, to) = xs.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
         let highest = all().map(|&(_, y)| y).fold(0.0, f64::max);
         let (step, top) = steps(highest);
         let scale = Scale { from, width: (to - from).max(f64::MIN_POSITIVE), top };
         let mut svg = format!(
             "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{} by {}\">",
-            self.up, self.across
+            self.y_label, self.x_label
         );
-        grid_up(&mut svg, &scale, step);
-        self.grid_across(&mut svg, &scale);
+        horizontal_grid(&mut svg, &scale, step);
+        self.vertical_grid(&mut svg, &scale);
         for (index, line) in &drawn {
             self.draw(&mut svg, &scale, *index, line);
         }
@@ -69,19 +60,20 @@ impl Plot<'_> {
             "<text class=\"axis\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
             WIDTH - RIGHT,
             HEIGHT - 6.0,
-            self.across
+            self.x_label
         );
         let _ = write!(
             svg,
-            "<text class=\"axis\" transform=\"translate(14 {}) rotate(-90)\" text-anchor=\"middle\">{}</text></svg>",
+            "<text class=\"axis\" transform=\"translate(14 {}) rotate(-90)\" \
+            text-anchor=\"middle\">{}</text></svg>",
             HEIGHT / 2.0,
-            self.up
+            self.y_label
         );
         Some(svg)
     }
 
-    /// The lines' names, where there is more than one.
-    pub fn legend(&self) -> String {
+    /// The lines' names, if there is more than one.
+    pub(super) fn legend(&self) -> String {
         let named = self.lines.iter().enumerate().filter(|(_, line)| line.points.len() > 1);
         let spans: Vec<String> = named
             .map(|(index, line)| format!("<span class=\"l{index}\">{}</span>", line.name))
@@ -89,8 +81,8 @@ impl Plot<'_> {
         if spans.len() > 1 { spans.concat() } else { String::new() }
     }
 
-    /// A value on the horizontal axis before scaling.
-    fn place(&self, x: f64) -> f64 {
+    /// Maps a value to the axis, before scaling.
+    fn position(&self, x: f64) -> f64 {
         match self.axis {
             Axis::Linear => x,
             Axis::Nines => -(1.0 - x.min(99.9999) / 100.0).log10(),
@@ -101,11 +93,11 @@ impl Plot<'_> {
         let every = line.points.len().div_ceil(POINTS_MAX).max(1);
         let _ = write!(svg, "<polyline class=\"l{index}\" points=\"");
         for &(x, y) in line.points.iter().step_by(every) {
-            let _ = write!(svg, "{:.1},{:.1} ", scale.x(self.place(x)), scale.y(y));
+            let _ = write!(svg, "{:.1},{:.1} ", scale.x(self.position(x)), scale.y(y));
         }
         svg.push_str("\"/>");
         for &(x, y) in line.points.iter().step_by(every) {
-            let (cx, cy) = (scale.x(self.place(x)), scale.y(y));
+            let (cx, cy) = (scale.x(self.position(x)), scale.y(y));
             let _ =
                 write!(svg, "<circle class=\"l{index}\" cx=\"{cx:.1}\" cy=\"{cy:.1}\" r=\"2\">");
             let _ = write!(
@@ -118,10 +110,10 @@ impl Plot<'_> {
         }
     }
 
-    fn grid_across(&self, svg: &mut String, scale: &Scale) {
+    fn vertical_grid(&self, svg: &mut String, scale: &Scale) {
         let ticks: Vec<(f64, String)> = match self.axis {
             Axis::Nines => [0.0, 50.0, 90.0, 99.0, 99.9, 99.99, 99.999]
-                .map(|p| (self.place(p), format!("{p}")))
+                .map(|p| (self.position(p), format!("{p}")))
                 .into(),
             Axis::Linear => {
                 let (step, _) = steps(scale.width);
@@ -161,7 +153,7 @@ impl Scale {
     }
 }
 
-fn grid_up(svg: &mut String, scale: &Scale, step: f64) {
+fn horizontal_grid(svg: &mut String, scale: &Scale, step: f64) {
     for index in 0..=((scale.top / step).round() as u32) {
         let value = f64::from(index) * step;
         let (y, right) = (scale.y(value), WIDTH - RIGHT);
@@ -179,8 +171,8 @@ fn grid_up(svg: &mut String, scale: &Scale, step: f64) {
     }
 }
 
-/// A step of 1, 2 or 5 that divides up to `highest` into about five, and the multiple of it that is
-/// not below.
+/// The distance of grid lines (1, 2 or 5 times a power of ten, for about five lines up to
+/// `highest`), and the lowest multiple of it that is not below `highest`.
 fn steps(highest: f64) -> (f64, f64) {
     let highest = if highest > 0.0 { highest } else { 1.0 };
     let rough = highest / 5.0;
@@ -193,7 +185,7 @@ fn steps(highest: f64) -> (f64, f64) {
     (step, (highest / step).ceil().max(1.0) * step)
 }
 
-/// Short, as on an axis: 1.2k, 0.05.
+/// Formats a number for an axis: 1.2k, 0.05.
 fn number(value: f64) -> String {
     match value.abs() {
         v if v >= 1e6 => trimmed(value / 1e6, 2) + "M",
@@ -228,9 +220,9 @@ mod tests {
     }
 
     #[test]
-    fn a_plot_without_a_line_is_nothing() {
+    fn a_plot_without_a_line_is_not_rendered() {
         let line = Line { name: "a", points: vec![(1.0, 1.0)] };
-        let plot = Plot { across: "s", up: "ms", axis: Axis::Linear, lines: vec![line] };
+        let plot = Plot { x_label: "s", y_label: "ms", axis: Axis::Linear, lines: vec![line] };
         assert!(plot.render().is_none());
     }
 
@@ -238,8 +230,8 @@ mod tests {
     fn points_stay_inside_the_frame() {
         let points = (0..2000).map(|i| (f64::from(i), f64::from(i % 7))).collect();
         let plot = Plot {
-            across: "s",
-            up: "ms",
+            x_label: "s",
+            y_label: "ms",
             axis: Axis::Linear,
             lines: vec![Line { name: "a", points }],
         };

@@ -1,17 +1,15 @@
-//! One line that moves while the tool works; nothing where nobody looks.
+//! The progress line on standard error.
 
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::table::grouped;
-use crate::run::record::Record;
+use crate::measure::latency::Latency;
 
-/// Between two redraws.
 const REDRAW_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The line.
-pub struct Progress {
+pub(crate) struct Progress {
     bar: ProgressBar,
     phase: &'static str,
     shown: Instant,
@@ -19,9 +17,18 @@ pub struct Progress {
     streams: u64,
 }
 
+/// The state of a run that the line shows.
+pub(crate) struct Snapshot<'a> {
+    pub(crate) streams: u64,
+    pub(crate) deliveries: u64,
+    pub(crate) latency: &'a Latency,
+    /// Events published.
+    pub(crate) sent: u64,
+}
+
 impl Progress {
-    /// On standard error, with `label` in front; hidden if `quiet` or not a terminal.
-    pub fn new(label: &str, quiet: bool) -> Self {
+    /// A line that starts with `label`; hidden if `quiet` or if standard error is not a terminal.
+    pub(crate) fn new(label: &str, quiet: bool) -> Self {
         let target =
             if quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
         let bar = ProgressBar::with_draw_target(None, target);
@@ -32,14 +39,12 @@ impl Progress {
         Self { bar, phase: "", shown: Instant::now(), deliveries: 0, streams: 0 }
     }
 
-    /// A new phase begins.
-    pub fn phase(&mut self, phase: &'static str) {
+    pub(crate) fn set_phase(&mut self, phase: &'static str) {
         self.phase = phase;
         self.bar.set_message(phase);
     }
 
-    /// Shows how things stand.
-    pub fn show(&mut self, record: &Record) {
+    pub(crate) fn show(&mut self, snapshot: &Snapshot<'_>) {
         let span = self.shown.elapsed();
         if span < REDRAW_INTERVAL {
             return;
@@ -47,29 +52,25 @@ impl Progress {
         self.shown = Instant::now();
         let rate =
             |now: u64, before: u64| (now.saturating_sub(before) as f64 / span.as_secs_f64()) as u64;
-        let (streams, deliveries) = (record.present(), record.deliveries);
+        let Snapshot { streams, deliveries, latency, sent } = *snapshot;
         let mut message = format!("{}: {} streams", self.phase, grouped(streams));
         if streams > self.streams {
             message += &format!(" (+{}/s)", grouped(rate(streams, self.streams)));
         }
         if deliveries > 0 {
             message += &format!(", {} deliveries/s", grouped(rate(deliveries, self.deliveries)));
-            message += &format!(
-                ", p50 {:.1} ms, p99 {:.1} ms",
-                record.latency.at(50.0),
-                record.latency.at(99.0)
-            );
+            message += &format!(", p50 {:.1} ms, p99 {:.1} ms", latency.at(50.0), latency.at(99.0));
         }
-        if record.sent > 0 {
-            message += &format!(", {} published", grouped(record.sent));
+        if sent > 0 {
+            message += &format!(", {} published", grouped(sent));
         }
         (self.streams, self.deliveries) = (streams, deliveries);
         self.bar.set_message(message);
         self.bar.tick();
     }
 
-    /// Takes the line away.
-    pub fn finish(&self) {
+    /// Removes the line.
+    pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }

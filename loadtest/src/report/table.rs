@@ -1,4 +1,4 @@
-//! The table at the end of a run, for eyes.
+//! The report as a text table.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,11 +6,10 @@ use std::fmt::Write as _;
 use super::Report;
 use crate::measure::latency::Percentiles;
 
-/// The report as lines of text.
-pub fn render(report: &Report) -> String {
+pub(crate) fn render(report: &Report) -> String {
     let mut rows = Rows::default();
     let s = &report.scenario;
-    rows.head(&format!(
+    rows.heading(&format!(
         "{}  {} streams, {} topics, {} bytes, {}",
         s.name,
         grouped(s.streams),
@@ -33,7 +32,7 @@ pub fn render(report: &Report) -> String {
         }
     }
     if report.interrupted {
-        rows.row("ended", "early, by hand");
+        rows.row("interrupted", "the run was ended early");
     }
     for problem in &report.problems {
         rows.row("PROBLEM", problem);
@@ -45,7 +44,7 @@ pub fn render(report: &Report) -> String {
 struct Rows(String);
 
 impl Rows {
-    fn head(&mut self, text: &str) {
+    fn heading(&mut self, text: &str) {
         let _ = writeln!(self.0, "{text}");
     }
 
@@ -53,7 +52,7 @@ impl Rows {
         let _ = writeln!(self.0, "  {name:<22} {value}");
     }
 
-    fn maybe(&mut self, name: &str, value: Option<String>) {
+    fn row_if_known(&mut self, name: &str, value: Option<String>) {
         if let Some(value) = value {
             self.row(name, &value);
         }
@@ -74,18 +73,18 @@ fn opening(report: &Report, rows: &mut Rows) {
             grouped(opening.streams_at_end)
         ),
     );
-    rows.row("connect to head", &percentiles(&opening.latency));
+    rows.row("connect to response", &percentiles(&opening.latency));
     if report.left > 0 {
-        rows.row("left and came back", &grouped(report.left));
+        rows.row("churned streams", &grouped(report.left));
     }
     for (storm, number) in report.storms.iter().zip(1..) {
         let after = |what: &str, ms: Option<f64>| match ms {
             Some(ms) => format!("all {what} after {ms:.0} ms"),
-            None => format!("not all known to be {what}"),
+            None => format!("not all {what}"),
         };
         rows.row(
             &format!("storm {number}"),
-            &format!("{}, {}", after("back", storm.back_ms), after("whole", storm.whole_ms)),
+            &format!("{}, {}", after("open", storm.back_ms), after("recovered", storm.whole_ms)),
         );
     }
 }
@@ -105,12 +104,12 @@ fn delivery(report: &Report, rows: &mut Rows) {
     }
     rows.row("latency", &percentiles(&delivery.latency));
     if delivery.last_of_all.count > 0 {
-        rows.row("last of all has it", &percentiles(&delivery.last_of_all));
+        rows.row("last stream", &percentiles(&delivery.last_of_all));
     }
     if report.slow.streams > 0 {
         let account = &report.slow.account;
         let text = format!(
-            "{} streams had {} events, {} not",
+            "{} streams received {} events, missed {}",
             grouped(report.slow.streams),
             grouped(account.received),
             grouped(account.missing)
@@ -129,8 +128,8 @@ fn publishing(report: &Report, rows: &mut Rows) {
         "published",
         &format!("{sent} sent, {accepted} accepted, {}/s", grouped(publishing.per_s as u64)),
     );
-    rows.row("  answers", &list(&publishing.answers));
-    rows.row("  due to answer", &percentiles(&publishing.latency));
+    rows.row("  responses", &list(&publishing.answers));
+    rows.row("  latency", &percentiles(&publishing.latency));
 }
 
 fn account(report: &Report, rows: &mut Rows) {
@@ -155,16 +154,16 @@ fn account(report: &Report, rows: &mut Rows) {
 
 fn server(report: &Report, rows: &mut Rows) {
     let Some(server) = &report.server else {
-        rows.row("server cost", "unknown (give --pid, or run beside the server)");
+        rows.row("server cost", "unknown (pass --pid, or run on the server's machine)");
         return;
     };
     let micros = |value: Option<f64>| value.map(|value| format!("{value:.2} µs"));
-    rows.maybe("cpu per delivery", micros(server.cpu_per_delivery_us));
-    rows.maybe("cpu per publish", micros(server.cpu_per_publish_us));
-    rows.maybe("cpu per opening", micros(server.cpu_per_opening_us));
+    rows.row_if_known("cpu per delivery", micros(server.cpu_per_delivery_us));
+    rows.row_if_known("cpu per publish", micros(server.cpu_per_publish_us));
+    rows.row_if_known("cpu per opening", micros(server.cpu_per_opening_us));
     let kib = |bytes: f64| format!("{:.2} KiB", bytes / 1024.0);
     let growth = server.memory_growth_per_stream.unwrap_or(0.0);
-    rows.maybe(
+    rows.row_if_known(
         "memory per stream",
         server.memory_per_stream.map(|whole| format!("{} (growth {})", kib(whole), kib(growth))),
     );
@@ -177,7 +176,7 @@ fn server(report: &Report, rows: &mut Rows) {
             mib(server.memory_after)
         ),
     );
-    rows.maybe(
+    rows.row_if_known(
         "switches per 1,000",
         server.switches_per_1000.map(|switches| format!("{switches:.1}")),
     );
@@ -199,7 +198,7 @@ fn client(report: &Report, rows: &mut Rows) {
     }
     let per_stream = client
         .memory_per_stream
-        .map_or(String::new(), |bytes| format!(" ({bytes:.0} bytes a stream)"));
+        .map_or(String::new(), |bytes| format!(" ({bytes:.0} bytes per stream)"));
     let buffers = client
         .socket_buffers
         .map_or(String::new(), |bytes| format!(", socket buffers {}", mib(bytes)));
@@ -218,7 +217,7 @@ fn processors(report: &Report, rows: &mut Rows) {
     let Some(busy) = report.machine.busy else { return };
     let (cpus, others) = (report.machine.cpus, busy.others);
     let warning =
-        if others > 0.15 * cpus as f64 { ": the rates above suffer from the others" } else { "" };
+        if others > 0.15 * cpus as f64 { ": other processes distort the rates above" } else { "" };
     let text = format!(
         "server {:.2}, tool {:.2}, others {others:.2} of {cpus}{warning}",
         busy.server, busy.tool
@@ -243,8 +242,8 @@ fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-/// 1234567 as 1,234,567.
-pub fn grouped(number: u64) -> String {
+/// Formats 1234567 as 1,234,567.
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::new();
     for (index, digit) in digits.chars().enumerate() {

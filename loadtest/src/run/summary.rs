@@ -1,30 +1,26 @@
-//! From what was gathered to the report. Pure but for reading the machine's name plate.
+//! Computes the report from what a run has recorded.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::conductor::{Conductor, Phases};
-use super::pacing::Measured;
-use crate::measure::clock::SECOND;
-use crate::measure::server::Cost;
+use super::outcome::Outcome;
+use super::session::Session;
+use crate::measure::clock::{self, SECOND};
 use crate::report::{
-    ClientCost, Delivery, Machine, Opening, Processors, Publishing, Report, ServerCost, Slow,
-    Storm, VERSION,
+    ClientCost, Delivery, Machine, Opening, Publishing, Report, ServerCost, Slow, Storm, VERSION,
 };
-use crate::scenario::{Pace, Scenario};
 
-/// The report of a run.
-pub(super) fn report(conductor: &Conductor<'_>, phases: &Phases, measured: &Measured) -> Report {
-    let (scenario, record) = (conductor.scenario, &conductor.record);
-    let delivery = delivery(conductor, measured);
-    let publishing = publishing(conductor, phases);
-    let server = server_cost(conductor, phases, &delivery, &publishing);
+pub(super) fn report(session: &Session<'_>, outcome: &Outcome) -> Report {
+    let (scenario, record) = (session.scenario, &session.record);
+    let delivery = delivery(session, outcome);
+    let publishing = publishing(session, outcome);
+    let server = server_cost(session, outcome, &delivery, &publishing);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let mut report = Report {
         version: VERSION,
         tool: env!("CARGO_PKG_VERSION").into(),
-        began: now.saturating_sub((crate::measure::clock::now() - phases.began) / SECOND),
-        machine: Machine { busy: processors(conductor), ..Machine::read() },
-        opening: opening(conductor, phases),
+        began: now.saturating_sub((clock::now() - outcome.started) / SECOND),
+        machine: Machine { busy: session.window.processors(), ..Machine::read() },
+        opening: opening(session, outcome),
         delivery,
         publishing,
         account: record.total.account.clone(),
@@ -34,164 +30,146 @@ pub(super) fn report(conductor: &Conductor<'_>, phases: &Phases, measured: &Meas
             latency: record.slow_latency.percentiles(),
         },
         server,
-        client: client_cost(conductor, phases),
+        client: client_cost(session, outcome),
         causes: record.total.causes.clone(),
         controls: record.total.controls.clone(),
-        storms: storms(conductor, measured),
+        storms: storms(session, outcome),
         left: record.total.left,
-        series: record.series(),
-        problems: phases.problems.clone(),
-        interrupted: phases.interrupted,
+        series: record.series.points(&record.monitor),
+        problems: outcome.problems.clone(),
+        interrupted: outcome.interrupted,
         scenario: scenario.clone(),
     };
-    judge(&mut report);
+    let problems = delivery_problems(&report);
+    report.problems.extend(problems);
     report
 }
 
-/// Adds what the account says is wrong.
-fn judge(report: &mut Report) {
-    let account = &report.account;
-    let wrong = [
+/// The failures that the accounts show.
+fn delivery_problems(report: &Report) -> Vec<String> {
+    let (account, slow) = (&report.account, &report.slow.account);
+    let failures = [
         (account.missing, "events are missing"),
-        (account.repeated + report.slow.account.repeated, "events came more than once"),
-        (
-            account.misrouted + report.slow.account.misrouted,
-            "events came to streams that did not ask for them",
-        ),
+        (account.repeated + slow.repeated, "events arrived more than once"),
+        (account.misrouted + slow.misrouted, "events arrived at streams of another topic"),
     ];
-    for (count, what) in wrong {
-        if count > 0 {
-            report.problems.push(format!("{count} {what}"));
-        }
+    let failures = failures.into_iter().filter(|(count, _)| *count > 0);
+    let mut problems: Vec<String> =
+        failures.map(|(count, what)| format!("{count} {what}")).collect();
+    if report.publishing.sent > 0 && report.publishing.accepted == 0 {
+        problems.push("no publish was accepted".into());
     }
-    let published = report.publishing.sent > 0;
-    if published && report.publishing.accepted == 0 {
-        report.problems.push("no publish was accepted".into());
-    }
+    problems
 }
 
-fn opening(conductor: &Conductor<'_>, phases: &Phases) -> Opening {
-    let seconds = phases.ramp_nanos as f64 / SECOND as f64;
+fn opening(session: &Session<'_>, outcome: &Outcome) -> Opening {
+    let (record, seconds) = (&session.record, seconds(outcome.ramp_nanos));
     Opening {
-        streams: phases.ramped,
+        streams: outcome.streams,
         seconds,
-        per_s: if seconds > 0.0 { phases.ramped as f64 / seconds } else { 0.0 },
-        latency: conductor.record.opening.percentiles(),
-        streams_at_end: conductor.record.total.present,
-        opened: conductor.record.total.opened,
+        per_s: ratio(outcome.streams as f64, seconds).unwrap_or(0.0),
+        latency: record.opening.percentiles(),
+        streams_at_end: record.total.open,
+        opened: record.total.opened,
     }
 }
 
-fn storms(conductor: &Conductor<'_>, measured: &Measured) -> Vec<Storm> {
-    let since = |begun: u64, ended: u64| ended.saturating_sub(begun) as f64 / 1e6;
-    let storm = |(&(begun, back), number): (&(u64, Option<u64>), u32)| {
-        let whole =
-            conductor.whole.get(&number).filter(|whole| whole.workers.len() == conductor.workers());
-        Storm {
-            back_ms: back.map(|back| since(begun, back)),
-            whole_ms: whole.map(|whole| since(begun, whole.at)),
-        }
-    };
-    measured.storms.iter().zip(1..).map(storm).collect()
+fn storms(session: &Session<'_>, outcome: &Outcome) -> Vec<Storm> {
+    let workers = session.workers();
+    let storms = outcome.measured.storms.iter().zip(1..);
+    storms
+        .map(|(times, number)| {
+            let since = |at: u64| at.saturating_sub(times.reconnect_at) as f64 / 1e6;
+            let recovered_at = session.announced.recovered_at(number, workers);
+            Storm { back_ms: times.open_at.map(since), whole_ms: recovered_at.map(since) }
+        })
+        .collect()
 }
 
-fn delivery(conductor: &Conductor<'_>, measured: &Measured) -> Delivery {
-    let record = &conductor.record;
-    let (count, nanos) = if conductor.scenario.waits_for_all() {
-        (measured.deliveries, measured.busy)
+fn delivery(session: &Session<'_>, outcome: &Outcome) -> Delivery {
+    let (record, measured) = (&session.record, &outcome.measured);
+    let (count, nanos) = if session.scenario.is_closed_loop() {
+        (measured.deliveries, measured.busy_nanos)
     } else {
-        (
-            record.whole_account().received,
-            record.total.last_arrival.saturating_sub(measured.first_due),
-        )
+        let last = record.total.last_arrival;
+        let nanos = measured.first_due.map_or(0, |first| last.saturating_sub(first));
+        (record.whole_account().received, nanos)
     };
-    let seconds = if count == 0 { 0.0 } else { nanos as f64 / SECOND as f64 };
+    let seconds = if count == 0 { 0.0 } else { seconds(nanos) };
     Delivery {
         count,
         seconds,
-        per_s: if seconds > 0.0 { count as f64 / seconds } else { 0.0 },
+        per_s: ratio(count as f64, seconds).unwrap_or(0.0),
         latency: record.latency.percentiles(),
-        last_of_all: measured.last_of_all.percentiles(),
+        last_of_all: measured.last_arrival.percentiles(),
         bursts_per_s: measured.bursts_per_s.clone(),
     }
 }
 
-fn publishing(conductor: &Conductor<'_>, phases: &Phases) -> Publishing {
-    let record = &conductor.record;
-    let accepted = record.acknowledged.count();
-    let seconds = phases.published_nanos as f64 / SECOND as f64;
+fn publishing(session: &Session<'_>, outcome: &Outcome) -> Publishing {
+    let published = &session.record.published;
+    let accepted = published.latency.count();
+    let seconds = seconds(outcome.publishing_nanos);
     Publishing {
-        sent: record.sent,
+        sent: published.sent,
         accepted,
-        per_s: if seconds > 0.0 { accepted as f64 / seconds } else { 0.0 },
-        answers: record.answers.clone(),
-        latency: record.acknowledged.percentiles(),
+        per_s: ratio(accepted as f64, seconds).unwrap_or(0.0),
+        answers: published.answers.clone(),
+        latency: published.latency.percentiles(),
     }
 }
 
 fn server_cost(
-    conductor: &Conductor<'_>,
-    phases: &Phases,
+    session: &Session<'_>,
+    outcome: &Outcome,
     delivery: &Delivery,
     publishing: &Publishing,
 ) -> Option<ServerCost> {
-    let (before, idle, after) = (phases.before?, phases.idle?, phases.after.or(phases.idle)?);
-    // A server that died on the way has no second reading.
-    let known = measured_cost(conductor);
+    let (before, idle) = (outcome.cost_before?, outcome.cost_idle?);
+    let after = outcome.cost_after.unwrap_or(idle);
+    // A server that has ended during the measurement has no second reading.
+    let known = session.window.server_cost();
     let measured = known.unwrap_or_default();
-    let streams = phases.ramped as f64;
-    let each = |amount: f64, count: f64| (count > 0.0).then(|| amount / count);
-    let micros = |nanos: u64| nanos as f64 / 1000.0;
-    let deliveries = delivery.count as f64;
+    let monitor = &session.record.monitor;
+    let (streams, deliveries) = (outcome.streams as f64, delivery.count as f64);
     let publishes = if delivery.count == 0 { publishing.accepted as f64 } else { 0.0 };
+    let operations = if deliveries > 0.0 { deliveries } else { publishes };
+    let growth = idle.since(&before);
     let switches = (measured.voluntary + measured.involuntary) as f64 * 1000.0;
+    let micros = |nanos: u64| nanos as f64 / 1000.0;
     Some(ServerCost {
-        pid: conductor.record.server_pid()?,
+        pid: monitor.pid()?,
         threads: after.threads,
         memory_before: before.memory,
         memory_idle: idle.memory,
         memory_after: after.memory,
-        memory_per_stream: each(idle.memory as f64, streams),
-        memory_growth_per_stream: each(idle.since(&before).memory as f64, streams),
-        cpu_per_opening_us: each(micros(idle.since(&before).cpu), streams),
-        cpu_per_delivery_us: known.and_then(|_| each(micros(measured.cpu), deliveries)),
-        cpu_per_publish_us: known.and_then(|_| each(micros(measured.cpu), publishes)),
-        switches_per_1000: known
-            .and_then(|_| each(switches, if deliveries > 0.0 { deliveries } else { publishes })),
+        memory_per_stream: ratio(idle.memory as f64, streams),
+        memory_growth_per_stream: ratio(growth.memory as f64, streams),
+        cpu_per_opening_us: ratio(micros(growth.cpu), streams),
+        cpu_per_delivery_us: known.and_then(|cost| ratio(micros(cost.cpu), deliveries)),
+        cpu_per_publish_us: known.and_then(|cost| ratio(micros(cost.cpu), publishes)),
+        switches_per_1000: known.and_then(|_| ratio(switches, operations)),
         measured,
-        memory_by_streams: conductor.record.memory_by_streams.clone(),
+        memory_by_streams: monitor.memory_by_streams().to_vec(),
     })
 }
 
-fn measured_cost(conductor: &Conductor<'_>) -> Option<Cost> {
-    Some(conductor.end?.server?.since(&conductor.begin?.server?))
-}
-
-/// Processors kept busy while measuring, and by whom.
-fn processors(conductor: &Conductor<'_>) -> Option<Processors> {
-    let (begin, end) = (conductor.begin?, conductor.end?);
-    let span = end.at.saturating_sub(begin.at).max(1) as f64;
-    let server = measured_cost(conductor).map_or(0, |cost| cost.cpu) as f64 / span;
-    let tool = end.tool.saturating_sub(begin.tool) as f64 / span;
-    let all = end.machine?.saturating_sub(begin.machine?) as f64 / span;
-    Some(Processors { server, tool, others: (all - server - tool).max(0.0) })
-}
-
-fn client_cost(conductor: &Conductor<'_>, phases: &Phases) -> ClientCost {
-    let total = &conductor.record.total;
-    let streams = total.present;
+fn client_cost(session: &Session<'_>, outcome: &Outcome) -> ClientCost {
+    let total = &session.record.total;
     ClientCost {
-        processes: conductor.workers() as u64,
-        cpu_s: total.cpu as f64 / SECOND as f64,
+        processes: session.workers() as u64,
+        cpu_s: seconds(total.cpu),
         memory: total.memory,
-        memory_per_stream: (streams > 0).then(|| total.memory as f64 / streams as f64),
-        socket_buffers: phases.socket_buffers,
+        memory_per_stream: ratio(total.memory as f64, total.open as f64),
+        socket_buffers: outcome.socket_buffers,
     }
 }
 
-impl Scenario {
-    /// True if events are published at all.
-    pub fn publishes(&self) -> bool {
-        self.pace != Pace::None
-    }
+fn seconds(nanos: u64) -> f64 {
+    nanos as f64 / SECOND as f64
+}
+
+/// `amount / count`, or `None` if `count` is 0.
+fn ratio(amount: f64, count: f64) -> Option<f64> {
+    (count > 0.0).then(|| amount / count)
 }

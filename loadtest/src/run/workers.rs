@@ -1,122 +1,120 @@
-//! The worker processes: started, told, listened to, and ended with the run.
+//! The worker processes: spawned with their assignments, sent commands, and killed with the run.
 
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
+use serde::Serialize;
+
 use crate::connect;
-use crate::error::Fault;
-use crate::publish::FromPublisher;
-use crate::scenario::Scenario;
-use crate::scenario::target::Target;
-use crate::subscribe::message::{Assignment, FromWorker, ToWorker};
+use crate::error::Error;
+use crate::publish::PublisherEvent;
+use crate::scenario::{Scenario, Target};
+use crate::subscribe::{Assignment, FromWorker, RequestTemplate, ToWorker};
 
-/// Messages that may wait for the conductor; workers and publisher wait beyond it.
-const NOTES_MAX: usize = 4096;
+/// Messages queued for the session; workers and publisher block beyond it.
+const MESSAGES_MAX: usize = 4096;
 
-/// What reaches the conductor.
-pub enum Note {
-    /// From a worker.
+/// A message to the session.
+pub(super) enum Message {
+    /// From the worker of this index.
     Worker(usize, FromWorker),
-    /// From the publisher.
-    Publisher(FromPublisher),
-    /// A worker has ended.
-    Gone,
+    Publisher(PublisherEvent),
+    WorkerExited,
 }
 
-/// The running workers.
-pub struct Fleet {
-    workers: Vec<(Child, ChildStdin)>,
-    notes: Receiver<Note>,
-    sender: SyncSender<Note>,
+pub(super) struct Workers {
+    processes: Vec<(Child, ChildStdin)>,
+    messages: Receiver<Message>,
+    sender: SyncSender<Message>,
 }
 
-impl Fleet {
-    /// Starts the workers a scenario needs; they open their streams at once.
-    pub fn start(scenario: &Scenario, target: &Target, run: u32) -> Result<Self, Fault> {
-        let (sender, notes) = sync_channel(NOTES_MAX);
-        let mut fleet = Self { workers: Vec::new(), notes, sender };
-        for assignment in assignments(scenario, target, run) {
-            fleet.spawn(&assignment)?;
+impl Workers {
+    /// Spawns as many workers as the scenario needs; they open their streams immediately.
+    pub(super) fn start(scenario: &Scenario, target: &Target, run_id: u32) -> Result<Self, Error> {
+        let (sender, messages) = sync_channel(MESSAGES_MAX);
+        let mut workers = Self { processes: Vec::new(), messages, sender };
+        for assignment in assignments(scenario, target, run_id) {
+            workers.spawn(&assignment).map_err(|error| Error::system("start a worker", error))?;
         }
-        Ok(fleet)
+        Ok(workers)
     }
 
-    fn spawn(&mut self, assignment: &Assignment) -> Result<(), Fault> {
-        let failed = |error: std::io::Error| Fault::system("start a worker", error);
-        let program = std::env::current_exe().map_err(failed)?;
-        let mut child = Command::new(program)
+    fn spawn(&mut self, assignment: &Assignment) -> std::io::Result<()> {
+        let mut child = Command::new(std::env::current_exe()?)
             .arg("worker")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .spawn()
-            .map_err(failed)?;
-        let (stdin, stdout) =
-            (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
-        let index = self.workers.len();
-        self.workers.push((child, stdin));
-        let notes = self.sender.clone();
-        let listen = move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let Ok(message) = serde_json::from_str(&line) else { break };
-                if notes.send(Note::Worker(index, message)).is_err() {
-                    return;
-                }
-            }
-            let _ = notes.send(Note::Gone);
-        };
-        std::thread::Builder::new().name("worker-reader".into()).spawn(listen).map_err(failed)?;
-        let (_, stdin) = self.workers.last_mut().expect("just added");
-        write_line(stdin, assignment).map_err(failed)
+            .spawn()?;
+        let stdin = child.stdin.take().expect("piped");
+        let stdout = child.stdout.take().expect("piped");
+        let index = self.processes.len();
+        // Owned from here on, so that an error below kills it.
+        self.processes.push((child, stdin));
+        let sender = self.sender.clone();
+        std::thread::Builder::new()
+            .name("worker-reader".into())
+            .spawn(move || forward(stdout, index, &sender))?;
+        let (_, stdin) = self.processes.last_mut().expect("just added");
+        write_line(stdin, assignment)
     }
 
-    /// How many workers there are.
-    pub fn workers(&self) -> usize {
-        self.workers.len()
+    pub(super) fn len(&self) -> usize {
+        self.processes.len()
     }
 
-    /// Where notes arrive.
-    pub fn notes(&self) -> &Receiver<Note> {
-        &self.notes
+    pub(super) fn messages(&self) -> &Receiver<Message> {
+        &self.messages
     }
 
-    /// Where the publisher's notes go.
-    pub fn sender(&self) -> SyncSender<Note> {
+    /// The sender for the publisher's messages.
+    pub(super) fn sender(&self) -> SyncSender<Message> {
         self.sender.clone()
     }
 
-    /// Tells every worker; the share of a rate is each worker's own.
-    pub fn tell(&mut self, message: &ToWorker) {
-        for (_, stdin) in &mut self.workers {
-            // A worker that is gone is noticed by its reader.
-            let _ = write_line(stdin, message);
+    /// Sends a command to every worker.
+    pub(super) fn send(&mut self, command: &ToWorker) {
+        for (_, stdin) in &mut self.processes {
+            // A worker that has ended is reported by its reader.
+            let _ = write_line(stdin, command);
         }
     }
 }
 
-impl Drop for Fleet {
+impl Drop for Workers {
     fn drop(&mut self) {
-        for (child, _) in &mut self.workers {
+        for (child, _) in &mut self.processes {
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 }
 
-fn write_line(stdin: &mut ChildStdin, message: &impl serde::Serialize) -> std::io::Result<()> {
+/// Forwards a worker's messages until it ends.
+fn forward(stdout: ChildStdout, index: usize, sender: &SyncSender<Message>) {
+    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+        let Ok(message) = serde_json::from_str(&line) else { break };
+        if sender.send(Message::Worker(index, message)).is_err() {
+            return;
+        }
+    }
+    let _ = sender.send(Message::WorkerExited);
+}
+
+fn write_line(stdin: &mut ChildStdin, message: &impl Serialize) -> std::io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     stdin.write_all(&line)
 }
 
-/// Spreads the streams over the workers.
-fn assignments(scenario: &Scenario, target: &Target, run: u32) -> Vec<Assignment> {
-    let per_table = connect::raise_descriptor_limit();
+/// Spreads the streams over as many workers as their descriptor limit requires.
+fn assignments(scenario: &Scenario, target: &Target, run_id: u32) -> Vec<Assignment> {
+    let streams_per_worker = connect::raise_descriptor_limit();
     let streams = scenario.streams;
-    let workers = scenario.processes.unwrap_or(1).max(streams.div_ceil(per_table));
+    let workers = scenario.processes.unwrap_or(1).max(streams.div_ceil(streams_per_worker));
     let workers = workers.min(streams);
     let sources = connect::sources(&scenario.source, target.address.ip(), streams);
-    let per_source = match sources.len() as u64 {
+    let streams_per_source = match sources.len() as u64 {
         0 => 1,
         sources => streams.div_ceil(sources).max(1),
     };
@@ -125,11 +123,11 @@ fn assignments(scenario: &Scenario, target: &Target, run: u32) -> Vec<Assignment
         first: first(worker),
         streams: (first(worker + 1) - first(worker)) as u32,
         target: target.address,
-        request: scenario.request(target),
+        request: RequestTemplate::new(scenario, target),
         sources: sources.clone(),
-        streams_per_source: per_source,
+        streams_per_source,
         receive_buffer_bytes: scenario.receive_buffer,
-        run,
+        run_id,
         topics: scenario.topics,
         ramp: scenario.ramp / workers as f64,
         in_flight: (scenario.in_flight / workers as u32).max(1),
@@ -139,7 +137,7 @@ fn assignments(scenario: &Scenario, target: &Target, run: u32) -> Vec<Assignment
         slow_share: scenario.slow_share,
         slow_bytes_per_second: scenario.slow_read,
         warmup: scenario.warmup_events(),
-        announce: scenario.waits_for_all(),
+        announce: scenario.is_closed_loop(),
         tick: scenario.tick.nanos(),
     };
     (0..workers).map(assignment).collect()

@@ -1,58 +1,56 @@
-//! A span of time as people write it: `10s`, `500ms`, `2m`, `1h`; a bare number is seconds.
+//! Durations in scenario files, options and reports: `10s`, `500ms`, `2m30s`.
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::clock::SECOND;
-
-/// A span, in nanoseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A [`Duration`] that is read by `humantime` and printed in one unit, as the report has it: `90s`,
+/// not `1m 30s`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Span(u64);
+pub(crate) struct HumanDuration(Duration);
 
-const UNITS: [(&str, u64); 5] = [
-    ("h", 3600 * SECOND),
-    ("m", 60 * SECOND),
-    ("s", SECOND),
-    ("ms", SECOND / 1000),
-    ("us", SECOND / 1_000_000),
+/// From the largest; a duration is printed in the first that divides it.
+const UNITS: [(&str, u128); 5] = [
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1000),
 ];
 
-impl Span {
-    /// So many seconds.
-    pub const fn seconds(seconds: u64) -> Self {
-        Self(seconds * SECOND)
+impl HumanDuration {
+    pub(crate) const fn from_secs(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
     }
 
-    /// So many milliseconds.
-    pub const fn millis(millis: u64) -> Self {
-        Self(millis * (SECOND / 1000))
+    pub(crate) const fn from_millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
     }
 
-    /// In nanoseconds.
-    pub const fn nanos(self) -> u64 {
-        self.0
+    /// In nanoseconds; saturates after 584 years.
+    pub(crate) fn nanos(self) -> u64 {
+        u64::try_from(self.0.as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
-impl FromStr for Span {
+impl FromStr for HumanDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let unit = if unit.is_empty() { "s" } else { unit };
-        let nanos = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, nanos)| *nanos);
-        match (number.parse::<f64>(), nanos) {
-            (Ok(number), Some(nanos)) => Ok(Self((number * nanos as f64) as u64)),
-            _ => Err(format!("{text:?} is not a span of time such as 10s, 500ms or 2m")),
+        // humantime wants a unit; a bare number is seconds.
+        if let Ok(seconds) = text.parse::<f64>() {
+            return Duration::try_from_secs_f64(seconds).map(Self).map_err(|e| e.to_string());
         }
+        humantime::parse_duration(text)
+            .map(Self)
+            .map_err(|error| format!("{text:?} is not a duration such as 10s or 500ms: {error}"))
     }
 }
 
-impl TryFrom<String> for Span {
+impl TryFrom<String> for HumanDuration {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
@@ -60,18 +58,18 @@ impl TryFrom<String> for Span {
     }
 }
 
-impl From<Span> for String {
-    fn from(span: Span) -> Self {
-        span.to_string()
+impl From<HumanDuration> for String {
+    fn from(duration: HumanDuration) -> Self {
+        duration.to_string()
     }
 }
 
-impl fmt::Display for Span {
+impl fmt::Display for HumanDuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = UNITS.iter().find(|(_, nanos)| self.0.is_multiple_of(*nanos));
-        match exact {
-            Some((unit, nanos)) if self.0 > 0 => write!(f, "{}{unit}", self.0 / nanos),
-            _ => write!(f, "{}s", self.0 as f64 / SECOND as f64),
+        let nanos = self.0.as_nanos();
+        match UNITS.iter().find(|(_, unit)| nanos > 0 && nanos.is_multiple_of(*unit)) {
+            Some((name, unit)) => write!(f, "{}{name}", nanos / unit),
+            None => write!(f, "{}s", self.0.as_secs_f64()),
         }
     }
 }
@@ -81,18 +79,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_read_and_written() {
-        for (text, nanos) in [
-            ("10s", 10 * SECOND),
-            ("1.5s", 3 * SECOND / 2),
-            ("500ms", SECOND / 2),
-            ("3", 3 * SECOND),
+    fn durations_are_parsed_and_printed() {
+        for (text, millis, printed) in [
+            ("10s", 10_000, "10s"),
+            ("1.5s", 1_500, "1500ms"),
+            ("250ms", 250, "250ms"),
+            ("2m30s", 150_000, "150s"),
+            ("2h", 7_200_000, "2h"),
+            ("3", 3_000, "3s"),
+            ("0.25", 250, "250ms"),
+            ("0s", 0, "0s"),
         ] {
-            let span: Span = text.parse().expect(text);
-            assert_eq!(span.nanos(), nanos);
-            assert_eq!(span.to_string().parse::<Span>(), Ok(span));
+            let duration: HumanDuration = text.parse().expect(text);
+            assert_eq!(duration.nanos(), millis * 1_000_000, "{text}");
+            assert_eq!(duration.to_string(), printed);
+            assert_eq!(printed.parse(), Ok(duration));
         }
-        assert!("ten".parse::<Span>().is_err());
-        assert!("5 parsecs".parse::<Span>().is_err());
+        for invalid in ["ten", "5 parsecs", "-1", "", "soon"] {
+            assert!(invalid.parse::<HumanDuration>().is_err(), "{invalid}");
+        }
     }
 }

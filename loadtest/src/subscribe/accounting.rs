@@ -1,109 +1,110 @@
-//! What a worker tells its parent: ticks, that nothing is missing, and the sums at the end.
+//! The delivery accounts of a worker: received, missing, duplicate and misrouted events.
 
-use super::message::{Final, FromWorker, Tick};
-use super::stream::State;
-use super::worker::Worker;
-use crate::measure::clock;
-use crate::measure::sequence::{Ledger, owed};
-use crate::measure::server;
+use super::message::{Assignment, Final};
+use super::stream::Stream;
+use super::stream_set::StreamSet;
+use crate::measure::account::Account;
+use crate::measure::sequence::{Arrival, SequenceTracker, count_except};
 
-impl Worker {
-    /// Tells what happened since the last tick.
-    pub(super) fn tick(&mut self, now: u64) {
-        let tick = Tick {
-            at: now,
-            present: self.present,
-            pending: self.ramp.pending(),
-            deliveries: std::mem::take(&mut self.deliveries),
-            bytes: std::mem::take(&mut self.bytes),
-            latency: self.interval.take(),
-            cpu: clock::own_cpu(),
-        };
-        self.tell(&FromWorker::Tick(tick));
+#[derive(Default)]
+pub(super) struct Accounting {
+    account: Account,
+    slow: Account,
+    /// Gaps of streams that left: topic and range.
+    gaps_of_left: Vec<(u32, (u64, u64))>,
+    published: Option<Published>,
+    /// [`Accounting::take_drained`] has returned true.
+    drained: bool,
+}
+
+/// What was published in all.
+struct Published {
+    counts: Vec<u64>,
+    /// By topic, sorted.
+    rejected: Vec<Vec<u64>>,
+}
+
+impl Published {
+    /// The events of `topic` that `sequence` expects and has not received.
+    fn missing(&self, topic: u32, sequence: &SequenceTracker) -> u64 {
+        let (end, rejected) = (self.counts[topic as usize], &self.rejected[topic as usize]);
+        sequence.missing(end).map(|range| count_except(range, rejected)).sum()
+    }
+}
+
+impl Accounting {
+    pub(super) fn record_misrouted(&mut self, slow: bool) {
+        self.account_of(slow).misrouted += 1;
     }
 
-    /// No events beyond `ends` will be sent, and those `excused` need not come.
-    pub(super) fn expect_no_more(&mut self, ends: Vec<u64>, excused: Vec<(u32, u64)>) {
-        let mut by_topic = vec![Vec::new(); ends.len()];
-        for (topic, number) in excused {
+    pub(super) fn record(&mut self, slow: bool, arrival: Arrival) {
+        let account = self.account_of(slow);
+        match arrival {
+            Arrival::New => account.received += 1,
+            Arrival::OutOfOrder => {
+                account.received += 1;
+                account.out_of_order += 1;
+            }
+            Arrival::Duplicate => account.repeated += 1,
+        }
+    }
+
+    fn account_of(&mut self, slow: bool) -> &mut Account {
+        if slow { &mut self.slow } else { &mut self.account }
+    }
+
+    /// A stream leaves and will not resume: events in flight are not expected any more, but gaps
+    /// remain missing.
+    pub(super) fn settle(&mut self, topic: u32, stream: &mut Stream) {
+        if !stream.slow {
+            self.gaps_of_left.extend(stream.sequence.gaps().map(|range| (topic, range)));
+        }
+        stream.sequence = SequenceTracker::default();
+        stream.tracked = false;
+    }
+
+    /// No events beyond `counts` will be published, and those `rejected` are not expected.
+    pub(super) fn finish(&mut self, counts: Vec<u64>, rejected: Vec<(u32, u64)>) {
+        let mut by_topic = vec![Vec::new(); counts.len()];
+        for (topic, number) in rejected {
             by_topic[topic as usize].push(number);
         }
         by_topic.iter_mut().for_each(|numbers: &mut Vec<u64>| numbers.sort_unstable());
-        self.finish = Some((ends, by_topic));
+        self.published = Some(Published { counts, rejected: by_topic });
         self.drained = false;
-        self.tell_if_drained();
     }
 
-    /// Tells once that every reading stream has everything.
-    pub(super) fn tell_if_drained(&mut self) {
-        let Some((ends, excused)) = &self.finish else { return };
-        if self.drained || self.ramp.pending() > 0 {
-            return;
+    /// True once, when every reading stream has received every event.
+    pub(super) fn take_drained(&mut self, streams: &StreamSet, assignment: &Assignment) -> bool {
+        let Some(published) = &self.published else { return false };
+        if self.drained {
+            return false;
         }
-        let topics = self.assignment.topics as usize;
-        let lacks = |(index, stream): (usize, &super::stream::Stream)| {
-            let topic = (self.assignment.first as usize + index) % topics;
-            let waits = stream.state == State::Open && !stream.slow;
-            waits
-                && !stream.ledger.has_all(ends[topic])
-                && stream.ledger.missing(ends[topic]).any(|range| owed(range, &excused[topic]) > 0)
+        let is_missing_events = |(index, stream): (usize, &Stream)| {
+            let topic = assignment.topic_of(index);
+            stream.is_open()
+                && !stream.slow
+                && !stream.sequence.is_complete(published.counts[topic as usize])
+                && published.missing(topic, &stream.sequence) > 0
         };
-        if self.streams.iter().enumerate().any(lacks) {
-            return;
-        }
-        self.drained = true;
-        self.tell(&FromWorker::Drained);
+        self.drained = !streams.iter().any(is_missing_events);
+        self.drained
     }
 
-    /// A visit is over by the stream's own will: what is in flight is forgiven, holes are kept.
-    pub(super) fn settle_visit(&mut self, index: usize) {
-        let topic = (self.assignment.first + index as u64) % u64::from(self.assignment.topics);
-        let stream = &mut self.streams[index];
-        if !stream.slow {
-            self.left_holes.extend(stream.ledger.holes().map(|range| (topic as u32, range)));
+    /// Closes the accounts. If it is unknown what was published, nothing is missing.
+    pub(super) fn report(mut self, streams: &StreamSet, assignment: &Assignment, last: &mut Final) {
+        if let Some(published) = self.published.take() {
+            for (index, stream) in streams.iter().filter(|(_, stream)| stream.tracked) {
+                let missing = published.missing(assignment.topic_of(index), &stream.sequence);
+                self.account_of(stream.slow).missing += missing;
+            }
+            for (topic, range) in &self.gaps_of_left {
+                self.account.missing += count_except(*range, &published.rejected[*topic as usize]);
+            }
         }
-        stream.ledger = Ledger::default();
-        stream.met = false;
-    }
-
-    /// The last line.
-    pub(super) fn tell_final(&mut self) {
-        self.close_accounts();
-        let last = Final {
-            account: std::mem::take(&mut self.account),
-            slow: std::mem::take(&mut self.slow_account),
-            slow_latency: self.slow_latency.take(),
-            opening: self.opening.take(),
-            causes: std::mem::take(&mut self.causes),
-            controls: std::mem::take(&mut self.controls),
-            present: self.present,
-            opened: self.opened,
-            last_arrival: self.last_arrival,
-            memory: server::user_memory(std::process::id()).unwrap_or(0),
-            cpu: clock::own_cpu(),
-            left: self.left,
-        };
-        self.tell(&FromWorker::Final(Box::new(last)));
-    }
-
-    fn close_accounts(&mut self) {
-        let Some((ends, excused)) = self.finish.take() else {
-            self.account.expected = self.account.received;
-            self.slow_account.expected = self.slow_account.received;
-            return;
-        };
-        for (index, stream) in self.streams.iter().enumerate().filter(|(_, stream)| stream.met) {
-            let topic = (self.assignment.first as usize + index) % self.assignment.topics as usize;
-            let missing: u64 =
-                stream.ledger.missing(ends[topic]).map(|range| owed(range, &excused[topic])).sum();
-            let account = if stream.slow { &mut self.slow_account } else { &mut self.account };
-            account.missing += missing;
-        }
-        for (topic, range) in &self.left_holes {
-            self.account.missing += owed(*range, &excused[*topic as usize]);
-        }
-        for account in [&mut self.account, &mut self.slow_account] {
+        for account in [&mut self.account, &mut self.slow] {
             account.expected = account.received + account.missing;
         }
+        (last.account, last.slow) = (self.account, self.slow);
     }
 }

@@ -1,49 +1,73 @@
-//! The parent's commands, and the way to answer.
+//! The worker's end of the parent's pipes: assignment and commands on standard input, messages on
+//! standard output.
 
 use std::io::Write as _;
 
-use super::message::{FromWorker, ToWorker};
-use super::stream::Schedule;
-use super::worker::Worker;
-use crate::measure::clock;
+use rustix::io::Errno;
 
-impl Worker {
-    pub(super) fn read_commands(&mut self) {
-        let mut chunk = [0; 16 * 1024];
-        match rustix::io::read(std::io::stdin(), &mut chunk) {
-            // The parent is gone: so is the reason to run.
-            Ok(0) => self.reporting = true,
-            Ok(len) => self.input.extend_from_slice(&chunk[..len]),
-            Err(_) => return,
-        }
-        while let Some(end) = memchr::memchr(b'\n', &self.input) {
-            let line: Vec<u8> = self.input.drain(..=end).collect();
-            match serde_json::from_slice(&line) {
-                Ok(command) => self.obey(command),
-                Err(_) => self.reporting = true,
+use super::message::{Assignment, FromWorker, ToWorker};
+use crate::error::Error;
+
+const READ_BYTES: usize = 16 * 1024;
+
+/// Reads commands line by line.
+pub(super) struct CommandReader {
+    /// An incomplete line.
+    buffer: Vec<u8>,
+}
+
+impl CommandReader {
+    /// Blocks until the assignment, the first line, has arrived.
+    pub(super) fn open() -> Result<(Assignment, Self), Error> {
+        let mut reader = Self { buffer: Vec::new() };
+        let line = loop {
+            match reader.fill() {
+                Ok(0) => return Err(Error::Failed("the parent process has ended".into())),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(Error::system("read the assignment", error)),
             }
+            if let Some(line) = reader.next_line() {
+                break line;
+            }
+        };
+        let assignment = serde_json::from_slice(&line)
+            .map_err(|error| Error::system("read the assignment", error))?;
+        Ok((assignment, reader))
+    }
+
+    /// The commands buffered so far.
+    pub(super) fn commands(&mut self) -> Vec<ToWorker> {
+        let parse = |line: Vec<u8>| serde_json::from_slice(&line).unwrap_or(ToWorker::Report);
+        std::iter::from_fn(|| self.next_line()).map(parse).collect()
+    }
+
+    /// Reads once; returns the commands that are complete. If the parent has ended, that is a
+    /// [`ToWorker::Report`].
+    pub(super) fn read(&mut self) -> Vec<ToWorker> {
+        match self.fill() {
+            Ok(0) => vec![ToWorker::Report],
+            Ok(_) => self.commands(),
+            Err(_) => Vec::new(),
         }
     }
 
-    pub(super) fn obey(&mut self, command: ToWorker) {
-        match command {
-            ToWorker::Schedule { start, interval } => {
-                self.schedule = Some(Schedule { start, interval })
-            }
-            ToWorker::Churn { rate } => {
-                (self.churn, self.churn_since, self.churned) = (rate, clock::now(), 0);
-            }
-            ToWorker::Storm { back, last_due } => self.storm(back, last_due),
-            ToWorker::Finish { ends, excused } => self.expect_no_more(ends, excused),
-            ToWorker::Report => self.reporting = true,
-        }
+    fn fill(&mut self) -> Result<usize, Errno> {
+        let mut chunk = [0; READ_BYTES];
+        let len = rustix::io::read(std::io::stdin(), &mut chunk)?;
+        self.buffer.extend_from_slice(&chunk[..len]);
+        Ok(len)
     }
 
-    pub(super) fn tell(&self, message: &FromWorker) {
-        let mut line = serde_json::to_vec(message).expect("messages are plain data");
-        line.push(b'\n');
-        let mut out = std::io::stdout().lock();
-        // A parent that is gone is noticed at the next read.
-        let _ = out.write_all(&line).and_then(|()| out.flush());
+    fn next_line(&mut self) -> Option<Vec<u8>> {
+        let end = memchr::memchr(b'\n', &self.buffer)?;
+        Some(self.buffer.drain(..=end).collect())
     }
+}
+
+pub(super) fn send(message: &FromWorker) {
+    let mut line = serde_json::to_vec(message).expect("messages are plain data");
+    line.push(b'\n');
+    let mut out = std::io::stdout().lock();
+    // If the parent has ended, the next read of standard input says so.
+    let _ = out.write_all(&line).and_then(|()| out.flush());
 }

@@ -1,211 +1,167 @@
-//! What parent and workers tell each other: JSON, a message a line, over the worker's standard
-//! input and output.
+//! The protocol between the parent and its workers: JSON lines over standard input and output.
+//! All times are in nanoseconds.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::measure::latency::Sparse;
+use super::request::RequestTemplate;
+use crate::measure::account::Account;
+use crate::measure::latency::SparseHistogram;
 
-/// The first line a worker reads: all it needs to hold its streams.
+/// The first line a worker reads.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Assignment {
+pub(crate) struct Assignment {
     /// The number of this worker's first stream among all.
-    pub first: u64,
-    /// Streams of this worker.
-    pub streams: u32,
-    /// Where the server listens.
-    pub target: SocketAddr,
-    /// What to ask of it.
-    pub request: RequestTemplate,
-    /// Addresses to connect from, taken in turn; none leaves it to the kernel.
-    pub sources: Vec<IpAddr>,
-    /// Streams on one source address before the next is taken.
-    pub streams_per_source: u64,
+    pub(crate) first: u64,
+    pub(crate) streams: u32,
+    pub(crate) target: SocketAddr,
+    pub(crate) request: RequestTemplate,
+    /// Source addresses; if empty, the kernel chooses.
+    pub(crate) sources: Vec<IpAddr>,
+    pub(crate) streams_per_source: u64,
     /// `SO_RCVBUF`, if not the kernel's default.
-    pub receive_buffer_bytes: Option<usize>,
-    /// This run's mark in the stamps.
-    pub run: u32,
-    /// Topics the streams are spread over.
-    pub topics: u32,
-    /// Connections this worker opens a second; 0 is as fast as the bound below lets it.
-    pub ramp: f64,
-    /// Connections being opened at once.
-    pub in_flight: u32,
-    /// Longest wait for a response head, in nanoseconds like all spans here.
-    pub open_timeout: u64,
-    /// Whether to open a broken or refused stream again, and after how long.
-    pub retry: Option<u64>,
-    /// Whether a stream that comes back sends `Last-Event-ID`.
-    pub resume: bool,
-    /// The share of streams that read slowly, and their pace; 0 is not at all.
-    pub slow_share: f64,
-    /// Bytes a slow stream reads a second.
-    pub slow_bytes_per_second: u64,
-    /// Events below this number are left out of the latencies.
-    pub warmup: u64,
-    /// Whether to tell of each event that every stream here has it.
-    pub announce: bool,
-    /// Span of one point of the time series.
-    pub tick: u64,
+    pub(crate) receive_buffer_bytes: Option<usize>,
+    /// The run's id in the stamps.
+    pub(crate) run_id: u32,
+    /// Topics the streams are spread over, round robin.
+    pub(crate) topics: u32,
+    /// Connections this worker opens a second; 0 is no limit.
+    pub(crate) ramp: f64,
+    pub(crate) in_flight: u32,
+    /// Timeout of a response head.
+    pub(crate) open_timeout: u64,
+    /// Delay before a broken or refused stream is opened again, if it is.
+    pub(crate) retry: Option<u64>,
+    /// Whether reconnecting streams send `Last-Event-ID`.
+    pub(crate) resume: bool,
+    /// The fraction of slow streams.
+    pub(crate) slow_share: f64,
+    /// Bytes a slow stream reads a second; 0 reads nothing.
+    pub(crate) slow_bytes_per_second: u64,
+    /// Events below this number are excluded from the latencies.
+    pub(crate) warmup: u64,
+    /// Whether to send [`FromWorker::Complete`].
+    pub(crate) announce: bool,
+    /// Interval of the time series.
+    pub(crate) tick: u64,
 }
 
-/// How a stream's request is put together; `{topic}` and `{stream}` are filled in.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RequestTemplate {
-    /// Such as GET.
-    pub method: String,
-    /// Path and query.
-    pub path: String,
-    /// The `Host` header.
-    pub host: String,
-    /// Further header lines, without line ends.
-    pub headers: Vec<String>,
-    /// The name of the topic, or what the names of several start with.
-    pub topic: String,
+impl Assignment {
+    /// The number of stream `index` among the streams of all workers.
+    pub(super) fn global(&self, index: usize) -> u64 {
+        self.first + index as u64
+    }
+
+    pub(super) fn topic_of(&self, index: usize) -> u32 {
+        (self.global(index) % u64::from(self.topics)) as u32
+    }
+
+    /// True if stream `index` is one of the slow ones, which are spread evenly.
+    pub(super) fn is_slow(&self, index: usize) -> bool {
+        let below = |stream: u64| (stream as f64 * self.slow_share).floor();
+        let stream = self.global(index);
+        below(stream + 1) > below(stream)
+    }
+
+    pub(super) fn source_of(&self, index: usize) -> Option<IpAddr> {
+        if self.sources.is_empty() {
+            return None;
+        }
+        let turn = (self.global(index) / self.streams_per_source) as usize;
+        Some(self.sources[turn % self.sources.len()])
+    }
 }
 
 /// Parent to worker, after the assignment.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum ToWorker {
-    /// Number `n` of topic `k` is due at `start + (n * topics + k) * interval`: what a newcomer is
-    /// owed.
-    Schedule {
-        /// When event 0 is due.
-        start: u64,
-        /// From one event to the next, over all topics.
-        interval: u64,
-    },
-    /// Let this many streams a second leave and come back; 0 stops it.
-    Churn {
-        /// Streams a second.
-        rate: f64,
-    },
-    /// Drop every stream at once and open them all again.
+pub(crate) enum ToWorker {
+    /// Event `n` of topic `k` is due at `start + (n * topics + k) * interval`. Determines which
+    /// events a stream that opens later is expected to receive.
+    Schedule { start: u64, interval: u64 },
+    /// Disconnect and reopen `rate` streams a second; 0 stops it.
+    Churn { rate: f64 },
+    /// Close every stream now and reopen them from `reconnect_at` on.
     Storm {
-        /// From then on.
-        back: u64,
-        /// When the last event of the schedule is due; none without one.
+        reconnect_at: u64,
+        /// When the last event of the schedule is due, if there is a schedule.
         last_due: Option<u64>,
     },
-    /// No more events: `ends[k]` of topic k were sent, of which `excused` (topic, number) were
-    /// refused.
+    /// No more events are published.
     Finish {
-        /// Events sent by topic.
-        ends: Vec<u64>,
-        /// Those the server did not take.
-        excused: Vec<(u32, u64)>,
+        /// Events published, by topic.
+        counts: Vec<u64>,
+        /// Topic and number of the events the server did not accept.
+        rejected: Vec<(u32, u64)>,
     },
-    /// Report and exit.
+    /// Send [`FromWorker::Final`] and exit.
     Report,
 }
 
 /// Worker to parent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub enum FromWorker {
-    /// What happened in one span of the time series.
+pub(crate) enum FromWorker {
     Tick(Tick),
-    /// No stream is waiting to be opened any more.
+    /// No stream is queued or being opened any more; the last one opened at `at`.
     Settled {
-        /// Streams open.
-        present: u64,
-        /// When the last of them opened.
         at: u64,
     },
-    /// Every stream here has this event.
+    /// Every reading stream of this worker has received event `number`, the last one at `at`.
     Complete {
-        /// Its number.
         number: u64,
-        /// When the last had it.
         at: u64,
     },
-    /// Every stream that dropped in a storm, and is not slow, has had what it missed.
-    Whole {
-        /// Which storm, from 1.
+    /// Every reading stream that was open before storm `storm` (counted from 1) has received the
+    /// events it missed, the last one at `at`.
+    Recovered {
         storm: u32,
-        /// When the last had it.
         at: u64,
     },
-    /// After [`ToWorker::Finish`]: nothing is missing here.
+    /// After [`ToWorker::Finish`]: no event is missing.
     Drained,
     /// The last line.
     Final(Box<Final>),
 }
 
-/// One span of the time series.
+/// One interval of the time series.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Tick {
-    /// When it ended.
-    pub at: u64,
-    /// Streams open at its end.
-    pub present: u64,
-    /// Streams being opened or waiting for it.
-    pub pending: u64,
-    /// Events that arrived in it.
-    pub deliveries: u64,
-    /// Bytes that arrived in it.
-    pub bytes: u64,
-    /// The latencies of those events, slow streams left out.
-    pub latency: Sparse,
-    /// Processor time of the worker so far.
-    pub cpu: u64,
-}
-
-/// The sums of all a worker saw.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Final {
-    /// What arrived and what did not, of streams that read.
-    pub account: Account,
-    /// The same of streams that read slowly or not at all.
-    pub slow: Account,
-    /// Latencies of slow streams.
-    pub slow_latency: Sparse,
-    /// From the start of a connect to the response head.
-    pub opening: Sparse,
-    /// Refused and broken connections by cause.
-    pub causes: BTreeMap<String, u64>,
-    /// Events without a stamp of this run, by type.
-    pub controls: BTreeMap<String, u64>,
+pub(crate) struct Tick {
+    /// The end of the interval.
+    pub(crate) at: u64,
     /// Streams open at the end.
-    pub present: u64,
-    /// Connections opened with a 200.
-    pub opened: u64,
+    pub(crate) open: u64,
+    pub(crate) deliveries: u64,
+    pub(crate) bytes: u64,
+    /// Latencies of the deliveries to streams that are not slow.
+    pub(crate) latency: SparseHistogram,
+    /// Processor time of the worker so far.
+    pub(crate) cpu: u64,
+}
+
+/// A worker's totals.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Final {
+    pub(crate) account: Account,
+    /// The account of the slow streams.
+    pub(crate) slow: Account,
+    pub(crate) slow_latency: SparseHistogram,
+    /// From connect to response head.
+    pub(crate) opening: SparseHistogram,
+    /// Refused and broken connections by cause.
+    pub(crate) causes: BTreeMap<String, u64>,
+    /// Events without a stamp of this run, by type.
+    pub(crate) controls: BTreeMap<String, u64>,
+    /// Streams open at the end.
+    pub(crate) open: u64,
+    /// Responses with status 200.
+    pub(crate) opened: u64,
     /// When the last event arrived.
-    pub last_arrival: u64,
-    /// User memory of the worker (Pss) in bytes.
-    pub memory: u64,
+    pub(crate) last_arrival: u64,
+    /// User memory of the worker (Pss), bytes.
+    pub(crate) memory: u64,
     /// Processor time of the worker.
-    pub cpu: u64,
-    /// Churn: streams that left by themselves.
-    pub left: u64,
-}
-
-/// The account of events.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Account {
-    /// Arrivals owed.
-    pub expected: u64,
-    /// Arrivals, repeats left out.
-    pub received: u64,
-    /// Owed and never had.
-    pub missing: u64,
-    /// Had more than once.
-    pub repeated: u64,
-    /// Had after a later one.
-    pub out_of_order: u64,
-    /// Of a topic the stream did not ask for.
-    pub misrouted: u64,
-}
-
-impl Account {
-    /// Adds another's numbers.
-    pub fn add(&mut self, other: &Self) {
-        self.expected += other.expected;
-        self.received += other.received;
-        self.missing += other.missing;
-        self.repeated += other.repeated;
-        self.out_of_order += other.out_of_order;
-        self.misrouted += other.misrouted;
-    }
+    pub(crate) cpu: u64,
+    /// Disconnects by churn and storms.
+    pub(crate) left: u64,
 }

@@ -1,17 +1,25 @@
-//! The streams' side: worker processes that open streams, read them and account for what arrives.
+//! The subscribers: worker processes that open streams, read them and account for every event.
 //!
-//! Each worker is one process with one thread, one epoll, one read buffer and up to a descriptor
-//! table of streams.
-
-pub mod message;
-pub mod worker;
+//! A worker is a process with a single thread, an epoll instance, one read buffer and as many
+//! streams as its descriptor table holds.
 
 mod accounting;
 mod channel;
+mod churn;
+mod completion;
+mod message;
 mod opener;
-pub mod request;
+mod reading;
+mod request;
 mod response;
 mod sse;
+mod stats;
 mod storm;
 mod stream;
+mod stream_set;
 mod subscriptions;
+mod worker;
+
+pub(crate) use message::{Assignment, Final, FromWorker, Tick, ToWorker};
+pub(crate) use request::RequestTemplate;
+pub(crate) use worker::run;

@@ -1,15 +1,31 @@
-//! A stream's request, from its template.
+//! The template of subscription requests.
 
-use super::message::RequestTemplate;
+use serde::{Deserialize, Serialize};
 
-/// The name of topic `index` of `topics`: the base alone if there is but one.
-pub fn topic_name(base: &str, index: u32, topics: u32) -> String {
-    if topics == 1 { base.to_owned() } else { format!("{base}-{index}") }
+use crate::scenario::{Scenario, Target, topic_name};
+
+/// `{topic}` and `{stream}` are filled in, in path and headers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RequestTemplate {
+    method: String,
+    path: String,
+    host: String,
+    headers: Vec<String>,
+    topic: String,
 }
 
 impl RequestTemplate {
-    /// The request of stream `stream`, which asks for topic `topic`, after the event `last_id` if
-    /// it has one.
+    pub(crate) fn new(scenario: &Scenario, target: &Target) -> Self {
+        Self {
+            method: scenario.subscribe_method.clone(),
+            path: scenario.subscribe.clone(),
+            host: target.host.clone(),
+            headers: scenario.subscribe_headers.clone(),
+            topic: scenario.topic.clone(),
+        }
+    }
+
+    /// The request of stream `stream` for topic `topic`, resuming after `last_id`.
     pub(super) fn render(
         &self,
         stream: u64,
@@ -53,8 +69,8 @@ mod tests {
             topic: "t".into(),
         };
         let request = template.render(7, 1, 3, Some(b"9"));
-        let wanted = "GET /e?topic=t-1&me=7 HTTP/1.1\r\nHost: h:1\r\nAccept: text/event-stream\r\nX-Me: 7\r\n\
-            Last-Event-ID: 9\r\n\r\n";
-        assert_eq!(String::from_utf8(request).expect("text"), wanted);
+        let expected = "GET /e?topic=t-1&me=7 HTTP/1.1\r\nHost: h:1\r\n\
+            Accept: text/event-stream\r\nX-Me: 7\r\nLast-Event-ID: 9\r\n\r\n";
+        assert_eq!(String::from_utf8(request).expect("text"), expected);
     }
 }

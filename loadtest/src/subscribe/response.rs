@@ -1,54 +1,54 @@
-//! Takes a response apart as it arrives: head, then chunks or a plain body. Pure; one [`Wire`] per
-//! stream.
+//! Incremental decoder of a streaming HTTP/1.1 response: head, then a chunked or plain body.
 
-use super::sse::{Found, LINE_BYTES_MAX, Lines, Malformed, Parser};
-use crate::http;
+use super::sse::{DecodeContext, Item, LINE_BYTES_MAX, SseDecoder};
+use crate::http::{self, Framing, Malformed};
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Phase {
     #[default]
     Head,
-    /// In a chunk's length.
     ChunkSize,
-    /// After the length, up to the line's end.
+    /// The rest of the line after a chunk's size.
     ChunkExtension,
-    /// In a chunk, or a body with a length.
     ChunkData,
-    /// The line end after a chunk.
+    /// The line break after a chunk.
     ChunkEnd,
-    /// A body with a length.
+    /// A body with a Content-Length.
     Sized,
-    /// A body that lasts as long as the connection.
     UntilClose,
-    Over,
+    Ended,
 }
 
-/// One stream's place in its response. Around 80 bytes.
+/// Around 80 bytes, one per stream.
 #[derive(Default)]
-pub struct Wire {
-    /// Bytes left of the chunk or body; while its length is read, the length so far.
+pub(super) struct ResponseDecoder {
+    /// Bytes left of the chunk or body; in [`Phase::ChunkSize`], the size read so far.
     left: u64,
-    lines: Lines,
+    sse: SseDecoder,
     phase: Phase,
 }
 
-impl Wire {
-    /// Ready for a new response; the last id is kept.
-    pub fn restart(&mut self) {
-        self.lines.restart();
+impl ResponseDecoder {
+    /// Resets the decoder for a new response; the last id is kept.
+    pub(super) fn restart(&mut self) {
+        self.sse.restart();
         (self.left, self.phase) = (0, Phase::Head);
     }
 
-    /// The id of the last whole event.
-    pub fn last_id(&self) -> Option<&[u8]> {
-        self.lines.last_id()
+    /// The id of the last complete event.
+    pub(super) fn last_id(&self) -> Option<&[u8]> {
+        self.sse.last_id()
     }
 
-    /// Takes `bytes` apart into `parser.found`.
-    pub fn feed(&mut self, mut bytes: &[u8], parser: &mut Parser) -> Result<(), Malformed> {
+    /// Decodes `bytes` into `context.items`.
+    pub(super) fn feed(
+        &mut self,
+        mut bytes: &[u8],
+        context: &mut DecodeContext,
+    ) -> Result<(), Malformed> {
         while let Some(&byte) = bytes.first() {
             match self.phase {
-                Phase::Head => bytes = self.head(bytes, parser)?,
+                Phase::Head => bytes = self.head(bytes, context)?,
                 Phase::ChunkSize => {
                     bytes = &bytes[1..];
                     self.chunk_size(byte)?;
@@ -56,9 +56,9 @@ impl Wire {
                 Phase::ChunkExtension => match memchr::memchr(b'\n', bytes) {
                     Some(at) => {
                         bytes = &bytes[at + 1..];
-                        self.phase = if self.left == 0 { Phase::Over } else { Phase::ChunkData };
+                        self.phase = if self.left == 0 { Phase::Ended } else { Phase::ChunkData };
                         if self.left == 0 {
-                            parser.found.push(Found::End);
+                            context.items.push(Item::End);
                         }
                     }
                     None => return Ok(()),
@@ -76,19 +76,19 @@ impl Wire {
                     let (body, rest) = bytes.split_at(len);
                     bytes = rest;
                     self.left -= len as u64;
-                    self.lines.feed(body, parser)?;
+                    self.sse.feed(body, context)?;
                     if self.left == 0 && self.phase == Phase::ChunkData {
                         self.phase = Phase::ChunkEnd;
                     } else if self.left == 0 {
-                        self.phase = Phase::Over;
-                        parser.found.push(Found::End);
+                        self.phase = Phase::Ended;
+                        context.items.push(Item::End);
                     }
                 }
                 Phase::UntilClose => {
-                    self.lines.feed(bytes, parser)?;
+                    self.sse.feed(bytes, context)?;
                     return Ok(());
                 }
-                Phase::Over => return Ok(()),
+                Phase::Ended => return Ok(()),
             }
         }
         Ok(())
@@ -105,45 +105,44 @@ impl Wire {
         Ok(())
     }
 
-    /// Returns what follows the head.
-    fn head<'a>(&mut self, bytes: &'a [u8], parser: &mut Parser) -> Result<&'a [u8], Malformed> {
-        let before = self.lines.partial.take();
-        let had = before.as_ref().map_or(0, |before| before.len());
-        let mut joined = before;
-        let whole: &[u8] = match &mut joined {
-            Some(joined) => {
-                joined.extend_from_slice(bytes);
-                joined
+    /// Decodes the head; returns the bytes behind it.
+    fn head<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        context: &mut DecodeContext,
+    ) -> Result<&'a [u8], Malformed> {
+        let mut partial = self.sse.partial.take();
+        let buffered = partial.as_ref().map_or(0, |partial| partial.len());
+        let whole: &[u8] = match &mut partial {
+            Some(partial) => {
+                partial.extend_from_slice(bytes);
+                partial
             }
             None => bytes,
         };
-        let Some(len) = http::head_len(whole) else {
+        let Some(head) = http::parse_response(whole)? else {
             if whole.len() > LINE_BYTES_MAX {
                 return Err(Malformed);
             }
-            self.lines.partial = Some(joined.unwrap_or_else(|| Box::new(bytes.to_vec())));
+            self.sse.partial = Some(partial.unwrap_or_else(|| Box::new(bytes.to_vec())));
             return Ok(&[]);
         };
-        let head = &whole[..len];
-        let status = http::status(head).ok_or(Malformed)?;
-        let rest = &bytes[len - had..];
-        if (100..200).contains(&status) {
+        let rest = &bytes[head.len - buffered..];
+        if (100..200).contains(&head.status) {
             return Ok(rest);
         }
-        let length = http::header(head, "content-length").and_then(http::number);
-        if http::header(head, "transfer-encoding")
-            .is_some_and(|value| http::has_token(value, "chunked"))
-        {
-            self.phase = Phase::ChunkSize;
-        } else if let Some(length) = length {
-            self.left = length as u64;
-            self.phase = if length == 0 { Phase::Over } else { Phase::Sized };
-        } else {
-            self.phase = Phase::UntilClose;
-        }
-        parser.found.push(Found::Head(status));
-        if self.phase == Phase::Over {
-            parser.found.push(Found::End);
+        self.phase = match head.framing {
+            Framing::Chunked => Phase::ChunkSize,
+            Framing::Length(0) => Phase::Ended,
+            Framing::Length(length) => {
+                self.left = length as u64;
+                Phase::Sized
+            }
+            Framing::UntilClose => Phase::UntilClose,
+        };
+        context.items.push(Item::Head(head.status));
+        if self.phase == Phase::Ended {
+            context.items.push(Item::End);
         }
         Ok(rest)
     }
@@ -165,50 +164,53 @@ mod tests {
         response
     }
 
-    /// Feeds `response` in pieces of `step` bytes.
-    fn found(response: &[u8], step: usize, wire: &mut Wire) -> Vec<Found> {
-        let mut parser = Parser::new(7, true);
+    /// Decodes `response` in pieces of `step` bytes.
+    fn decode(response: &[u8], step: usize, decoder: &mut ResponseDecoder) -> Vec<Item> {
+        let mut context = DecodeContext::new(7, true);
         for piece in response.chunks(step) {
-            wire.feed(piece, &mut parser).expect("well formed");
+            decoder.feed(piece, &mut context).expect("well formed");
         }
-        parser.found
+        context.items
     }
 
     #[test]
-    fn a_response_cut_anywhere_says_the_same() {
+    fn a_response_split_anywhere_decodes_the_same() {
         let event = format!("event: t\ndata: {}\nid: abc\n\n", data(7, STAMP, 90));
         let (head, tail) = event.split_at(40);
         let response =
             chunked(&[":\n\n", head, tail, "event: lagged\ndata: {}\n\n", "id: cut\ndata: x\n"]);
         for step in 1..response.len() {
-            let mut wire = Wire::default();
-            let wanted = [Found::Head(200), Found::Event(STAMP), Found::Control(2), Found::End];
-            assert_eq!(found(&response, step, &mut wire), wanted, "in pieces of {step}");
+            let mut decoder = ResponseDecoder::default();
+            let expected = [Item::Head(200), Item::Event(STAMP), Item::Control(2), Item::End];
+            assert_eq!(decode(&response, step, &mut decoder), expected, "in pieces of {step}");
             assert_eq!(
-                wire.last_id(),
+                decoder.last_id(),
                 Some(&b"abc"[..]),
-                "the id of an event that was cut is not taken"
+                "the id of an incomplete event is ignored"
             );
         }
     }
 
     #[test]
-    fn a_body_with_a_length_and_one_without_are_read() {
+    fn bodies_with_and_without_a_length_are_decoded() {
         let event = format!("data:{}\r\n\r\n", data(7, STAMP, 60));
         let sized = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{event}", event.len());
-        let wanted = [Found::Head(200), Found::Event(STAMP), Found::End];
-        assert_eq!(found(sized.as_bytes(), 7, &mut Wire::default()), wanted);
+        let expected = [Item::Head(200), Item::Event(STAMP), Item::End];
+        assert_eq!(decode(sized.as_bytes(), 7, &mut ResponseDecoder::default()), expected);
         let open = format!("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\n{event}");
-        assert_eq!(found(open.as_bytes(), 7, &mut Wire::default()), wanted[..2]);
+        assert_eq!(decode(open.as_bytes(), 7, &mut ResponseDecoder::default()), expected[..2]);
     }
 
     #[test]
-    fn what_is_not_http_is_malformed() {
-        let mut parser = Parser::new(7, false);
-        assert!(Wire::default().feed(b"SSH-2.0-x\r\n\r\n", &mut parser).is_err());
-        let mut wire = Wire::default();
+    fn invalid_http_is_malformed() {
+        let mut context = DecodeContext::new(7, false);
+        assert!(ResponseDecoder::default().feed(b"SSH-2.0-x\r\n\r\n", &mut context).is_err());
+        let mut decoder = ResponseDecoder::default();
         let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
-        wire.feed(head, &mut parser).expect("a head");
-        assert!(wire.feed(b"3\r\n:\n\nxx", &mut parser).is_err(), "no line end after a chunk");
+        decoder.feed(head, &mut context).expect("a head");
+        assert!(
+            decoder.feed(b"3\r\n:\n\nxx", &mut context).is_err(),
+            "no line break after a chunk"
+        );
     }
 }

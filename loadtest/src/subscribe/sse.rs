@@ -1,54 +1,48 @@
-//! Takes an event stream apart: lines, events, ids. Pure.
+//! Incremental decoder of an event stream (`text/event-stream`, WHATWG HTML section 9.2).
 //!
 //! Nothing is copied unless a line straddles two reads (or two chunks). An event without a stamp of
-//! this run is a control event, reported by its type. Lines end in CR, LF or both, as the WHATWG
-//! grammar has it.
+//! this run is a control event, reported by its type. Lines end in CR, LF or both.
 
 use memchr::memchr2;
 
-use crate::measure::stamp::{Reader, Stamp};
+use crate::http::Malformed;
+use crate::measure::stamp::{Stamp, StampFinder};
 
-/// The longest head or line a server may send.
-pub const LINE_BYTES_MAX: usize = 1 << 20;
-/// Distinct event types remembered; further ones count as the last.
-const NAMES_MAX: usize = 250;
+/// The longest response head or line accepted.
+pub(super) const LINE_BYTES_MAX: usize = 1 << 20;
+/// Distinct event types counted; further ones count as the last.
+const TYPES_MAX: usize = 250;
 
-/// What was found in the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// The response head, with its status.
+pub(super) enum Item {
+    /// A response head, with its status.
     Head(u16),
     /// An event of this run.
     Event(Stamp),
-    /// Another event; the index of its type in [`Names`].
+    /// Any other event; the index of its type in [`EventTypes`].
     Control(u8),
-    /// The response is over.
+    /// The end of the response.
     End,
 }
 
-/// The bytes are not HTTP, or not within the bounds.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Malformed;
+/// The types of control events seen so far.
+pub(super) struct EventTypes(Vec<Vec<u8>>);
 
-/// The types of control events seen by a worker.
-pub struct Names(Vec<Vec<u8>>);
-
-impl Default for Names {
+impl Default for EventTypes {
     fn default() -> Self {
         Self(vec![b"message".to_vec()])
     }
 }
 
-impl Names {
-    /// The type's text.
-    pub fn text(&self, index: u8) -> String {
+impl EventTypes {
+    pub(super) fn name(&self, index: u8) -> String {
         String::from_utf8_lossy(&self.0[usize::from(index)]).into_owned()
     }
 
     fn index(&mut self, name: &[u8]) -> u8 {
         let known = self.0.iter().position(|known| known == name);
         let index = known.unwrap_or_else(|| {
-            if self.0.len() < NAMES_MAX {
+            if self.0.len() < TYPES_MAX {
                 self.0.push(name.to_vec());
             }
             self.0.len() - 1
@@ -57,66 +51,69 @@ impl Names {
     }
 }
 
-/// What all streams of a worker share while they parse.
-pub struct Parser {
-    reader: Reader,
+/// Decoder state that all streams of a worker share.
+pub(super) struct DecodeContext {
+    finder: StampFinder,
     keep_ids: bool,
-    /// What the last `Wire::feed` found; emptied by whoever looks.
-    pub found: Vec<Found>,
-    /// Types of control events.
-    pub names: Names,
+    /// Output of the decoder; the caller drains it.
+    pub(super) items: Vec<Item>,
+    pub(super) types: EventTypes,
 }
 
-impl Parser {
-    /// For the stamps of `run`; ids are kept only where streams resume.
-    pub fn new(run: u32, keep_ids: bool) -> Self {
-        Self { reader: Reader::new(run), keep_ids, found: Vec::new(), names: Names::default() }
+impl DecodeContext {
+    /// `keep_ids` makes the decoders remember the last event id, for streams that resume.
+    pub(super) fn new(run_id: u32, keep_ids: bool) -> Self {
+        let types = EventTypes::default();
+        Self { finder: StampFinder::new(run_id), keep_ids, items: Vec::new(), types }
     }
 }
 
 #[derive(Default)]
 struct Ids {
     last: Vec<u8>,
-    /// The id of the event being read, if `fresh`.
-    next: Vec<u8>,
-    fresh: bool,
+    /// The id of the current event, if `has_pending`.
+    pending: Vec<u8>,
+    has_pending: bool,
 }
 
-/// A stream's place among its lines and events.
 #[derive(Default)]
-pub struct Lines {
+pub(super) struct SseDecoder {
     stamp: Stamp,
-    /// A line (or a head) of which only the beginning was read.
+    /// An incomplete line (or response head).
     #[expect(clippy::box_collection, reason = "a thin pointer: most streams have no partial line")]
     pub(super) partial: Option<Box<Vec<u8>>>,
     ids: Option<Box<Ids>>,
     /// Index of the current event's type.
-    name: u8,
+    event_type: u8,
     /// The current event has a stamp.
-    stamped: bool,
+    has_stamp: bool,
     /// The current event has data or a type.
-    begun: bool,
-    /// The last byte was a CR: an LF now belongs to it.
+    has_fields: bool,
+    /// The last byte was a CR: a following LF belongs to it.
     after_cr: bool,
 }
 
-impl Lines {
-    /// Ready for a new response; the last id is kept.
-    pub fn restart(&mut self) {
+impl SseDecoder {
+    /// Resets the decoder for a new response; the last id is kept.
+    pub(super) fn restart(&mut self) {
         let ids = self.ids.take();
         *self = Self { ids, ..Self::default() };
         if let Some(ids) = &mut self.ids {
-            ids.fresh = false;
+            ids.has_pending = false;
         }
     }
 
-    /// The id of the last whole event.
-    pub fn last_id(&self) -> Option<&[u8]> {
+    /// The id of the last complete event.
+    pub(super) fn last_id(&self) -> Option<&[u8]> {
         self.ids.as_ref().map(|ids| ids.last.as_slice()).filter(|id| !id.is_empty())
     }
 
-    /// Takes a piece of the body apart.
-    pub fn feed(&mut self, mut body: &[u8], parser: &mut Parser) -> Result<(), Malformed> {
+    /// Decodes the next bytes of the body.
+    pub(super) fn feed(
+        &mut self,
+        mut body: &[u8],
+        context: &mut DecodeContext,
+    ) -> Result<(), Malformed> {
         while !body.is_empty() {
             if std::mem::take(&mut self.after_cr) && body[0] == b'\n' {
                 body = &body[1..];
@@ -129,10 +126,10 @@ impl Lines {
             };
             self.after_cr = body[end] == b'\r';
             match self.partial.take() {
-                None => self.line(&body[..end], parser),
+                None => self.line(&body[..end], context),
                 Some(mut line) => {
                     line.extend_from_slice(&body[..end]);
-                    self.line(&line, parser);
+                    self.line(&line, context);
                 }
             }
             body = &body[end + 1..];
@@ -140,46 +137,46 @@ impl Lines {
         Ok(())
     }
 
-    fn line(&mut self, line: &[u8], parser: &mut Parser) {
+    fn line(&mut self, line: &[u8], context: &mut DecodeContext) {
         if line.is_empty() {
-            self.dispatch(parser);
+            self.dispatch(context);
         } else if let Some(value) = field(line, b"data") {
-            self.begun = true;
-            if !self.stamped
-                && let Some(stamp) = parser.reader.find(value)
+            self.has_fields = true;
+            if !self.has_stamp
+                && let Some(stamp) = context.finder.find(value)
             {
                 self.stamp = stamp;
-                self.stamped = true;
+                self.has_stamp = true;
             }
         } else if let Some(value) = field(line, b"event") {
-            self.begun = true;
-            self.name = parser.names.index(value);
-        } else if parser.keep_ids
+            self.has_fields = true;
+            self.event_type = context.types.index(value);
+        } else if context.keep_ids
             && let Some(value) = field(line, b"id")
         {
             let ids = self.ids.get_or_insert_default();
-            ids.next.clear();
-            ids.next.extend_from_slice(value);
-            ids.fresh = true;
+            ids.pending.clear();
+            ids.pending.extend_from_slice(value);
+            ids.has_pending = true;
         }
     }
 
-    fn dispatch(&mut self, parser: &mut Parser) {
+    fn dispatch(&mut self, context: &mut DecodeContext) {
         if let Some(ids) = &mut self.ids
-            && std::mem::take(&mut ids.fresh)
+            && std::mem::take(&mut ids.has_pending)
         {
-            std::mem::swap(&mut ids.last, &mut ids.next);
+            std::mem::swap(&mut ids.last, &mut ids.pending);
         }
-        if self.stamped {
-            parser.found.push(Found::Event(self.stamp));
-        } else if self.begun {
-            parser.found.push(Found::Control(self.name));
+        if self.has_stamp {
+            context.items.push(Item::Event(self.stamp));
+        } else if self.has_fields {
+            context.items.push(Item::Control(self.event_type));
         }
-        (self.stamped, self.begun, self.name) = (false, false, 0);
+        (self.has_stamp, self.has_fields, self.event_type) = (false, false, 0);
     }
 }
 
-/// The value of field `name` if `line` is one.
+/// The value of `line` if its field is `name`.
 fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let rest = line.strip_prefix(name)?;
     match rest {

@@ -1,139 +1,64 @@
-//! Streams that leave: broken ones, those that churn, and all at once in a storm.
+//! Recovery from a reconnect storm: which streams have not yet received what they missed while they
+//! were disconnected. Slow streams are not tracked.
 
 use super::message::FromWorker;
-use super::stream::State;
-use super::worker::Worker;
-use crate::measure::clock::{self, SECOND};
+use super::stream::{DueTimes, Stream};
 
-/// The last storm: how many of those that dropped have not yet had all that was due while they were
-/// away. Slow streams are not among them.
+/// The last storm.
 #[derive(Default)]
 pub(super) struct Storm {
-    /// Its number, from 1.
+    /// From 1.
     number: u32,
-    /// When those that dropped may come back.
-    back: u64,
-    /// When the run's last event is due, if events come on a schedule.
+    reconnect_at: u64,
+    /// When the run's last event is due, if events are scheduled.
     last_due: Option<u64>,
-    behind: u64,
-    /// When the last of those that are not behind any more had it.
-    whole_at: u64,
-    tell: bool,
+    /// Streams that have not recovered.
+    recovering: u64,
+    recovered_at: u64,
+    /// Whether [`FromWorker::Recovered`] is to be sent.
+    announce: bool,
 }
 
-impl Worker {
-    /// The stream is gone, for `cause`, and comes back if it is to.
-    pub(super) fn lose(&mut self, index: usize, cause: &str) {
-        let was = self.streams[index].state;
-        if matches!(was, State::Away | State::GaveUp) {
-            return;
-        }
-        let stage = if was == State::Open { "open" } else { "opening" };
-        *self.causes.entry(format!("{stage}: {cause}")).or_default() += 1;
-        self.shut(index);
-        match self.assignment.retry {
-            Some(delay) => {
-                // Up to a half more, so that what broke together does not come back together.
-                let jitter = delay / 2 * (index as u64 % 16) / 16;
-                self.ramp.add_later(index as u32, clock::now() + delay + jitter);
-            }
-            None => self.streams[index].state = State::GaveUp,
-        }
-        self.reannounce();
+impl Storm {
+    /// A storm begins. Recovery is tracked if streams resume and events are scheduled.
+    pub(super) fn begin(&mut self, reconnect_at: u64, last_due: Option<u64>, resume: bool) {
+        *self = Self {
+            number: self.number + 1,
+            reconnect_at,
+            last_due,
+            recovering: 0,
+            recovered_at: reconnect_at,
+            announce: resume && last_due.is_some(),
+        };
     }
 
-    /// Closes the socket and forgets that it was open.
-    pub(super) fn shut(&mut self, index: usize) {
-        let stream = &mut self.streams[index];
-        match stream.state {
-            State::Open => {
-                self.present -= 1;
-                self.listeners -= u64::from(!stream.slow);
-            }
-            State::Dialing | State::Asking => self.ramp.landed(),
-            State::Away | State::GaveUp => {}
-        }
-        stream.socket = None;
-        stream.state = State::Away;
+    pub(super) fn include(&mut self, stream: &mut Stream) {
+        stream.recovering = stream.is_open() && self.announce && !stream.slow;
+        self.recovering += u64::from(stream.recovering);
     }
 
-    /// With a stream less, an event may have reached all the others.
-    pub(super) fn reannounce(&mut self) {
-        if !self.assignment.announce {
-            return;
-        }
-        for (number, tally) in self.tallies.held_by(self.listeners).collect::<Vec<_>>() {
-            self.tell(&FromWorker::Complete { number, at: tally.last });
+    /// Checks whether a recovering stream has received all that was due before it reconnected.
+    pub(super) fn check(
+        &mut self,
+        stream: &mut Stream,
+        due_times: Option<DueTimes>,
+        (topic, topics): (u32, u32),
+        now: u64,
+    ) {
+        let (Some(due_times), Some(last_due)) = (due_times, self.last_due) else { return };
+        let missed_until = self.reconnect_at.max(stream.connecting_since).min(last_due);
+        if stream.sequence.is_complete(due_times.next_after(missed_until, topic, topics)) {
+            stream.recovering = false;
+            self.recovering -= 1;
+            self.recovered_at = self.recovered_at.max(now);
         }
     }
 
-    pub(super) fn let_leave(&mut self, now: u64) {
-        if self.churn <= 0.0 || self.streams.is_empty() {
-            return;
+    /// The message that all streams have recovered; returned once.
+    pub(super) fn take_recovered(&mut self) -> Option<FromWorker> {
+        if self.recovering > 0 || !std::mem::take(&mut self.announce) {
+            return None;
         }
-        let due = ((now - self.churn_since) as f64 / SECOND as f64 * self.churn) as u64;
-        let mut looked = 0;
-        while self.churned < due && looked < self.streams.len() {
-            looked += 1;
-            let index = self.next_to_leave as usize;
-            self.next_to_leave = (self.next_to_leave + 1) % self.streams.len() as u32;
-            if self.streams[index].state == State::Open {
-                self.churned += 1;
-                self.leave(index);
-                self.ramp.add(index as u32, now);
-            }
-        }
-    }
-
-    /// The stream leaves by itself.
-    fn leave(&mut self, index: usize) {
-        self.left += 1;
-        self.shut(index);
-        if !self.assignment.resume {
-            self.settle_visit(index);
-        }
-    }
-
-    /// All streams drop, and come back from `back` on.
-    pub(super) fn storm(&mut self, back: u64, last_due: Option<u64>) {
-        let (now, number) = (clock::now(), self.storm.number + 1);
-        let tell = self.assignment.resume && last_due.is_some();
-        self.storm = Storm { number, back, last_due, behind: 0, whole_at: back, tell };
-        for index in 0..self.streams.len() {
-            let dropped = self.streams[index].state == State::Open;
-            let stream = &mut self.streams[index];
-            stream.behind = dropped && tell && !stream.slow;
-            self.storm.behind += u64::from(stream.behind);
-            if !dropped {
-                continue;
-            }
-            self.leave(index);
-            if back > now {
-                self.ramp.add_later(index as u32, back);
-            } else {
-                self.ramp.add(index as u32, now);
-            }
-        }
-        self.tell_settled = true;
-    }
-
-    /// Looks whether a stream that was in the storm has had all that was due before it came back.
-    pub(super) fn look_if_whole(&mut self, index: usize, now: u64) {
-        let topics = u64::from(self.assignment.topics);
-        let topic = (self.assignment.first + index as u64) % topics;
-        let (Some(schedule), Some(last_due)) = (self.schedule, self.storm.last_due) else { return };
-        let stream = &mut self.streams[index];
-        let missed_until = self.storm.back.max(stream.dialed_at).min(last_due);
-        if stream.ledger.has_all(schedule.next_after(missed_until, topic, topics)) {
-            stream.behind = false;
-            self.storm.behind -= 1;
-            self.storm.whole_at = self.storm.whole_at.max(now);
-        }
-    }
-
-    pub(super) fn tell_if_whole(&mut self) {
-        if self.storm.behind == 0 && std::mem::take(&mut self.storm.tell) {
-            self.tell(&FromWorker::Whole { storm: self.storm.number, at: self.storm.whole_at });
-        }
+        Some(FromWorker::Recovered { storm: self.number, at: self.recovered_at })
     }
 }

@@ -1,70 +1,78 @@
-//! One stream: its socket, its place in the response, its account.
+//! One stream: socket, response decoder and sequence tracker.
 
 use std::os::fd::OwnedFd;
 
-use super::response::Wire;
-use crate::measure::sequence::Ledger;
+use super::response::ResponseDecoder;
+use crate::measure::sequence::SequenceTracker;
 
-/// Where a stream is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum State {
-    /// Not connected, and not yet asked to be, or waiting for its turn.
+    /// Not connected; queued in the ramp, or not yet.
     #[default]
-    Away,
-    /// Connecting.
-    Dialing,
-    /// The request is out, the head is not in.
-    Asking,
-    /// Open: events may come.
+    Closed,
+    Connecting,
+    /// The request has been sent.
+    Requested,
+    /// The response head has arrived.
     Open,
-    /// Will not be opened again.
-    GaveUp,
+    /// Not to be opened again.
+    Failed,
 }
 
-/// A stream. Around 200 bytes, and nothing else while no line straddles a read.
+/// Around 200 bytes, and no heap memory while no line straddles a read.
 #[derive(Default)]
 pub(super) struct Stream {
     pub(super) socket: Option<OwnedFd>,
     pub(super) state: State,
     /// Reads slowly or not at all.
     pub(super) slow: bool,
-    /// Was open before: its account goes on.
-    pub(super) met: bool,
-    /// Has not yet had what it missed in the last storm.
-    pub(super) behind: bool,
-    /// Tells late readiness of a closed socket from its successor's.
+    /// Was open before: `sequence` goes on.
+    pub(super) tracked: bool,
+    /// Has not yet received what it missed in the last storm.
+    pub(super) recovering: bool,
+    /// Distinguishes the sockets of a stream in late epoll events.
     pub(super) generation: u16,
-    pub(super) wire: Wire,
-    pub(super) ledger: Ledger,
-    /// Start of the connect.
-    pub(super) dialed_at: u64,
+    pub(super) response: ResponseDecoder,
+    pub(super) sequence: SequenceTracker,
+    /// When the connect was started.
+    pub(super) connecting_since: u64,
 }
 
 impl Stream {
-    /// What epoll gives back: the stream and which of its sockets.
-    pub(super) fn token(&self, index: u32) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(index)
+    pub(super) fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self.state, State::Connecting | State::Requested)
+    }
+
+    /// The epoll token of the current socket.
+    pub(super) fn token(&self, index: usize) -> u64 {
+        u64::from(self.generation) << 32 | index as u64
     }
 }
 
-/// The index and generation of a token.
-pub(super) fn parts(token: u64) -> (usize, u16) {
+/// The index and the generation of a token.
+pub(super) fn token_parts(token: u64) -> (usize, u16) {
     (token as u32 as usize, (token >> 32) as u16)
 }
 
-/// When events are due, for what a newcomer is owed.
+/// The due times of a fixed-rate schedule, as sent by
+/// [`ToWorker::Schedule`](super::message::ToWorker).
 #[derive(Clone, Copy)]
-pub(super) struct Schedule {
+pub(super) struct DueTimes {
     pub(super) start: u64,
     pub(super) interval: u64,
 }
 
-impl Schedule {
-    /// The first number of `topic` that is due after `now`.
-    pub(super) fn next_after(&self, now: u64, topic: u64, topics: u64) -> u64 {
+impl DueTimes {
+    /// The first event of `topic` that is due after `now`.
+    pub(super) fn next_after(&self, now: u64, topic: u32, topics: u32) -> u64 {
         if self.interval == 0 {
             return 0;
         }
+        let (topic, topics) = (u64::from(topic), u64::from(topics));
         let Some(passed) = now.checked_sub(self.start) else { return 0 };
         let event = passed / self.interval + 1;
         (event + topics - 1).saturating_sub(topic) / topics
@@ -81,17 +89,17 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_is_owed_what_is_due_after_it_came() {
-        let schedule = Schedule { start: 1000, interval: 10 };
-        assert_eq!(schedule.next_after(0, 0, 1), 0);
-        assert_eq!(schedule.next_after(1000, 0, 1), 1);
-        assert_eq!(schedule.next_after(1009, 0, 1), 1);
-        assert_eq!(schedule.next_after(1010, 0, 1), 2);
+    fn a_new_stream_expects_the_events_due_after_it_opened() {
+        let due = DueTimes { start: 1000, interval: 10 };
+        assert_eq!(due.next_after(0, 0, 1), 0);
+        assert_eq!(due.next_after(1000, 0, 1), 1);
+        assert_eq!(due.next_after(1009, 0, 1), 1);
+        assert_eq!(due.next_after(1010, 0, 1), 2);
         // Three topics: events 0..9 are topics 0,1,2,0,1,2,0,1,2 with numbers 0,0,0,1,1,1,2,2,2.
-        for (now, owed) in
+        for (now, expected) in
             [(999, [0, 0, 0]), (1005, [1, 0, 0]), (1035, [2, 1, 1]), (1040, [2, 2, 1])]
         {
-            assert_eq!([0, 1, 2].map(|topic| schedule.next_after(now, topic, 3)), owed, "{now}");
+            assert_eq!([0, 1, 2].map(|topic| due.next_after(now, topic, 3)), expected, "{now}");
         }
     }
 }

@@ -1,147 +1,174 @@
-//! Reading streams: what arrives is taken apart, measured and accounted for.
+//! The life cycle of streams: connect, open, fail, leave. Composes the parts of a worker that a
+//! stream's transition touches.
 
-use rustix::event::epoll::EventFlags;
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, recv, sockopt};
+use rustix::net::{SendFlags, send};
 
-use super::message::FromWorker;
-use super::sse::Found;
-use super::stream::{State, parts};
-use super::worker::{SLOW_TURN, Worker};
+use super::accounting::Accounting;
+use super::channel;
+use super::completion::Completion;
+use super::message::{Assignment, Final};
+use super::opener::Opener;
+use super::sse::DecodeContext;
+use super::stats::Stats;
+use super::storm::Storm;
+use super::stream::{DueTimes, State};
+use super::stream_set::StreamSet;
 use crate::connect::dial::cause;
-use crate::measure::clock::{self, SECOND};
-use crate::measure::sequence::Arrival;
-use crate::measure::stamp::Stamp;
+use crate::error::Error;
+use crate::measure::clock;
+use crate::measure::sequence::SequenceTracker;
 
-impl Worker {
-    pub(super) fn advance(&mut self, token: u64, flags: EventFlags, buffer: &mut [u8]) {
-        let (index, generation) = parts(token);
+/// Connects started in a row before streams are read again.
+const CONNECT_BATCH: usize = 64;
+
+pub(super) struct Subscriptions {
+    pub(super) assignment: Assignment,
+    pub(super) streams: StreamSet,
+    pub(super) context: DecodeContext,
+    pub(super) opener: Opener,
+    pub(super) storm: Storm,
+    pub(super) completion: Completion,
+    pub(super) accounting: Accounting,
+    pub(super) stats: Stats,
+    pub(super) due_times: Option<DueTimes>,
+}
+
+impl Subscriptions {
+    pub(super) fn new(assignment: Assignment, now: u64) -> Result<Self, Error> {
+        let streams =
+            StreamSet::new(&assignment).map_err(|error| Error::system("open an epoll", error))?;
+        Ok(Self {
+            streams,
+            context: DecodeContext::new(assignment.run_id, assignment.resume),
+            opener: Opener::new(&assignment, now),
+            storm: Storm::default(),
+            completion: Completion::new(assignment.announce),
+            accounting: Accounting::default(),
+            stats: Stats::default(),
+            due_times: None,
+            assignment,
+        })
+    }
+
+    /// Starts the connects the ramp allows.
+    pub(super) fn connect_some(&mut self, now: u64) {
+        for _ in 0..CONNECT_BATCH {
+            let Some(index) = self.opener.ramp.next(now) else { return };
+            let index = index as usize;
+            match self.streams.connect(index, &self.assignment, now) {
+                Ok(token) => self.opener.start_timeout(token, now),
+                Err(error) => self.fail(index, cause(error)),
+            }
+        }
+    }
+
+    pub(super) fn fail_timed_out(&mut self, now: u64) {
+        while let Some(index) = self.opener.take_timed_out(&self.streams, now) {
+            self.fail(index, "no response head in time");
+        }
+    }
+
+    /// The connection is established: sends the request.
+    pub(super) fn request(&mut self, index: usize) {
+        let Assignment { topics, resume, request, .. } = &self.assignment;
+        let (global, topic) = (self.assignment.global(index), self.assignment.topic_of(index));
         let stream = &mut self.streams[index];
-        if stream.generation != generation || stream.socket.is_none() {
-            return;
-        }
-        if stream.state == State::Dialing {
-            let Some(socket) = &stream.socket else { return };
-            if let Ok(Err(error)) = sockopt::socket_error(socket) {
-                return self.lose(index, cause(error));
-            }
-            if !flags.contains(EventFlags::OUT) {
-                return;
-            }
-            self.ask(index);
-        }
-        let stream = &self.streams[index];
-        if !flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR)
-        {
-            return;
-        }
-        let gone = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
-        if stream.slow && stream.state == State::Open && !gone {
-            return;
-        }
-        self.read(index, gone, buffer);
-    }
-
-    /// Reads until the socket is empty. Edge-triggered: a short read proves it is, unless the peer
-    /// is leaving.
-    pub(super) fn read(&mut self, index: usize, to_the_end: bool, buffer: &mut [u8]) {
-        loop {
-            let Some(socket) = &self.streams[index].socket else { return };
-            match recv(socket, &mut *buffer, RecvFlags::empty()) {
-                Ok((0, _)) => return self.lose(index, "ended by the server"),
-                Ok((len, _)) => {
-                    self.take(index, &buffer[..len]);
-                    let slow = self.streams[index].slow && self.streams[index].state == State::Open;
-                    if !to_the_end && (slow || len < buffer.len()) {
-                        return;
-                    }
-                }
-                Err(Errno::AGAIN) => return,
-                Err(Errno::INTR) => {}
-                Err(error) => return self.lose(index, cause(error)),
-            }
+        stream.state = State::Requested;
+        let last_id = if *resume { stream.response.last_id() } else { None };
+        let request = request.render(global, topic, *topics, last_id);
+        let Some(socket) = &stream.socket else { return };
+        match send(socket, &request, SendFlags::NOSIGNAL) {
+            Ok(len) if len == request.len() => {}
+            Ok(_) => self.fail(index, "request did not fit the socket"),
+            Err(error) => self.fail(index, cause(error)),
         }
     }
 
-    pub(super) fn read_slowly(&mut self, buffer: &mut [u8]) {
-        let bytes = (self.assignment.slow_bytes_per_second * SLOW_TURN / SECOND) as usize;
-        let bytes = bytes.min(buffer.len());
-        if bytes == 0 {
-            return;
+    /// A response head with status 200 has arrived.
+    pub(super) fn open(&mut self, index: usize, now: u64) {
+        self.streams.set_open(index);
+        let stream = &mut self.streams[index];
+        self.opener.record_opened(stream.connecting_since, now);
+        if !std::mem::replace(&mut stream.tracked, true) {
+            let (topic, topics) = (self.assignment.topic_of(index), self.assignment.topics);
+            let start = self.due_times.map_or(0, |due| due.next_after(now, topic, topics));
+            stream.sequence = SequenceTracker::starting_at(start);
         }
-        for index in 0..self.streams.len() {
-            let stream = &self.streams[index];
-            let Some(socket) =
-                stream.socket.as_ref().filter(|_| stream.slow && stream.state == State::Open)
-            else {
-                continue;
-            };
-            match recv(socket, &mut buffer[..bytes], RecvFlags::empty()) {
-                Ok((0, _)) => self.lose(index, "ended by the server"),
-                Ok((len, _)) => self.take(index, &buffer[..len]),
-                Err(Errno::AGAIN | Errno::INTR) => {}
-                Err(error) => self.lose(index, cause(error)),
-            }
+        if stream.recovering {
+            self.check_recovery(index, now);
         }
     }
 
-    /// Takes what was read of a stream.
-    pub(super) fn take(&mut self, index: usize, bytes: &[u8]) {
+    pub(super) fn check_recovery(&mut self, index: usize, now: u64) {
+        let topic = (self.assignment.topic_of(index), self.assignment.topics);
+        self.storm.check(&mut self.streams[index], self.due_times, topic, now);
+    }
+
+    /// The connection is lost for `cause`, and opened again if retries are enabled.
+    pub(super) fn fail(&mut self, index: usize, cause: &str) {
+        let stage = match self.streams[index].state {
+            State::Open => "open",
+            State::Connecting | State::Requested => "opening",
+            State::Closed | State::Failed => return,
+        };
+        self.stats.record_failure(stage, cause);
+        self.close(index);
+        match self.assignment.retry {
+            Some(delay) => self.opener.retry(index, delay, clock::now()),
+            None => self.streams[index].state = State::Failed,
+        }
+        for message in self.completion.recheck(self.streams.readers()) {
+            channel::send(&message);
+        }
+    }
+
+    fn close(&mut self, index: usize) {
+        if self.streams[index].is_opening() {
+            self.opener.ramp.complete();
+        }
+        self.streams.close(index);
+    }
+
+    /// Disconnects an open stream on purpose.
+    pub(super) fn leave(&mut self, index: usize) {
+        self.stats.record_left();
+        self.close(index);
+        if !self.assignment.resume {
+            let topic = self.assignment.topic_of(index);
+            self.accounting.settle(topic, &mut self.streams[index]);
+        }
+    }
+
+    /// Disconnects all streams; they reconnect from `reconnect_at` on.
+    pub(super) fn start_storm(&mut self, reconnect_at: u64, last_due: Option<u64>) {
         let now = clock::now();
-        self.bytes += bytes.len() as u64;
-        let malformed = self.streams[index].wire.feed(bytes, &mut self.parser).is_err();
-        let mut found = std::mem::take(&mut self.parser.found);
-        for item in found.drain(..) {
-            match item {
-                Found::Head(200) => self.open(index, now),
-                Found::Head(status) => self.lose(index, &format!("status {status}")),
-                Found::Event(stamp) => self.note(index, stamp, now),
-                Found::Control(name) => {
-                    *self.controls.entry(self.parser.names.text(name)).or_default() += 1
-                }
-                Found::End => self.lose(index, "ended by the server"),
+        self.storm.begin(reconnect_at, last_due, self.assignment.resume);
+        for index in 0..self.streams.len() {
+            self.storm.include(&mut self.streams[index]);
+            if !self.streams[index].is_open() {
+                continue;
+            }
+            self.leave(index);
+            if reconnect_at > now {
+                self.opener.ramp.enqueue_at(index as u32, reconnect_at);
+            } else {
+                self.opener.ramp.enqueue(index as u32, now);
             }
         }
-        self.parser.found = found;
-        if malformed {
-            self.lose(index, "not HTTP/1.1 or not an event stream");
-        }
+        self.opener.set_unsettled();
     }
 
-    pub(super) fn note(&mut self, index: usize, stamp: Stamp, now: u64) {
-        let topics = u64::from(self.assignment.topics);
-        let stream = &mut self.streams[index];
-        let account = if stream.slow { &mut self.slow_account } else { &mut self.account };
-        if u64::from(stamp.topic) != (self.assignment.first + index as u64) % topics {
-            account.misrouted += 1;
-            return;
-        }
-        match stream.ledger.note(stamp.number) {
-            Arrival::Fresh => account.received += 1,
-            Arrival::Late => {
-                account.received += 1;
-                account.out_of_order += 1;
-            }
-            Arrival::Repeated => {
-                account.repeated += 1;
-                return;
-            }
-        }
-        self.deliveries += 1;
-        self.last_arrival = now;
-        if self.streams[index].behind {
-            self.look_if_whole(index, now);
-        }
-        let late_by = now.saturating_sub(stamp.due);
-        if self.streams[index].slow {
-            self.slow_latency.record(late_by);
-            return;
-        }
-        if stamp.number >= self.assignment.warmup {
-            self.interval.record(late_by);
-        }
-        if self.assignment.announce && self.tallies.note(stamp.number, now) == self.listeners {
-            self.tell(&FromWorker::Complete { number: stamp.number, at: now });
-        }
+    /// True once, after the end of publishing, when no event is missing.
+    pub(super) fn take_drained(&mut self) -> bool {
+        self.opener.ramp.pending() == 0
+            && self.accounting.take_drained(&self.streams, &self.assignment)
+    }
+
+    pub(super) fn into_final(mut self) -> Final {
+        let mut last = Final { open: self.streams.open(), ..Final::default() };
+        self.opener.report(&mut last);
+        self.stats.report(&mut last);
+        self.accounting.report(&self.streams, &self.assignment, &mut last);
+        last
     }
 }

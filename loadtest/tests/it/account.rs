@@ -1,4 +1,5 @@
-//! A server that loses, repeats, reorders or misroutes is caught, and an honest one is not accused.
+//! The account: a server that loses, repeats, reorders or misroutes events fails the run, and a
+//! correct one does not.
 
 use crate::support::server::{Fault, Framing, start};
 use crate::support::tool::run;
@@ -8,7 +9,7 @@ const FANOUT: &str =
     "fanout --streams 20 --rate 100 --events 40 --duration 5s --patience 1s --settle 100ms";
 
 #[test]
-fn an_honest_server_is_not_accused_however_it_frames() {
+fn a_correct_server_passes_with_any_framing() {
     for framing in [Framing::Chunked, Framing::OddChunks, Framing::UntilClose] {
         let run = run(FANOUT, start(Fault::None, framing));
         run.assert_clean();
@@ -46,18 +47,18 @@ fn reordered_events_are_counted_but_not_missing() {
 }
 
 #[test]
-fn misrouted_events_fail_the_run() {
+fn misrouted_events_are_counted_and_fail_the_run() {
     let topics =
         "topics --streams 20 --topics 5 --rate 100 --events 40 --duration 5s --patience 1s";
     let run = run(topics, start(Fault::Misroutes, Framing::Chunked));
     assert_eq!(run.status, 1, "{}", run.text);
-    // Four of the five topics should not have had it, with four streams each.
+    // Sent to all five topics instead of one; each has four streams.
     assert_eq!(run.at("/account/misrouted"), 16.0, "{}", run.text);
     assert_eq!(run.at("/account/missing"), 0.0, "{}", run.text);
 }
 
 #[test]
-fn refused_publishes_are_told_and_owed_to_nobody() {
+fn rejected_publishes_are_counted_and_not_expected() {
     let run = run(FANOUT, start(Fault::RefusesPublish(4), Framing::Chunked));
     run.assert_clean();
     assert_eq!(run.at("/publishing/answers/503"), 10.0);
@@ -83,9 +84,10 @@ fn refused_streams_that_are_not_retried_fail_the_run() {
     assert!(run.text.contains("only 10 of 20 streams"), "{}", run.text);
 }
 
-/// Streams are cut inside an event, `id:` first: only what was whole may count as had.
+/// The connection is closed inside an event whose `id:` comes first: only complete events may move
+/// the last event id.
 #[test]
-fn a_stream_cut_inside_an_event_resumes_without_loss_or_repeat() {
+fn a_stream_cut_inside_an_event_resumes_exactly_once() {
     for framing in [Framing::Chunked, Framing::OddChunks, Framing::UntilClose] {
         let arguments = format!("{FANOUT} --resume true --retry-delay 20ms");
         let run = run(&arguments, start(Fault::Cuts(12), framing));
@@ -96,7 +98,7 @@ fn a_stream_cut_inside_an_event_resumes_without_loss_or_repeat() {
 }
 
 #[test]
-fn without_resume_what_a_cut_costs_is_missing() {
+fn without_resume_the_events_of_a_cut_are_missing() {
     let arguments = format!("{FANOUT} --resume false --retry-delay 20ms");
     let run = run(&arguments, start(Fault::Cuts(12), Framing::Chunked));
     assert_eq!(run.status, 1);

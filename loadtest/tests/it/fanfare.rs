@@ -1,22 +1,17 @@
-//! Every scenario with 2,000 streams against Fanfare itself, in its own ways and by its own
-//! account.
+//! Every scenario with 2,000 streams against Fanfare itself.
 //!
-//! The program is `FANFARE_BIN`, or the one beside the tool's, which `cargo test --workspace` has
-//! built.
+//! The executable is `FANFARE_BIN`, or the one beside the tool's, which `cargo test --workspace`
+//! builds.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 use crate::support::tool::{Served, run};
 
-/// Where Fanfare is, or `None` where only this package is built.
-fn program() -> Option<PathBuf> {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a test is told by its environment where the other program is"
-    )]
+/// Fanfare's executable; `None` if only this package was built.
+fn executable() -> Option<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "the executable is passed in the environment")]
     if let Some(given) = std::env::var_os("FANFARE_BIN") {
         let given = PathBuf::from(given);
         assert!(given.is_file(), "FANFARE_BIN={} is no file", given.display());
@@ -27,35 +22,31 @@ fn program() -> Option<PathBuf> {
 }
 
 fn fanfare() -> Option<Served> {
-    let program = program()?;
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address: SocketAddr = listener.local_addr().expect("bound");
-    drop(listener);
-    let child = Command::new(program)
-        // It refuses settings it does not know, and this one is ours.
+    let Some(executable) = executable() else {
+        eprintln!("not run: no fanfare beside the tool, and no FANFARE_BIN");
+        return None;
+    };
+    let mut child = Command::new(executable)
+        // Fanfare refuses unknown FANFARE_ variables.
         .env_remove("FANFARE_BIN")
-        .env("FANFARE_ADDR", address.to_string())
+        .env("FANFARE_ADDR", "127.0.0.1:0")
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()
         .expect("Fanfare starts");
-    let mut served = Served { child, address };
-    let until = Instant::now() + Duration::from_secs(20);
-    while TcpStream::connect_timeout(&address, Duration::from_millis(100)).is_err() {
-        let ended = served.child.try_wait().expect("it was started");
-        assert!(ended.is_none(), "Fanfare ended at its start: {ended:?}");
-        assert!(Instant::now() < until, "Fanfare does not listen on {address}");
-        std::thread::yield_now();
-    }
-    Some(served)
+    let mut log = BufReader::new(child.stderr.take().expect("piped")).lines().map_while(Result::ok);
+    let address = log.find_map(|line| {
+        let (_, url) = line.split_once("listening on http://")?;
+        url.split_whitespace().next()?.parse().ok()
+    });
+    // Read to the end, so that Fanfare never blocks on a full pipe.
+    std::thread::spawn(move || log.for_each(drop));
+    Some(Served { child, address: address.expect("Fanfare logs its address") })
 }
 
 #[test]
-fn every_scenario_finds_fanfare_in_order() {
-    let Some(served) = fanfare() else {
-        eprintln!("not run: no Fanfare beside the tool, and no FANFARE_BIN");
-        return;
-    };
+fn every_scenario_passes_against_fanfare() {
+    let Some(served) = fanfare() else { return };
     let scenarios = [
         "hold --duration 1s",
         "fanout --duration 2s",
@@ -76,23 +67,23 @@ fn every_scenario_finds_fanfare_in_order() {
     }
 }
 
-/// Memory per stream is what decides how many a node holds; what a node has without streams is left
-/// out.
+/// Memory per stream decides how many streams a node holds; the memory of an idle node is excluded.
 #[test]
-fn an_idle_stream_costs_fanfare_little_memory() {
+fn an_idle_stream_of_fanfare_takes_little_memory() {
     for (subscribe, kib_max) in
         [("/events?topic={topic}", 1.25), ("/events?topic={topic}&topic=user-{stream}", 2.0)]
     {
-        let Some(served) = fanfare() else {
-            eprintln!("not run: no Fanfare beside the tool, and no FANFARE_BIN");
-            return;
-        };
+        let Some(served) = fanfare() else { return };
         let run = run(
             &format!("hold --streams 4000 --duration 1s --subscribe {subscribe}"),
             served.address,
         );
         run.assert_clean();
         let kib = run.at("/server/memory_growth_per_stream") / 1024.0;
-        assert!(0.1 < kib && kib <= kib_max, "{kib:.2} KiB each of {subscribe}\n{}", run.text);
+        assert!(
+            0.1 < kib && kib <= kib_max,
+            "{kib:.2} KiB per stream of {subscribe}\n{}",
+            run.text
+        );
     }
 }

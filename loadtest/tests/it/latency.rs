@@ -1,13 +1,13 @@
-//! Latency is counted from the schedule: a stall is charged for every event it held up.
+//! Latency is measured from the schedule: a stall is charged for every event it delayed.
 
 use crate::support::server::{Fault, Framing, start};
 use crate::support::tool::run;
 
-/// The server stands still for a second at event 20 of 100, which come 50 a second. A meter that
-/// waits for an answer before it sends would see one slow event in a hundred. On schedule, the 50
-/// that were due meanwhile are late too, by a second and less.
+/// The server stalls for a second at event 20 of 100, at 50 events a second. A tool that waits for
+/// a response before it sends the next event would measure one slow event in a hundred (coordinated
+/// omission). On schedule, the 50 events that fall due meanwhile are late too, by up to a second.
 #[test]
-fn a_stall_of_a_second_shows_as_a_second_for_all_it_held_up() {
+fn a_stall_delays_every_event_due_during_it() {
     let fanout = "fanout --streams 10 --rate 50 --events 100 --duration 10s --settle 100ms";
     let run = run(fanout, start(Fault::Stalls(20), Framing::Chunked));
     run.assert_clean();
@@ -16,11 +16,11 @@ fn a_stall_of_a_second_shows_as_a_second_for_all_it_held_up() {
     assert!(at("p90_ms") > 700.0, "a tenth is late by more than 0.8 s: {}", run.text);
     assert!(at("p50_ms") < 300.0, "half is not late: {}", run.text);
     let publisher = run.at("/publishing/latency/p90_ms");
-    assert!(publisher > 700.0, "the publisher's wait is counted the same way: {}", run.text);
+    assert!(publisher > 700.0, "the publisher's latency is measured the same way: {}", run.text);
 }
 
 #[test]
-fn waiting_for_all_tells_when_the_last_has_it() {
+fn a_closed_loop_measures_the_arrival_at_the_last_stream() {
     let fanout = "fanout --streams 10 --events 30 --warmup 0 --duration 10s --settle 100ms";
     let run = run(fanout, start(Fault::Stalls(20), Framing::Chunked));
     run.assert_clean();
@@ -30,7 +30,7 @@ fn waiting_for_all_tells_when_the_last_has_it() {
 }
 
 #[test]
-fn the_histograms_of_several_workers_make_one() {
+fn the_histograms_of_several_workers_are_merged() {
     let fanout =
         "fanout --streams 30 --processes 3 --rate 50 --events 50 --duration 10s --settle 100ms";
     let run = run(fanout, start(Fault::Stalls(10), Framing::Chunked));

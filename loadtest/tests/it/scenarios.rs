@@ -1,10 +1,10 @@
-//! Every scenario against the baseline, or where it takes a history, against the small server.
+//! Every scenario against the baseline, or against the test server where history is needed.
 
 use crate::support::server::{Fault, Framing, start};
 use crate::support::tool::{baseline, file, output, run};
 
 #[test]
-fn hold_tells_what_an_idle_stream_costs() {
+fn hold_measures_the_cost_of_an_idle_stream() {
     let served = baseline("write");
     let run = run("hold --streams 500 --duration 500ms", served.address);
     run.assert_clean();
@@ -15,23 +15,23 @@ fn hold_tells_what_an_idle_stream_costs() {
 }
 
 #[test]
-fn both_ways_of_the_baseline_deliver_everything() {
+fn the_baseline_delivers_everything_with_either_io() {
     for io in ["write", "uring"] {
         let served = baseline(io);
         let run = run("fanout --streams 500 --events 20 --duration 10s", served.address);
         run.assert_clean();
-        assert_eq!(run.at("/account/received"), 500.0 * 22.0, "20 and the warm-up");
+        assert_eq!(run.at("/account/received"), 500.0 * 22.0, "20 events and the warm-up");
         assert_eq!(run.at("/delivery/count"), 500.0 * 20.0);
         assert!(run.at("/server/cpu_per_delivery_us") > 0.0);
     }
 }
 
 #[test]
-fn bursts_are_delivered_whole() {
+fn bursts_are_delivered_completely() {
     let served = baseline("write");
     let run = run("burst --streams 200 --events 50 --bursts 3", served.address);
     run.assert_clean();
-    assert_eq!(run.at("/account/received"), 200.0 * 50.0 * 4.0, "3 and the warm-up");
+    assert_eq!(run.at("/account/received"), 200.0 * 50.0 * 4.0, "3 bursts and the warm-up");
     assert_eq!(run.report["delivery"]["bursts_per_s"].as_array().map(Vec::len), Some(3));
 }
 
@@ -46,7 +46,7 @@ fn topics_reach_their_own_streams() {
 }
 
 #[test]
-fn churn_owes_newcomers_what_is_due_after_they_came() {
+fn churned_streams_expect_what_is_due_after_they_opened() {
     let served = baseline("write");
     let run = run("churn --streams 200 --rate 50 --churn 300 --duration 2s", served.address);
     run.assert_clean();
@@ -55,7 +55,7 @@ fn churn_owes_newcomers_what_is_due_after_they_came() {
 }
 
 #[test]
-fn churn_of_a_lossy_server_is_caught() {
+fn churn_against_a_lossy_server_fails() {
     let server = start(Fault::Loses(10), Framing::Chunked);
     let run = run("churn --streams 20 --rate 50 --churn 20 --duration 2s --patience 1s", server);
     assert_eq!(run.status, 1, "{}", run.text);
@@ -73,20 +73,23 @@ fn a_storm_resumes_exactly_once() {
 }
 
 #[test]
-fn streams_that_stay_away_in_a_storm_are_whole_when_they_have_what_they_missed() {
+fn streams_recover_from_a_storm_when_they_have_received_what_they_missed() {
     let server = start(Fault::None, Framing::Chunked);
     let run = run("storm --streams 50 --rate 50 --duration 3s --away 1s", server);
     run.assert_clean();
     assert_eq!(run.at("/account/received"), 50.0 * run.at("/publishing/sent"));
     let (back, whole) = (run.at("/storms/0/back_ms"), run.at("/storms/0/whole_ms"));
     assert!(0.0 < back && back <= whole, "{}", run.text);
-    assert!(run.at("/delivery/latency/max_ms") > 900.0, "what they missed came late: {}", run.text);
+    assert!(
+        run.at("/delivery/latency/max_ms") > 900.0,
+        "what they missed arrived late: {}",
+        run.text
+    );
 }
 
-/// The baseline keeps nothing: what came while the streams were away is gone, and the storm has to
-/// say so.
+/// The baseline has no history: events published while the streams were disconnected are lost.
 #[test]
-fn a_storm_against_a_server_without_history_is_caught() {
+fn a_storm_against_a_server_without_history_fails() {
     let served = baseline("write");
     let run = run(
         "storm --streams 300 --rate 500 --duration 2s --patience 1s --ramp 600",
@@ -99,7 +102,7 @@ fn a_storm_against_a_server_without_history_is_caught() {
 }
 
 #[test]
-fn slow_streams_are_told_apart_from_the_others() {
+fn slow_streams_have_an_account_of_their_own() {
     let served = baseline("write");
     let run = run("slow --streams 100 --slow-share 0.2 --rate 50 --duration 1s", served.address);
     run.assert_clean();
@@ -109,14 +112,14 @@ fn slow_streams_are_told_apart_from_the_others() {
 }
 
 #[test]
-fn slow_streams_that_read_a_little_have_a_little() {
+fn slow_streams_receive_what_they_read() {
     let served = baseline("write");
     let arguments =
         "slow --streams 20 --slow-share 0.5 --slow-read 3000 --rate 50 --duration 2s --size 200";
     let run = run(arguments, served.address);
     run.assert_clean();
-    let had = run.at("/slow/account/received");
-    assert!(had > 50.0 && had < 10.0 * run.at("/publishing/sent"), "{}", run.text);
+    let received = run.at("/slow/account/received");
+    assert!(received > 50.0 && received < 10.0 * run.at("/publishing/sent"), "{}", run.text);
 }
 
 #[test]
@@ -130,7 +133,7 @@ fn publish_counts_answers_by_status() {
 }
 
 #[test]
-fn a_scenario_from_a_file_is_as_good_as_a_built_in_one() {
+fn a_scenario_can_be_read_from_a_file() {
     let path = file("toml");
     let text =
         "name = \"mine\"\npace = \"rate\"\nrate = 100.0\nevents = 10\nstreams = 5\nsize = 100\n";
@@ -139,46 +142,46 @@ fn a_scenario_from_a_file_is_as_good_as_a_built_in_one() {
     let run = run(&format!("run {} --streams 7", path.display()), served.address);
     run.assert_clean();
     assert_eq!(run.report["scenario"]["name"], "mine");
-    assert_eq!(run.at("/account/received"), 70.0, "the flag is over the file");
+    assert_eq!(run.at("/account/received"), 70.0, "the option wins over the file");
 }
 
 #[test]
-fn the_page_stands_alone() {
+fn the_page_is_self_contained() {
     let (page, served) = (file("html"), baseline("write"));
     let arguments = format!(
-        "fanout --streams 50 --rate 50 --duration 2s --tick 100ms --quiet --url http://{} --html {}",
+        "fanout --streams 50 --rate 50 --duration 2s --tick 100ms --quiet --url http://{} \
+        --html {}",
         served.address,
         page.display()
     );
     assert!(output(&arguments).status.success());
     let html = std::fs::read_to_string(&page).expect("a page");
-    assert!(html.matches("<svg").count() >= 5, "its plots are in it");
+    assert!(html.matches("<svg").count() >= 5, "the plots are inline");
     for outside in ["<script", "<link", "<img", "@import", "src="] {
-        assert!(!html.contains(outside), "{outside} would need something else");
+        assert!(!html.contains(outside), "{outside} refers to another file");
     }
 }
 
-/// The server dies and never comes back: what was sent and arrived is still told, and nothing
-/// hangs.
+/// The server is killed and not restarted: the run ends, and its account is complete.
 #[test]
-fn a_server_that_dies_on_the_way_ends_in_a_whole_account() {
+fn a_server_killed_during_a_run_ends_in_a_complete_account() {
     let mut served = baseline("write");
     let address = served.address;
     let killer = std::thread::spawn(move || {
         crate::support::tool::wait_for_arrivals(address);
-        served.child.kill().expect("it lives");
-        served.child.wait().expect("it was started");
+        served.child.kill().expect("the server runs");
+        served.child.wait().expect("the server was started");
     });
     let run = run("fanout --streams 50 --rate 50 --duration 2s --patience 1s", address);
-    killer.join().expect("it saw arrivals");
+    killer.join().expect("events arrived");
     assert_eq!(run.status, 1, "{}", run.text);
     let refused = run.at("/publishing/answers/could not connect");
     assert!(refused > 0.0 && run.text.contains("behind its schedule"), "{}", run.text);
-    // It may die inside an event: then some had it.
+    // It may be killed between two writes of an event: some streams have then received it.
     let accepted = run.at("/publishing/accepted");
     assert!(accepted >= 9.0, "{}", run.text);
     assert!(run.at("/account/received") >= 50.0 * (accepted - 1.0), "{}", run.text);
-    // The event in flight was not answered, so it is owed to nobody; yet some may have had it.
+    // The event in flight has no response, so it is not expected, but some may have received it.
     let accounted = run.at("/account/received") + run.at("/account/missing");
     assert!((50.0 * accepted..=50.0 * (accepted + 1.0)).contains(&accounted), "{}", run.text);
     assert_eq!(

@@ -1,4 +1,4 @@
 //! What the tests share: running the tool, and a small server that can misbehave.
 
-pub mod server;
-pub mod tool;
+pub(crate) mod server;
+pub(crate) mod tool;

@@ -1,4 +1,4 @@
-//! A small server with a thread per connection, which can be told to do wrong.
+//! An SSE server with a thread per connection and injectable faults.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -6,37 +6,36 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-/// What the server does wrong.
+/// The fault to inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// Nothing.
+pub(crate) enum Fault {
     None,
-    /// Every so many events, one is not sent.
+    /// Every nth event is not sent.
     Loses(u64),
-    /// Every so many events, one is sent twice.
+    /// Every nth event is sent twice.
     Repeats(u64),
-    /// Every so many events, one is sent after the next.
+    /// Every nth event is sent after its successor.
     Reorders(u64),
     /// One event is sent to streams of all topics.
     Misroutes,
-    /// Before this event, it stands still for a second.
+    /// The server stalls for a second before this event.
     Stalls(u64),
-    /// Every so many events, all streams are cut in the middle of one.
+    /// Every nth event, all streams are closed in the middle of it.
     Cuts(u64),
     /// Every second subscription is refused.
     Refuses,
-    /// Every so many publishes, one is refused.
+    /// Every nth publish is refused.
     RefusesPublish(u64),
 }
 
-/// How a response's body is framed.
+/// The framing of a response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
-    /// In chunks, one per event.
+pub(crate) enum Framing {
+    /// A chunk per event.
     Chunked,
-    /// In chunks that end anywhere.
+    /// Chunks that end anywhere in an event.
     OddChunks,
-    /// Until the connection ends, lines ended by CR LF, data wrapped in JSON.
+    /// Until the connection closes; lines end in CR LF, and the data is wrapped in JSON.
     UntilClose,
 }
 
@@ -50,8 +49,8 @@ struct State {
     publishes: u64,
 }
 
-/// Starts the server; it lives as long as the test's process.
-pub fn start(fault: Fault, framing: Framing) -> SocketAddr {
+/// Starts the server, which runs until the test process ends.
+pub(crate) fn start(fault: Fault, framing: Framing) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("bound");
     let state = State {
@@ -78,7 +77,7 @@ fn serve(mut connection: TcpStream, state: &Mutex<State>) {
     let mut bytes = Vec::new();
     loop {
         let Some((head, body)) = next_request(&mut connection, &mut bytes) else { return };
-        let mut state = state.lock().expect("no panic with the state held");
+        let mut state = state.lock().expect("no thread panics while holding the lock");
         if head.starts_with("GET") {
             state.subscribe(&head, connection);
             return;
@@ -181,7 +180,7 @@ impl State {
         self.streams.retain_mut(|(of, stream)| of != topic || stream.write_all(&bytes).is_ok());
     }
 
-    /// Half of the event, and the end.
+    /// Sends half of the event and closes every stream.
     fn cut(&mut self, id: usize, data: &str) {
         let bytes = frame(self.framing, id, data);
         for (_, mut stream) in self.streams.drain(..) {
@@ -211,7 +210,7 @@ fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
     })
 }
 
-/// A form's field; the tool's values need no decoding.
+/// A field of a form; the tool's values need no decoding.
 fn field(form: &str, name: &str) -> String {
     let pairs = form.split('&').filter_map(|pair| pair.split_once('='));
     pairs

@@ -1,4 +1,4 @@
-//! Runs the tool and reads its report.
+//! Runs the tool and parses its report.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -8,22 +8,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::Value;
 
-/// What a run gave.
-pub struct Run {
-    pub status: i32,
-    pub report: Value,
-    pub text: String,
+pub(crate) struct Run {
+    pub(crate) status: i32,
+    pub(crate) report: Value,
+    pub(crate) text: String,
 }
 
 impl Run {
     /// The value at `path`, such as `/account/missing`.
-    pub fn at(&self, path: &str) -> f64 {
+    pub(crate) fn at(&self, path: &str) -> f64 {
         let value = self.report.pointer(path).and_then(Value::as_f64);
         value.unwrap_or_else(|| panic!("no number at {path}:\n{}", self.text))
     }
 
-    /// Asserts that nothing is wrong.
-    pub fn assert_clean(&self) {
+    /// Asserts exit status 0 and an account without problems.
+    pub(crate) fn assert_clean(&self) {
         assert_eq!(self.status, 0, "{}", self.text);
         for path in ["/account/missing", "/account/repeated", "/account/misrouted"] {
             assert_eq!(self.at(path), 0.0, "{path}:\n{}", self.text);
@@ -31,25 +30,25 @@ impl Run {
     }
 }
 
-pub fn command() -> Command {
+pub(crate) fn command() -> Command {
     Command::new(env!("CARGO_BIN_EXE_loadtest"))
 }
 
-/// Runs with these arguments, separated by blanks.
-pub fn output(arguments: &str) -> Output {
+/// Runs the tool with `arguments`, separated by blanks.
+pub(crate) fn output(arguments: &str) -> Output {
     command().args(arguments.split(' ')).output().expect("the tool starts")
 }
 
-/// A file of this test alone.
-pub fn file(extension: &str) -> PathBuf {
+/// A unique path for a temporary file.
+pub(crate) fn file(extension: &str) -> PathBuf {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
     PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
         .join(format!("{}-{number}.{extension}", std::process::id()))
 }
 
-/// Runs a scenario against `server` and reads its JSON.
-pub fn run(arguments: &str, server: SocketAddr) -> Run {
+/// Runs a scenario against `server` and parses its JSON report.
+pub(crate) fn run(arguments: &str, server: SocketAddr) -> Run {
     let json = file("json");
     let output =
         output(&format!("{arguments} --url http://{server} --quiet --json {}", json.display()));
@@ -64,10 +63,10 @@ pub fn run(arguments: &str, server: SocketAddr) -> Run {
     Run { status: output.status.code().unwrap_or(-1), report, text }
 }
 
-/// A server process that ends with its test.
-pub struct Served {
-    pub child: Child,
-    pub address: SocketAddr,
+/// A server process that is killed when dropped.
+pub(crate) struct Served {
+    pub(crate) child: Child,
+    pub(crate) address: SocketAddr,
 }
 
 impl Drop for Served {
@@ -77,8 +76,8 @@ impl Drop for Served {
     }
 }
 
-/// The baseline on a port of its own.
-pub fn baseline(io: &str) -> Served {
+/// Starts the baseline on a free port.
+pub(crate) fn baseline(io: &str) -> Served {
     let mut child = command()
         .args(["baseline", "--listen", "127.0.0.1:0", "--io", io])
         .stdout(Stdio::piped())
@@ -89,18 +88,18 @@ pub fn baseline(io: &str) -> Served {
     BufReader::new(stdout).read_line(&mut line).expect("a line");
     let address =
         line.split("http://").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
-    Served { child, address: address.unwrap_or_else(|| panic!("it said {line:?}")) }
+    Served { child, address: address.unwrap_or_else(|| panic!("no address in {line:?}")) }
 }
 
-/// Until a stream of our own has had an event of the run's: then the run is well under way.
-pub fn wait_for_arrivals(server: SocketAddr) {
-    let mut stream = TcpStream::connect(server).expect("it listens");
-    stream.write_all(b"GET /events?topic=loadtest HTTP/1.1\r\n\r\n").expect("it reads");
-    let mut had = Vec::new();
+/// Waits until a stream of the test has received ten events: the run is then under way.
+pub(crate) fn wait_for_arrivals(server: SocketAddr) {
+    let mut stream = TcpStream::connect(server).expect("the server listens");
+    stream.write_all(b"GET /events?topic=loadtest HTTP/1.1\r\n\r\n").expect("the server reads");
+    let mut received = Vec::new();
     let mut chunk = [0; 4096];
-    while had.windows(5).filter(|w| w == b"data:").count() < 10 {
-        let len = stream.read(&mut chunk).expect("it writes");
+    while received.windows(5).filter(|w| w == b"data:").count() < 10 {
+        let len = stream.read(&mut chunk).expect("the server writes");
         assert!(len > 0, "the stream ended");
-        had.extend_from_slice(&chunk[..len]);
+        received.extend_from_slice(&chunk[..len]);
     }
 }

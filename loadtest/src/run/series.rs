@@ -1,0 +1,97 @@
+//! The time series: one bucket per tick.
+
+use std::collections::BTreeMap;
+
+use super::server_monitor::ServerMonitor;
+use crate::measure::clock::SECOND;
+use crate::report::Point;
+use crate::subscribe::Tick;
+
+/// With fewer deliveries between two readings, processor time per delivery is meaningless.
+const DELIVERIES_MIN: f64 = 1000.0;
+const MIB: f64 = (1 << 20) as f64;
+
+pub(super) struct TimeSeries {
+    started: u64,
+    tick: u64,
+    buckets: BTreeMap<u64, Bucket>,
+}
+
+#[derive(Default)]
+struct Bucket {
+    streams: u64,
+    deliveries: u64,
+    bytes: u64,
+    published: u64,
+    /// Counts by value in microseconds.
+    latency: BTreeMap<u64, u64>,
+}
+
+impl TimeSeries {
+    pub(super) fn new(tick: u64, started: u64) -> Self {
+        Self { started, tick, buckets: BTreeMap::new() }
+    }
+
+    /// A tick at the end of an interval belongs to that interval.
+    fn bucket(&mut self, at: u64) -> &mut Bucket {
+        self.buckets.entry(at.saturating_sub(1) / self.tick).or_default()
+    }
+
+    /// Adds a worker's tick; `streams` are open in all workers.
+    pub(super) fn add_tick(&mut self, tick: &Tick, streams: u64) {
+        let bucket = self.bucket(tick.at);
+        bucket.streams = streams;
+        bucket.deliveries += tick.deliveries;
+        bucket.bytes += tick.bytes;
+        for &(value, count) in &tick.latency {
+            *bucket.latency.entry(value).or_default() += count;
+        }
+    }
+
+    pub(super) fn add_published(&mut self, sent: u64, now: u64) {
+        self.bucket(now).published += sent;
+    }
+
+    pub(super) fn points(&self, monitor: &ServerMonitor) -> Vec<Point> {
+        self.buckets.iter().map(|(&index, bucket)| self.point(index, bucket, monitor)).collect()
+    }
+
+    fn point(&self, index: u64, bucket: &Bucket, monitor: &ServerMonitor) -> Point {
+        let per_second = SECOND as f64 / self.tick as f64;
+        let (begin, end) = (index * self.tick, (index + 1) * self.tick);
+        // A tick is due at the end of its bucket and arrives a little later.
+        let tolerance = self.tick / 4;
+        let reading = monitor.reading_until(end + tolerance);
+        let current = reading.filter(|&reading| monitor.is_after(reading, begin + tolerance));
+        let cpu = current.and_then(|reading| monitor.cpu_span(reading));
+        Point {
+            at_s: end.saturating_sub(self.started) as f64 / SECOND as f64,
+            streams: bucket.streams,
+            deliveries_per_s: bucket.deliveries as f64 * per_second,
+            mib_per_s: bucket.bytes as f64 * per_second / MIB,
+            published_per_s: bucket.published as f64 * per_second,
+            p50_ms: quantile(&bucket.latency, 0.5),
+            p99_ms: quantile(&bucket.latency, 0.99),
+            max_ms: quantile(&bucket.latency, 1.0),
+            server_cpu: cpu.as_ref().map(|span| span.cpu / span.nanos),
+            cpu_per_delivery_us: cpu
+                .filter(|span| span.deliveries >= DELIVERIES_MIN)
+                .map(|span| span.cpu / span.deliveries / 1000.0),
+            server_memory_mib: reading.map(|reading| monitor.memory(reading) as f64 / MIB),
+        }
+    }
+}
+
+/// The value in ms at `quantile` of the counts.
+fn quantile(counts: &BTreeMap<u64, u64>, quantile: f64) -> f64 {
+    let total: u64 = counts.values().sum();
+    let rank = (total as f64 * quantile).ceil() as u64;
+    let mut seen = 0;
+    for (&value, &count) in counts {
+        seen += count;
+        if seen >= rank && seen > 0 {
+            return value as f64 / 1000.0;
+        }
+    }
+    0.0
+}

@@ -1,0 +1,260 @@
+//! The fields of a scenario, their defaults and their bounds.
+
+use std::net::IpAddr;
+
+use clap::{ArgAction, Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+
+use super::duration::HumanDuration;
+use crate::error::Error;
+use crate::measure::stamp::STAMP_BYTES;
+
+/// When the next event is published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Pace {
+    /// No events.
+    #[default]
+    None,
+    /// Closed loop: when every stream has received the last event.
+    Each,
+    /// Open loop: at `rate`, regardless of responses; 0 publishes as fast as they arrive.
+    Rate,
+    /// `events` at once, `bursts` times; the next burst when every stream has received the last.
+    Burst,
+}
+
+/// A scenario. The one list of its fields: TOML files set them by name, and the command line by the
+/// option that clap derives here (see [`Overrides`](super::Overrides)).
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Scenario {
+    #[arg(skip)]
+    pub(crate) name: String,
+    #[arg(skip)]
+    pub(crate) about: String,
+    /// http://host:port of the server.
+    #[arg(long)]
+    pub(crate) url: String,
+    /// Path and query of a subscription; {topic} and {stream} are filled in.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) subscribe: String,
+    /// Method of a subscription.
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) subscribe_method: String,
+    /// A header of subscriptions, `Name: value`; may be repeated.
+    #[arg(long = "header", value_name = "HEADER")]
+    pub(crate) subscribe_headers: Vec<String>,
+    /// Path and query of a publish; {topic}, {data} and {number} are filled in.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) publish: String,
+    /// http://host:port to publish to, if not --url.
+    #[arg(long, value_name = "URL")]
+    pub(crate) publish_url: Option<String>,
+    /// Method of a publish.
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) publish_method: String,
+    /// A header of publishes; may be repeated.
+    #[arg(long = "publish-header", value_name = "HEADER")]
+    pub(crate) publish_headers: Vec<String>,
+    /// Body of a publish; {topic}, {data} and {number} are filled in.
+    #[arg(long)]
+    pub(crate) body: String,
+    /// Content-Type of the body.
+    #[arg(long, value_name = "TYPE")]
+    pub(crate) content_type: String,
+    /// Name of the topic; with several topics, their numbered prefix.
+    #[arg(long)]
+    pub(crate) topic: String,
+    /// Number of streams.
+    #[arg(long)]
+    pub(crate) streams: u64,
+    /// Topics the streams are spread over.
+    #[arg(long)]
+    pub(crate) topics: u32,
+    /// Bytes of data in an event.
+    #[arg(long)]
+    pub(crate) size: usize,
+    /// When the next event is published.
+    #[arg(long)]
+    pub(crate) pace: Pace,
+    /// Events a second, over all topics; 0 publishes as fast as responses arrive.
+    #[arg(long)]
+    pub(crate) rate: f64,
+    /// Events in all, or in a burst; 0 is as many as the duration allows.
+    #[arg(long)]
+    pub(crate) events: u64,
+    /// Number of bursts.
+    #[arg(long)]
+    pub(crate) bursts: u64,
+    /// Events (or bursts) published before the measurement starts.
+    #[arg(long)]
+    pub(crate) warmup: u64,
+    /// How long to publish or hold: 10s, 500ms, 2m30s.
+    #[arg(long)]
+    pub(crate) duration: HumanDuration,
+    /// Keep-alive connections of the publisher.
+    #[arg(long)]
+    pub(crate) connections: usize,
+    /// Publishes in flight on each connection; 1 is no pipelining.
+    #[arg(long)]
+    pub(crate) pipeline: usize,
+    /// Worker processes [default: as many as the streams' descriptors need].
+    #[arg(long)]
+    pub(crate) processes: Option<u64>,
+    /// Streams opened a second; 0 is no limit.
+    #[arg(long)]
+    pub(crate) ramp: f64,
+    /// Maximum number of streams being opened at a time.
+    #[arg(long)]
+    pub(crate) in_flight: u32,
+    /// Timeout of a subscription's response head.
+    #[arg(long)]
+    pub(crate) open_timeout: HumanDuration,
+    /// Whether refused and broken streams are opened again.
+    #[arg(long, action = ArgAction::Set)]
+    pub(crate) retry: bool,
+    /// Delay before a stream is opened again.
+    #[arg(long)]
+    pub(crate) retry_delay: HumanDuration,
+    /// Whether reconnecting streams send Last-Event-ID.
+    #[arg(long, action = ArgAction::Set)]
+    pub(crate) resume: bool,
+    /// Fraction of the streams that are slow, 0 to 1.
+    #[arg(long)]
+    pub(crate) slow_share: f64,
+    /// Bytes a slow stream reads a second; 0 reads nothing.
+    #[arg(long)]
+    pub(crate) slow_read: u64,
+    /// Streams a second that disconnect and reconnect.
+    #[arg(long)]
+    pub(crate) churn: f64,
+    /// How often all streams disconnect at once and reconnect.
+    #[arg(long)]
+    pub(crate) storms: u64,
+    /// How long the streams stay disconnected in a storm.
+    #[arg(long)]
+    pub(crate) away: HumanDuration,
+    /// Pause between the last stream's opening and the first event.
+    #[arg(long)]
+    pub(crate) settle: HumanDuration,
+    /// How long to wait for missing events.
+    #[arg(long)]
+    pub(crate) patience: HumanDuration,
+    /// SO_RCVBUF of the streams, bytes.
+    #[arg(long)]
+    pub(crate) receive_buffer: Option<usize>,
+    /// Source addresses [default: as many of 127.0.0.0/8 as needed if the server is on loopback].
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) source: Vec<IpAddr>,
+    /// Interval of the time series.
+    #[arg(long)]
+    pub(crate) tick: HumanDuration,
+}
+
+impl Default for Scenario {
+    fn default() -> Self {
+        Self {
+            name: "custom".into(),
+            about: String::new(),
+            url: "http://127.0.0.1:8080".into(),
+            subscribe: "/events?topic={topic}".into(),
+            subscribe_method: "GET".into(),
+            subscribe_headers: Vec::new(),
+            publish: "/events".into(),
+            publish_url: None,
+            publish_method: "POST".into(),
+            publish_headers: Vec::new(),
+            body: "topic={topic}&data={data}".into(),
+            content_type: "application/x-www-form-urlencoded".into(),
+            topic: "loadtest".into(),
+            streams: 1000,
+            topics: 1,
+            size: 200,
+            pace: Pace::None,
+            rate: 0.0,
+            events: 0,
+            bursts: 5,
+            warmup: 0,
+            duration: HumanDuration::from_secs(10),
+            connections: 1,
+            pipeline: 1,
+            processes: None,
+            ramp: 0.0,
+            in_flight: 256,
+            open_timeout: HumanDuration::from_secs(30),
+            retry: true,
+            retry_delay: HumanDuration::from_millis(500),
+            resume: false,
+            slow_share: 0.0,
+            slow_read: 0,
+            churn: 0.0,
+            storms: 0,
+            away: HumanDuration::from_millis(0),
+            settle: HumanDuration::from_millis(500),
+            patience: HumanDuration::from_secs(30),
+            receive_buffer: None,
+            source: Vec::new(),
+            tick: HumanDuration::from_millis(500),
+        }
+    }
+}
+
+impl Scenario {
+    pub(crate) fn publishes(&self) -> bool {
+        self.pace != Pace::None
+    }
+
+    /// True if the next event is published once every stream has received the last (closed loop).
+    pub(crate) fn is_closed_loop(&self) -> bool {
+        matches!(self.pace, Pace::Each | Pace::Burst)
+    }
+
+    /// Events before the measurement starts.
+    pub(crate) fn warmup_events(&self) -> u64 {
+        match self.pace {
+            Pace::Each => self.warmup,
+            Pace::Burst => self.warmup * self.events,
+            Pace::None | Pace::Rate => 0,
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), Error> {
+        let rules = [
+            (self.topics >= 1, "--topics must be at least 1".to_owned()),
+            (self.topics <= 0xff_ffff, "--topics must be below 16,777,216".to_owned()),
+            (
+                self.size >= STAMP_BYTES,
+                format!("--size must be at least {STAMP_BYTES}, the stamp's length"),
+            ),
+            (self.size <= 1 << 20, "--size must be at most 1048576".to_owned()),
+            (self.rate >= 0.0 && self.rate.is_finite(), "--rate must be 0 or more".to_owned()),
+            (self.churn >= 0.0 && self.churn.is_finite(), "--churn must be 0 or more".to_owned()),
+            (self.ramp >= 0.0 && self.ramp.is_finite(), "--ramp must be 0 or more".to_owned()),
+            ((0.0..=1.0).contains(&self.slow_share), "--slow-share must be from 0 to 1".to_owned()),
+            (self.connections >= 1, "--connections must be at least 1".to_owned()),
+            (self.pipeline >= 1, "--pipeline must be at least 1".to_owned()),
+            (self.in_flight >= 1, "--in-flight must be at least 1".to_owned()),
+            (self.processes != Some(0), "--processes must be at least 1".to_owned()),
+            (self.tick.nanos() >= 50_000_000, "--tick must be at least 50ms".to_owned()),
+            (
+                self.pace != Pace::Each && self.pace != Pace::Burst || self.topics == 1,
+                "--topics needs --pace rate: waiting for all of one event takes one topic"
+                    .to_owned(),
+            ),
+            (
+                self.pace != Pace::Burst || self.events >= 1,
+                "a burst needs --events of at least 1".to_owned(),
+            ),
+        ];
+        match rules.into_iter().find(|(holds, _)| !holds) {
+            Some((_, message)) => Err(Error::usage(message)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The name of topic `index` of `topics`: the bare prefix if there is only one.
+pub(crate) fn topic_name(prefix: &str, index: u32, topics: u32) -> String {
+    if topics == 1 { prefix.to_owned() } else { format!("{prefix}-{index}") }
+}
