@@ -4,6 +4,7 @@ mod account;
 mod compare;
 mod fanfare;
 mod latency;
+mod layers;
 mod options;
 mod scenarios;
 mod support;
