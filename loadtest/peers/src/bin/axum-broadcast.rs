@@ -1,4 +1,4 @@
-//! axum with one `tokio::sync::broadcast` per topic: what most Rust services start with.
+//! axum with a `tokio::sync::broadcast` channel per topic, the first design of most Rust services.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,7 @@ use loadtest_peers::{Publish, Subscribe, address, event};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-/// Events a slow subscriber may lag behind.
+/// Events a subscriber may lag behind.
 const WINDOW: usize = 1024;
 
 type Message = Arc<(u64, String)>;
@@ -29,7 +29,7 @@ struct Hub {
 
 impl Hub {
     fn topic(&self, name: &str) -> broadcast::Sender<Message> {
-        let mut topics = self.topics.lock().expect("nobody panics with it held");
+        let mut topics = self.topics.lock().expect("no thread panics while holding the lock");
         topics.entry(name.to_owned()).or_insert_with(|| broadcast::channel(WINDOW).0).clone()
     }
 }
@@ -42,7 +42,9 @@ async fn subscribe(
     Sse::new(unfold(receiver, |mut receiver| async move {
         match receiver.recv().await {
             Ok(message) => Some((event(message.0, &message.1), receiver)),
-            Err(RecvError::Lagged(_)) => Some((Ok(Event::default().event("lagged").data("")), receiver)),
+            Err(RecvError::Lagged(_)) => {
+                Some((Ok(Event::default().event("lagged").data("")), receiver))
+            }
             Err(RecvError::Closed) => None,
         }
     }))
@@ -56,7 +58,8 @@ async fn publish(State(hub): State<Arc<Hub>>, Form(new): Form<Publish>) -> Strin
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let app = Router::new().route("/events", get(subscribe).post(publish)).with_state(Arc::default());
+    let events = get(subscribe).post(publish);
+    let app = Router::new().route("/events", events).with_state(Arc::default());
     let listener = tokio::net::TcpListener::bind(address()).await?;
     axum::serve(listener, app).await
 }

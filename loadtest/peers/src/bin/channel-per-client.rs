@@ -16,7 +16,7 @@ use futures_util::stream::{Stream, unfold};
 use loadtest_peers::{Publish, Subscribe, address, event};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-/// Events that may wait for a client; one that is full is dropped.
+/// Events queued for a client; a client whose queue is full is dropped.
 const QUEUE: usize = 256;
 
 type Message = Arc<(u64, String)>;
@@ -32,7 +32,9 @@ async fn subscribe(
     Query(wanted): Query<Subscribe>,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let (sender, receiver) = channel(QUEUE);
-    hub.clients.lock().expect("nobody panics with it held").entry(wanted.topic).or_default().push(sender);
+    let mut clients = hub.clients.lock().expect("no thread panics while holding the lock");
+    clients.entry(wanted.topic).or_default().push(sender);
+    drop(clients);
     Sse::new(unfold(receiver, |mut receiver: Receiver<Message>| async move {
         let message = receiver.recv().await?;
         Some((event(message.0, &message.1), receiver))
@@ -42,7 +44,7 @@ async fn subscribe(
 async fn publish(State(hub): State<Arc<Hub>>, Form(new): Form<Publish>) -> String {
     let id = hub.next.fetch_add(1, Ordering::Relaxed);
     let message = Arc::new((id, new.data));
-    let mut clients = hub.clients.lock().expect("nobody panics with it held");
+    let mut clients = hub.clients.lock().expect("no thread panics while holding the lock");
     if let Some(clients) = clients.get_mut(&new.topic) {
         clients.retain(|client| client.try_send(Arc::clone(&message)).is_ok());
     }
@@ -51,7 +53,8 @@ async fn publish(State(hub): State<Arc<Hub>>, Form(new): Form<Publish>) -> Strin
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    let app = Router::new().route("/events", get(subscribe).post(publish)).with_state(Arc::default());
+    let events = get(subscribe).post(publish);
+    let app = Router::new().route("/events", events).with_state(Arc::default());
     let listener = tokio::net::TcpListener::bind(address()).await?;
     axum::serve(listener, app).await
 }
