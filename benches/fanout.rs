@@ -20,7 +20,7 @@ use fanfare::event::{Publication, Selector, Topic};
 use fanfare::log::Log;
 use fanfare::log::history::Retention;
 use fanfare::ring::{Mailbox, Registry, RingWaker, Watermark};
-use fanfare::sequencer::{BatchLimits, Combiner, Deps, Queue};
+use fanfare::sequencer::{BatchLimits, Combiner, Deps, Queue, Sequencer};
 use reader::Reader;
 use tokio::sync::oneshot;
 
@@ -32,7 +32,7 @@ const DATA_BYTES: usize = 200;
 const READERS: [usize; 2] = [1_000, 10_000];
 
 struct Rig {
-    queue: Arc<Queue>,
+    queue: Queue,
     topic: Topic,
     /// A shard says here that its readers have everything.
     drained: Receiver<()>,
@@ -46,17 +46,16 @@ impl Rig {
     fn start(readers: usize, events: usize) -> Self {
         let config = Config::default();
         let registry = Arc::new(Registry::new(1, NonZeroUsize::new(config.window).unwrap()));
-        let queue = Arc::new(Queue::new(config.queue_events, config.queue_bytes));
+        let queue = Queue::new(config.queue_events, config.queue_bytes);
         let topic = Topic::new("https://example.com/news").unwrap();
         let (done, drained) = sync_channel(SHARDS);
         let (mut threads, mut stops) = (Vec::new(), Vec::new());
         for mailbox in (0..SHARDS).map(|index| Arc::new(Mailbox::new(index))) {
-            let ring_waker =
-                registry.subscribe(&Selector::Topic(topic.clone()), &mailbox, 0).unwrap();
+            let waker = registry.subscribe(&Selector::Topic(topic.clone()), &mailbox, 0).unwrap();
             let (stop, stopped) = oneshot::channel();
-            let readers = vec![Reader::new(&ring_waker.ring); readers / SHARDS];
+            let readers = vec![Reader::new(&waker.ring); readers / SHARDS];
             let shard =
-                Shard { mailbox, ring_waker, readers, events: events as u64, done: done.clone() };
+                Shard { mailbox, waker, readers, events: events as u64, done: done.clone() };
             threads.push(spawn("shard", move || shard.run(stopped)));
             stops.push(stop);
         }
@@ -82,8 +81,8 @@ impl Rig {
     /// Publishes, and waits until every reader has drained.
     fn fan_out(&self, publications: Vec<Publication>) {
         for publication in publications {
-            let permit = self.queue.reserve(DATA_BYTES as u64).unwrap();
-            drop(self.queue.submit(publication, permit).unwrap());
+            let reservation = self.queue.reserve(DATA_BYTES).unwrap();
+            drop(self.queue.submit(publication, reservation).unwrap());
             self.queue.wake();
         }
         for _ in 0..SHARDS {
@@ -104,7 +103,7 @@ impl Drop for Rig {
 
 struct Shard {
     mailbox: Arc<Mailbox>,
-    ring_waker: Arc<RingWaker>,
+    waker: Arc<RingWaker>,
     readers: Vec<Reader>,
     events: u64,
     done: SyncSender<()>,
@@ -120,12 +119,12 @@ impl Shard {
                     () = self.mailbox.woken() => {}
                     _ = &mut stopped => return,
                 }
-                while let Some(ring_waker) = self.mailbox.take() {
-                    ring_waker.clear();
+                while let Some(waker) = self.mailbox.take() {
+                    waker.clear();
                     left -= self
                         .readers
                         .iter_mut()
-                        .map(|reader| reader.drain(&self.ring_waker.ring))
+                        .map(|reader| reader.drain(&self.waker.ring))
                         .sum::<u64>();
                 }
                 if left == 0 {
@@ -141,26 +140,14 @@ impl Shard {
     }
 }
 
-fn sequencer(config: &Config, queue: &Arc<Queue>, registry: Arc<Registry>) -> Combiner {
-    let retention = Retention {
-        events_per_topic: config.history_events,
-        age: config.history_age,
-        bytes: config.history_bytes,
-        topics_max: config.topics_max,
-    };
+fn sequencer(config: &Config, queue: &Queue, registry: Arc<Registry>) -> Combiner<Sequencer> {
     let deps = Deps {
-        queue: Arc::clone(queue),
-        log: Arc::new(Log::in_memory(retention)),
+        queue: queue.clone(),
+        log: Arc::new(Log::in_memory(Retention::from(config))),
         registry,
         watermark: Arc::new(Watermark::new()),
     };
-    let limits = BatchLimits {
-        batch_events: config.batch_events,
-        batch_bytes: config.batch_bytes,
-        window_bytes: config.window_bytes,
-        window_age: config.write_timeout,
-    };
-    Combiner::new(deps, limits)
+    Combiner::new(deps, BatchLimits::from(config))
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
@@ -193,7 +180,8 @@ fn bench_fanout(c: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1))
+    config = Criterion::default().warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
         .sample_size(10);
     targets = bench_fanout
 }

@@ -119,7 +119,8 @@ fn broadcast_fanout(
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_millis(700))
+    config = Criterion::default().warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(700))
         .sample_size(10);
     targets = bench_publish, bench_fanout
 }

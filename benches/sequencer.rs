@@ -1,10 +1,10 @@
 //! What an event costs from the queue queue to its readers' hands, at 1, 100 and 10,000 topics.
 //!
-//! A batch is full: 1,024 events of 200 bytes, over the topics in rotation. The clock runs while the
-//! batch is taken and until the one reader of each topic has drained; `through` runs it from the
-//! submit, too, and `unread` has no readers. The publisher has gone before its answer comes. Batches
-//! taken beforehand fill history and window, so that each event that comes in also drops one.
-//! `cargo bench --bench sequencer`.
+//! A batch is full: 1,024 events of 200 bytes, over the topics in rotation. The clock runs while
+//! the batch is taken and until the one reader of each topic has drained; `through` runs it from
+//! the submit, too, and `unread` has no readers. The publisher has gone before its answer comes.
+//! Batches taken beforehand fill history and window, so that each event that comes in also drops
+//! one. `cargo bench --bench sequencer`.
 
 mod reader;
 
@@ -18,7 +18,7 @@ use fanfare::event::{Publication, Selector, Topic};
 use fanfare::log::Log;
 use fanfare::log::history::Retention;
 use fanfare::ring::{Mailbox, Registry, RingWaker, Watermark};
-use fanfare::sequencer::{BatchLimits, Deps, Queue, Sequencer};
+use fanfare::sequencer::{BatchLimits, BatchRunner, Deps, Queue, Sequencer};
 use reader::Reader;
 
 #[global_allocator]
@@ -29,10 +29,10 @@ const DATA_BYTES: usize = 200;
 const TOPICS: [usize; 3] = [1, 100, 10_000];
 
 /// More batches than window and history hold at their defaults.
-const TURNS_BEFORE: usize = 600;
+const BATCHES_BEFORE: usize = 600;
 
 struct Rig {
-    queue: Arc<Queue>,
+    queue: Queue,
     sequencer: Sequencer,
     mailbox: Arc<Mailbox>,
     readers: Vec<(Arc<RingWaker>, Reader)>,
@@ -45,30 +45,29 @@ impl Rig {
     /// a topic.
     fn new(topics: usize, read: bool, history_events: usize) -> Self {
         let config = Config::default();
-        let queue = Arc::new(Queue::new(config.queue_events, config.queue_bytes));
+        let queue = Queue::new(config.queue_events, config.queue_bytes);
         let registry = Arc::new(Registry::new(topics, NonZeroUsize::new(config.window).unwrap()));
         let mailbox = Arc::new(Mailbox::new(0));
         let topics: Vec<_> = (0..topics)
             .map(|n| Topic::new(&format!("https://example.com/users/{n}")).unwrap())
             .collect();
-        let attach = |(key, topic): (usize, &Topic)| {
-            let ring_waker =
-                registry.subscribe(&Selector::Topic(topic.clone()), &mailbox, key).unwrap();
-            let reader = Reader::new(&ring_waker.ring);
-            (ring_waker, reader)
+        let subscribe = |(key, topic): (usize, &Topic)| {
+            let waker = registry.subscribe(&Selector::Topic(topic.clone()), &mailbox, key).unwrap();
+            let reader = Reader::new(&waker.ring);
+            (waker, reader)
         };
-        let readers = topics.iter().enumerate().filter(|_| read).map(attach).collect();
+        let readers = topics.iter().enumerate().filter(|_| read).map(subscribe).collect();
         let sequencer = Sequencer::new(
             Deps {
-                queue: Arc::clone(&queue),
+                queue: queue.clone(),
                 log: Arc::new(Log::in_memory(retention(&config, history_events))),
                 registry: Arc::clone(&registry),
                 watermark: Arc::new(Watermark::new()),
             },
-            limits(&config),
+            BatchLimits::from(&config),
         );
         let mut rig = Self { queue, sequencer, mailbox, readers, topics, next_topic: 0 };
-        for _ in 0..TURNS_BEFORE {
+        for _ in 0..BATCHES_BEFORE {
             let publications = rig.publications();
             rig.submit(publications);
             rig.batch();
@@ -93,8 +92,8 @@ impl Rig {
 
     fn submit(&self, publications: Vec<Publication>) {
         for publication in publications {
-            let permit = self.queue.reserve(DATA_BYTES as u64).unwrap();
-            drop(self.queue.submit(publication, permit).unwrap());
+            let reservation = self.queue.reserve(DATA_BYTES).unwrap();
+            drop(self.queue.submit(publication, reservation).unwrap());
         }
     }
 
@@ -102,32 +101,18 @@ impl Rig {
     fn batch(&mut self) {
         assert!(self.sequencer.run_batch());
         let mut delivered = 0;
-        while let Some(ring_waker) = self.mailbox.take() {
-            ring_waker.clear();
-            let (ring_waker, reader) = &mut self.readers[ring_waker.key];
-            delivered += reader.drain(&ring_waker.ring);
+        while let Some(waker) = self.mailbox.take() {
+            waker.clear();
+            let (waker, reader) = &mut self.readers[waker.key];
+            delivered += reader.drain(&waker.ring);
         }
         assert_eq!(delivered, if self.readers.is_empty() { 0 } else { EVENTS as u64 });
         assert_eq!(self.queue.waiting(), 0, "it was one batch");
     }
 }
 
-fn limits(config: &Config) -> BatchLimits {
-    BatchLimits {
-        batch_events: config.batch_events,
-        batch_bytes: config.batch_bytes,
-        window_bytes: config.window_bytes,
-        window_age: config.write_timeout,
-    }
-}
-
 fn retention(config: &Config, events_per_topic: usize) -> Retention {
-    Retention {
-        events_per_topic,
-        age: config.history_age,
-        bytes: config.history_bytes,
-        topics_max: config.topics_max,
-    }
+    Retention { events_per_topic, ..Retention::from(config) }
 }
 
 fn bench_sequencer(c: &mut Criterion) {
@@ -164,11 +149,11 @@ fn bench(c: &mut Criterion, id: BenchmarkId, from: From, rig: impl Fn() -> Rig) 
                 let publications = rig.publications();
                 let submitting = Instant::now();
                 rig.submit(publications);
-                let turning = Instant::now();
+                let batch = Instant::now();
                 rig.batch();
                 time += match from {
                     From::Submit => submitting.elapsed(),
-                    From::Batch => turning.elapsed(),
+                    From::Batch => batch.elapsed(),
                 };
             }
             time
@@ -178,7 +163,8 @@ fn bench(c: &mut Criterion, id: BenchmarkId, from: From, rig: impl Fn() -> Rig) 
 
 criterion_group! {
     name = benches;
-    config = Criterion::default().warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1))
+    config = Criterion::default().warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_secs(1))
         .sample_size(10);
     targets = bench_sequencer
 }

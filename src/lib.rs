@@ -1,34 +1,32 @@
-//! Fanfare is a push node: publishers POST events, and every Server-Sent Events stream that asked
-//! for them has them.
+//! Fanfare is a push node: publishers POST events to topics, and the node delivers them to every
+//! Server-Sent Events stream subscribed to those topics.
 //!
 //! # The life of an event
 //!
 //! ```text
-//! POST ──> queue ──> sequencer ──> ring ──> shard ──> session ──> socket
-//!          check,     log: order    slots,   one wake  cursor      detached
-//!          bounded    encode once,  no lock  per batch
-//!          queue      route
+//! POST ──> http ──> queue ──> sequencer ──> ring ──> shard ──> session ──> socket
+//!          parse    bounded   order (log),  entries, one wake  cursor,     detached
+//!                             encode once,  no lock  per batch replay
+//!                             route
 //! ```
 //!
-//! 1. A `POST /events` arrives on the shard that accepted its connection, at the [`http::Service`].
-//!    [`http::publication::parse()`] makes it an [`event::Publication`], or the refusal becomes an
-//!    [`http::Problem`].
-//! 2. [`sequencer::Queue`] takes it into a bounded queue, or says at once that it is full. The
-//!    publisher's task waits for the event's place, for nothing else; its shard takes the batch that
-//!    gives it, if nobody else is at it.
-//! 3. The [`sequencer`] takes all that is waiting in one batch and writes each event's wire form
-//!    ([`event::wire`]), its id in it, into one buffer: a [`ring::Batch`].
-//! 4. The [`log`] keeps the batch's events, copied out of the buffer, for streams that were away.
-//! 5. The batch's slices go to the [`ring::Ring`] of each topic that is being read, and to that of
-//!    `*`, as one [`ring::Epoch`] each. When all of them have it, a [`ring::RingWaker`] goes to the
-//!    [`ring::Mailbox`] of each shard that reads there, and each such shard is woken once. Then the
-//!    publisher is answered with the id.
-//! 6. The [`shard`] goes through the connections of its sessions on those rings, a slice at a time.
-//! 7. Each [`session::Session`] reads its rings from its cursor on, without a lock, and yields
-//!    slices of the batch's buffer. What was missed before comes from the log first; what can't be
-//!    had is announced.
-//! 8. The shard's pump writes them to the socket, a batch at a time. A peer that does not read
-//!    costs its socket buffer, falls out of the rings' window, and is told so, or is closed.
+//! 1. A `POST /events` arrives on the shard that accepted its connection. `http` parses it into an
+//!    [`event::Publication`], or answers with a problem document.
+//! 2. The publication goes into a bounded queue ([`sequencer::Queue`]), or the publisher is told at
+//!    once that the queue is full. The shard then runs the batch itself if the sequencer is free
+//!    ([`sequencer::Combiner`]), else its thread does.
+//! 3. The [`sequencer`] takes what is in the queue as one batch and encodes each event, with its
+//!    id, into one buffer: an [`event::Batch`].
+//! 4. It appends copies of the events to the [`log`], for replay.
+//! 5. It publishes slices of the batch to the [`ring::Ring`] of each topic with readers and to that
+//!    of `*`, as one [`ring::Epoch`] each. When all rings have the batch, it wakes the shards that
+//!    read them, once each, and answers the publishers with the ids.
+//! 6. The `shard`'s pump visits the connections subscribed to those rings.
+//! 7. Each `session` reads its rings from its cursor on, without a lock, and yields slices of the
+//!    batch's buffer. A replay comes from the log first; a gap is announced.
+//! 8. The pump writes the slices of many connections in one system call. A peer that does not read
+//!    fills its socket's buffer, falls out of the rings' window and receives `lagged`, or its
+//!    connection is reset.
 //!
 //! # Invariants
 //!
@@ -44,38 +42,49 @@
 //!   session that is subscribed and keeps up, and is there for replay as long as the retention
 //!   says, through every fault that the log promises to survive. The log in memory promises none:
 //!   it ends with the process.
-//! - I8 Only [`config`] reads the environment. Only [`shard`] starts threads for sessions.
+//! - I8 Only [`config`] reads the environment. Only `shard` starts threads for sessions.
 //!
 //! # Modules
 //!
+//! In the order of their dependencies: a module imports only modules above it in this table, which
+//! `tests/it/source_tree.rs` checks.
+//!
 //! | module | what it is |
 //! |---|---|
-//! | [`event`] | an event, its names and its wire form; pure |
-//! | [`http`] | routes, requests, refusals |
-//! | [`log`] | the order of events, and what is kept of them |
-//! | [`sequencer`] | the one place where events get their order |
-//! | [`ring`] | windows of recent events that are read without a lock |
-//! | [`shard`] | threads, listeners, connections, timers |
-//! | [`session`] | one subscriber's stream |
+//! | `sync` | concurrency primitives, real or loom's |
+//! | `quota` | the bounded counter: connections, streams, rings, bytes |
+//! | [`config`] | every setting; the only reader of the environment |
+//! | [`event`] | an event, its names and its encoding; pure |
+//! | [`ring`] | the lock-free epoch ring per topic, and the wake-ups of shards |
+//! | [`log`] | the order of events, and the history kept for replay |
+//! | [`sequencer`] | the queue, and the one writer of log and rings |
+//! | `core` | what all shards share |
+//! | `session` | one subscriber's stream: replay, live events, control events |
+//! | `conn` | one connection's state, and a shard's lists of connections |
 //! | [`console`] | the page at `/` |
-//! | [`admin`] | the node's health |
-//! | [`quota`] | how many connections and streams there may be |
-//! | [`config`] | every setting |
-//! | [`node`] | puts the parts together, and takes them down |
-//! | [`process`] | what the program asks of the system: pages, descriptors, signals |
-#![warn(missing_docs)]
+//! | `admin` | `/healthz` |
+//! | `http` | routes, request parsing, responses, problem details |
+//! | `shard` | threads, listeners, readiness, the pump, timers |
+//! | [`node`] | the composition root: start and drain |
+//! | [`process`] | what `main` sets up in the process: memory pages, descriptors, signals |
+//!
+//! Public is what `main`, the tests and the benches of single stages use.
 
-pub mod admin;
+#![warn(unreachable_pub)]
+
+mod admin;
 pub mod config;
+mod conn;
 pub mod console;
+mod core;
 pub mod event;
-pub mod http;
+mod http;
 pub mod log;
 pub mod node;
 pub mod process;
-pub mod quota;
+mod quota;
 pub mod ring;
 pub mod sequencer;
-pub mod session;
-pub mod shard;
+mod session;
+mod shard;
 mod sync;

@@ -39,8 +39,7 @@ fn run(config: Config) -> Result<ExitCode, String> {
     let signals = runtime.block_on(async { Signals::new() });
     let signals = signals.map_err(|error| format!("can't register signal handlers: {error}"))?;
     let node = Node::start(config).map_err(|error| error.to_string())?;
-    log_settings(&node.core().config);
-    log_limits(&node);
+    node.log_configuration();
     tracing::info!("listening on http://{}", node.addr());
     Ok(runtime.block_on(serve(node, signals)))
 }
@@ -69,29 +68,4 @@ fn start_logging(config: &Config) {
         .with_writer(std::io::stderr)
         .with_ansi(ansi)
         .init();
-}
-
-fn log_settings(config: &Config) {
-    for setting in config.settings().iter().filter(|setting| !setting.is_default) {
-        tracing::info!("{}={}", setting.variable(), setting.value);
-    }
-}
-
-fn log_limits(node: &Node) {
-    let core = node.core();
-    tracing::info!(
-        shards = core.config.shards,
-        io = %core.io,
-        own_descriptor_tables = core.own_descriptors,
-        "effective configuration"
-    );
-    let (streams_max, configured) = (core.streams.max(), core.config.streams_max);
-    if streams_max < configured {
-        tracing::info!(
-            streams_max,
-            configured,
-            "the descriptor limit allows fewer streams than FANFARE_STREAMS_MAX; \
-             raise the limit (ulimit -n) or FANFARE_SHARDS"
-        );
-    }
 }

@@ -1,55 +1,69 @@
-//! A number of things there may be at once: connections, streams.
+//! Non-blocking counting semaphore: bounds how many units of a resource are in use at once, over
+//! all shards.
+//!
+//! The one bounded counter of the node: connections, streams, rings, and bytes of publish bodies.
+//! Whoever finds it used up is refused at once; nobody waits.
 //!
 //! # Ordering
 //!
 //! | word | writer | readers | what becomes visible | model |
 //! |---|---|---|---|---|
-//! | `used` | shards, Relaxed read-modify-write | shards, admin | nothing but the number | none: a count |
+//! | `used` | any thread, Relaxed read-modify-write | any thread | the number only | none: a count |
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A bound on how many there may be at once, over all shards.
+/// A bound on a number of units.
 #[derive(Debug)]
-pub struct Quota {
+pub(crate) struct Quota {
     used: AtomicUsize,
     max: usize,
 }
 
-/// One of them; given back when dropped.
+/// One unit of a [`Quota`]; released when dropped.
 #[derive(Debug)]
-pub struct Permit(Arc<Quota>);
+pub(crate) struct Permit(Arc<Quota>);
 
 impl Quota {
-    /// At most `max` at once.
-    pub fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { used: AtomicUsize::new(0), max })
+    /// At most `max` units.
+    pub(crate) fn new(max: usize) -> Self {
+        Self { used: AtomicUsize::new(0), max }
     }
 
-    /// Takes one, if there is one left.
-    pub fn take(self: &Arc<Self>) -> Option<Permit> {
+    /// Takes one unit for as long as the permit lives.
+    pub(crate) fn try_permit(self: &Arc<Self>) -> Option<Permit> {
+        self.try_acquire(1).then(|| Permit(Arc::clone(self)))
+    }
+
+    /// Takes `units`; false if fewer are left. The caller releases them.
+    pub(crate) fn try_acquire(&self, units: usize) -> bool {
+        let add = |used: usize| used.checked_add(units).filter(|&used| used <= self.max);
         // Ordering: Relaxed: a count, see the table.
-        let one_more = |used| (used < self.max).then_some(used + 1);
-        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        Some(Permit(Arc::clone(self)))
+        self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
-    /// How many are taken.
-    pub fn used(&self) -> usize {
+    /// Returns units taken by [`try_acquire`](Self::try_acquire).
+    pub(crate) fn release(&self, units: usize) {
+        // Ordering: Relaxed: a count, see the table.
+        self.used.fetch_sub(units, Ordering::Relaxed);
+    }
+
+    /// Units in use.
+    pub(crate) fn used(&self) -> usize {
         // Ordering: Relaxed: a count, see the table.
         self.used.load(Ordering::Relaxed)
     }
 
-    /// How many there may be.
-    pub fn max(&self) -> usize {
+    /// The bound.
+    pub(crate) fn max(&self) -> usize {
         self.max
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        // Ordering: Relaxed: a count, see the table.
-        self.0.used.fetch_sub(1, Ordering::Relaxed);
+        self.0.release(1);
     }
 }
 
@@ -58,13 +72,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_too_many_is_refused_until_one_is_given_back() {
-        let quota = Quota::new(2);
-        let first = quota.take().unwrap();
-        let _second = quota.take().unwrap();
-        assert!(quota.take().is_none());
+    fn a_unit_over_the_bound_is_refused_until_one_is_released() {
+        let quota = Arc::new(Quota::new(2));
+        let first = quota.try_permit().unwrap();
+        let _second = quota.try_permit().unwrap();
+        assert!(quota.try_permit().is_none());
         assert_eq!(quota.used(), 2);
         drop(first);
-        assert!(quota.take().is_some());
+        assert!(quota.try_permit().is_some());
+    }
+
+    #[test]
+    fn units_that_overflow_the_counter_are_refused() {
+        let quota = Quota::new(usize::MAX);
+        assert!(quota.try_acquire(1));
+        assert!(!quota.try_acquire(usize::MAX));
+        quota.release(1);
+        assert!(quota.try_acquire(usize::MAX));
     }
 }

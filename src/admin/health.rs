@@ -4,7 +4,7 @@ use bytes::Bytes;
 use hyper::StatusCode;
 use serde_json::json;
 
-use crate::node::Core;
+use crate::core::Core;
 
 /// Returns the status and the JSON document.
 ///
@@ -25,7 +25,7 @@ pub(crate) fn health(core: &Core) -> (StatusCode, Bytes) {
         "connections": core.connections.used(),
         "streams": core.streams.used(),
         "events": core.watermark.reached().0,
-        "topics": { "read": core.registry.len(), "kept": history.topics },
+        "topics": { "read": core.registry.topics(), "kept": history.topics },
         "history": { "events": history.events, "bytes": history.bytes },
         "memory": { "resident_bytes": resident_bytes() },
     });

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 /// Content Security Policy of the page: allows only its inline script and style, identified by
 /// their hashes, and connections to its own node. After a change of the page, the browser test
-/// (`tests/it/page/`) fails and prints the new hashes.
+/// (`tests/it/page.rs`) fails and prints the new hashes.
 pub const POLICY: &str = "default-src 'none'; \
     script-src 'sha256-Cn0Ra8O/bNsv95TUrVN7BrIISX9Kv1NekeAsvwG/iOA='; \
     style-src 'sha256-zKcjYXsdSs9Pbcvvlv7rHCswgs/EasepoMRtGeV/y1w='; \

@@ -7,11 +7,11 @@ const EXCERPT_BYTES_MAX: usize = 80;
 /// The start of a client's input, with control characters escaped so that a log entry stays on one
 /// line. Ends with `…` if it was truncated.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Excerpt(Box<str>);
+pub(crate) struct Excerpt(Box<str>);
 
 impl Excerpt {
     /// Takes the start of `text`, cut at a character boundary.
-    pub fn of(text: &str) -> Self {
+    pub(crate) fn of(text: &str) -> Self {
         let kept = &text[..text.floor_char_boundary(EXCERPT_BYTES_MAX)];
         let mut shown = String::with_capacity(kept.len() + 3);
         for c in kept.chars() {

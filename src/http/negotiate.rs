@@ -19,13 +19,13 @@ enum MediaRange {
 
 /// Whether the client accepts an event stream: it sent no `Accept`, or the most specific range that
 /// matches has a weight above zero. Of equally specific ranges, one with such a weight is enough.
-pub fn accepts_event_stream(headers: &HeaderMap) -> bool {
+pub(crate) fn accepts_event_stream(headers: &HeaderMap) -> bool {
     ranges(headers).max().is_none_or(|(_, accepted)| accepted)
 }
 
 /// Whether the client names `text/event-stream` explicitly, as every `EventSource` does. An
 /// `EventSource` doesn't reconnect after a status other than 200 (WHATWG HTML §9.2.3).
-pub fn prefers_event_stream(headers: &HeaderMap) -> bool {
+pub(crate) fn prefers_event_stream(headers: &HeaderMap) -> bool {
     ranges(headers).any(|range| range == (MediaRange::EventStream, true))
 }
 

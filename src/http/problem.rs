@@ -25,11 +25,14 @@ use serde::Serialize;
 
 use super::publication::PublishError;
 use super::query::SubscribeError;
+use crate::sequencer::QueueFull;
+
+/// Delay before a publisher retries if the queue is full.
+const QUEUE_RETRY: Duration = Duration::from_secs(1);
 
 /// The problem type: `type` and `title` of the document. The module's table describes each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the module's table says what each one means")]
-pub enum Kind {
+pub(crate) enum Kind {
     Blank,
     UnknownField,
     RepeatedField,
@@ -62,17 +65,17 @@ impl Kind {
 
 /// A problem to be answered with a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
+pub(crate) struct Problem {
     /// The status of the response.
-    pub status: StatusCode,
+    pub(crate) status: StatusCode,
     /// The problem type.
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// What is wrong and how to correct it; for people.
-    pub detail: String,
+    pub(crate) detail: String,
     /// The supported methods, for `Allow`.
-    pub allow: Option<&'static str>,
+    pub(crate) allow: Option<&'static str>,
     /// Delay before a retry, for `Retry-After`; rounded up to whole seconds.
-    pub retry_after: Option<Duration>,
+    pub(crate) retry_after: Option<Duration>,
 }
 
 #[derive(Serialize)]
@@ -86,17 +89,17 @@ struct Document<'a> {
 
 impl Problem {
     /// A problem of the type `about:blank`.
-    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, kind: Kind::Blank, detail: detail.into(), allow: None, retry_after: None }
     }
 
     /// 400 with a problem type.
-    pub fn bad_request(kind: Kind, detail: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(kind: Kind, detail: impl Into<String>) -> Self {
         Self { kind, ..Self::new(StatusCode::BAD_REQUEST, detail) }
     }
 
     /// 404; `routes` lists the existing ones, such as `GET /events`.
-    pub fn not_found(routes: &[&str]) -> Self {
+    pub(crate) fn not_found(routes: &[&str]) -> Self {
         let routes = routes.join(", ");
         Self::new(
             StatusCode::NOT_FOUND,
@@ -105,38 +108,38 @@ impl Problem {
     }
 
     /// 405; `allow` lists the supported methods, such as `GET, HEAD`.
-    pub fn method_not_allowed(allow: &'static str) -> Self {
+    pub(crate) fn method_not_allowed(allow: &'static str) -> Self {
         let detail = format!("this path supports the methods {allow}");
         Self { allow: Some(allow), ..Self::new(StatusCode::METHOD_NOT_ALLOWED, detail) }
     }
 
     /// 406: the `Accept` header excludes event streams.
-    pub fn not_acceptable() -> Self {
+    pub(crate) fn not_acceptable() -> Self {
         let detail = "this path answers with text/event-stream, which the Accept header excludes; \
                       send `Accept: text/event-stream`";
         Self::new(StatusCode::NOT_ACCEPTABLE, detail)
     }
 
     /// 408: the request was incomplete after `waited`.
-    pub fn timeout(waited: Duration) -> Self {
+    pub(crate) fn timeout(waited: Duration) -> Self {
         let detail = format!("the request was incomplete after {waited:?}; send it again in full");
         Self::new(StatusCode::REQUEST_TIMEOUT, detail)
     }
 
     /// 415; `detail` names a supported media type.
-    pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
+    pub(crate) fn unsupported_media_type(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
     }
 
     /// 403: the request's origin may not publish (`cors::publish_allowed`).
-    pub fn forbidden_origin() -> Self {
+    pub(crate) fn forbidden_origin() -> Self {
         let detail = "web pages of this origin may not publish; publish from a server, \
                       or allow the origin (FANFARE_CORS_ORIGINS)";
         Self::new(StatusCode::FORBIDDEN, detail)
     }
 
     /// 503 with `Retry-After`.
-    pub fn busy(detail: impl Into<String>, retry_after: Duration) -> Self {
+    pub(crate) fn busy(detail: impl Into<String>, retry_after: Duration) -> Self {
         Self {
             retry_after: Some(retry_after),
             ..Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
@@ -144,7 +147,7 @@ impl Problem {
     }
 
     /// Makes the response. It is not cacheable: a retry may succeed.
-    pub fn into_response(self) -> Response<Full<Bytes>> {
+    pub(crate) fn into_response(self) -> Response<Full<Bytes>> {
         let (uri, title) = self.kind.uri_and_title();
         let title = title.or(self.status.canonical_reason()).unwrap_or("Refused");
         let document = Document { uri, title, status: self.status.as_u16(), detail: &self.detail };
@@ -189,6 +192,12 @@ impl From<PublishError> for Problem {
             E::TooManyTopics { .. } | E::TopicTooLong { .. } => Kind::LimitExceeded,
         };
         Self::bad_request(kind, detail)
+    }
+}
+
+impl From<QueueFull> for Problem {
+    fn from(full: QueueFull) -> Self {
+        Self::busy(full.to_string(), QUEUE_RETRY)
     }
 }
 

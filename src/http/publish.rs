@@ -1,11 +1,11 @@
-//! `POST /events`: from a request to an event in the log, and the answer with its id.
+//! `POST /events`: reads and parses a publication, submits it to the sequencer and answers with the
+//! event's id.
 //!
 //! The body is read within `FANFARE_BODY_TIMEOUT`, `FANFARE_EVENT_BYTES_MAX` and the node's
-//! `FANFARE_QUEUE_BYTES`. A refusal reads the rest of the body off, within bounds, so that the
-//! connection can be used again.
+//! `FANFARE_QUEUE_BYTES`. A refusal reads and discards the rest of the body, within bounds, so that
+//! the connection can be reused.
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
@@ -15,17 +15,15 @@ use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use tokio::time::timeout;
 
+use super::cors;
+use super::problem::{Kind, Problem};
 use super::publication::{self, EventLimits, PublishError};
-use super::service::ResponseBody;
-use super::{Kind, Problem, cors};
+use super::response::ResponseBody;
+use crate::conn::ShardHandle;
 use crate::sequencer::{ByteReservation, QueueFull};
-use crate::shard::Shard;
 
-/// Bytes of a refused body that are read off before the connection is given up.
+/// Bytes of a refused body that are discarded before the connection is closed instead.
 const DISCARD_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// When a publisher that was told the node is full should try again.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Answers once the event is in the log and has its seq.
 ///
@@ -34,7 +32,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Dropped before the event is handed over, nothing is published; after that, the event is
 /// published and nobody is told its id.
 pub(super) async fn publish(
-    shard: Rc<Shard>,
+    shard: Rc<ShardHandle>,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let (head, mut body) = request.into_parts();
@@ -44,9 +42,9 @@ pub(super) async fn publish(
     }
 }
 
-/// Answers a request with a problem.
+/// Answers a request with a problem document.
 pub(super) async fn refuse(
-    shard: Rc<Shard>,
+    shard: Rc<ShardHandle>,
     request: Request<Incoming>,
     problem: Problem,
 ) -> Response<ResponseBody> {
@@ -54,7 +52,7 @@ pub(super) async fn refuse(
     answer_refused(&shard, &head, body, problem).await
 }
 
-async fn submit(shard: &Shard, head: &Parts, body: &mut Incoming) -> Result<String, Problem> {
+async fn submit(shard: &ShardHandle, head: &Parts, body: &mut Incoming) -> Result<String, Problem> {
     let core = &shard.core;
     let host = cors::requested_host(&head.uri, &head.headers);
     let (origin, open) = (head.headers.get(ORIGIN), core.config.allow_anonymous_publish);
@@ -71,10 +69,7 @@ async fn submit(shard: &Shard, head: &Parts, body: &mut Incoming) -> Result<Stri
         }
         None => None,
     };
-    let limits = EventLimits {
-        topics: core.config.event_topics_max,
-        topic_bytes: core.config.topic_bytes_max,
-    };
+    let limits = EventLimits::from(&core.config);
     let publication = publication::parse(content_type, head.uri.query(), bytes, &limits)?;
     if publication
         .id
@@ -92,8 +87,11 @@ async fn submit(shard: &Shard, head: &Parts, body: &mut Incoming) -> Result<Stri
     Ok(id.map_or_else(|| core.log.incarnation().id(seq), |id| id.as_str().to_owned()))
 }
 
-/// Reads a body whole. One that comes in one piece is not copied.
-async fn collect(shard: &Shard, body: &mut Incoming) -> Result<(Bytes, ByteReservation), Problem> {
+/// Reads a whole body. One that arrives in one piece is not copied.
+async fn collect(
+    shard: &ShardHandle,
+    body: &mut Incoming,
+) -> Result<(Bytes, ByteReservation), Problem> {
     let core = &shard.core;
     let limit = core.config.event_bytes_max;
     let too_large = || Problem::from(PublishError::TooLarge { limit });
@@ -101,9 +99,9 @@ async fn collect(shard: &Shard, body: &mut Incoming) -> Result<(Bytes, ByteReser
     if announced > limit as u64 {
         return Err(too_large());
     }
-    // All that is announced, at once: bodies that take room as they arrive could fill it up with
-    // halves, and none end.
-    let mut reservation = core.queue.reserve(announced)?;
+    // All that is announced, at once: bodies that reserve as they arrive could use up the budget
+    // with their first halves, and none would complete.
+    let mut reservation = core.queue.reserve(announced as usize)?;
     let mut reserved = announced as usize;
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -116,7 +114,7 @@ async fn collect(shard: &Shard, body: &mut Incoming) -> Result<(Bytes, ByteReser
         if total > limit {
             return Err(too_large());
         }
-        reservation.extend(total.saturating_sub(reserved) as u64)?;
+        reservation.extend(total.saturating_sub(reserved))?;
         reserved = reserved.max(total);
         if first.is_empty() {
             first = data;
@@ -139,26 +137,26 @@ fn accepted(id: String) -> Response<ResponseBody> {
 }
 
 async fn answer_refused(
-    shard: &Shard,
+    shard: &ShardHandle,
     head: &Parts,
     body: Incoming,
     problem: Problem,
 ) -> Response<ResponseBody> {
-    // A client that waits for 100 Continue has not sent its body; reading would ask for it. One
-    // that was too slow has had its time.
+    // A client that waits for 100 Continue has not sent its body; reading would ask for it. A
+    // client that was too slow has used up its time.
     let waits = head.headers.contains_key(EXPECT) && !body.is_end_stream();
     let late = problem.status == StatusCode::REQUEST_TIMEOUT;
-    let read_off = !waits
+    let discarded = !waits
         && !late
         && timeout(shard.core.config.body_timeout, discard(body)).await.unwrap_or(false);
     let mut response = problem.into_response().map(ResponseBody::Full);
-    if !read_off {
+    if !discarded {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     allow_origin(shard, head, response)
 }
 
-/// Reads the rest of a body and forgets it; false if it is too much or broken.
+/// Reads and discards the rest of a body; false if it is too large or broken.
 async fn discard(mut body: Incoming) -> bool {
     if body.size_hint().lower() > DISCARD_BYTES_MAX as u64 {
         return false;
@@ -177,16 +175,10 @@ async fn discard(mut body: Incoming) -> bool {
 }
 
 fn allow_origin(
-    shard: &Shard,
+    shard: &ShardHandle,
     head: &Parts,
     mut response: Response<ResponseBody>,
 ) -> Response<ResponseBody> {
     cors::apply(response.headers_mut(), head.headers.get(ORIGIN), &shard.core.config.cors_origins);
     response
-}
-
-impl From<QueueFull> for Problem {
-    fn from(full: QueueFull) -> Self {
-        Self::busy(full.to_string(), RETRY_AFTER)
-    }
 }

@@ -10,11 +10,11 @@ use crate::event::{Position, Selector, Topic, TopicError, TopicHasher};
 
 /// Limits on the selectors of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SelectLimits {
+pub(crate) struct SelectLimits {
     /// Most distinct topics per stream (`FANFARE_SELECTORS_MAX`).
-    pub selectors: usize,
+    pub(crate) selectors: usize,
     /// Longest topic, bytes (`FANFARE_TOPIC_BYTES_MAX`).
-    pub topic_bytes: usize,
+    pub(crate) topic_bytes: usize,
 }
 
 impl From<&Config> for SelectLimits {
@@ -25,16 +25,16 @@ impl From<&Config> for SelectLimits {
 
 /// A parsed subscribe request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SubscribeRequest {
+pub(crate) struct SubscribeRequest {
     /// Not empty, without duplicates; [`Selector::All`] only alone.
-    pub selectors: Vec<Selector>,
+    pub(crate) selectors: Vec<Selector>,
     /// Where the stream starts.
-    pub position: Position,
+    pub(crate) position: Position,
 }
 
 /// Why a subscribe request is refused. Every variant is answered 400: a retry would fail again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SubscribeError {
+pub(crate) enum SubscribeError {
     /// Percent-encoding of invalid UTF-8.
     #[error("query parameter `{name}` is not UTF-8 after percent-decoding")]
     NotUtf8 {
@@ -46,16 +46,10 @@ pub enum SubscribeError {
         "unknown query parameter `{name}`; name the topic to subscribe to in `topic`, \
          and repeat it for several topics"
     )]
-    UnknownParameter {
-        /// The parameter's name.
-        name: Excerpt,
-    },
+    UnknownParameter { name: Excerpt },
     /// Neither a valid topic nor `*`.
     #[error("{reason}; `topic` takes the name of a topic, or `*` for every event")]
-    Topic {
-        /// Why the topic is invalid.
-        reason: TopicError,
-    },
+    Topic { reason: TopicError },
     /// Longer than [`SelectLimits::topic_bytes`], so no event can have this topic.
     #[error("a topic has at most {limit} bytes (FANFARE_TOPIC_BYTES_MAX); this one has {bytes}")]
     TopicTooLong {
@@ -69,10 +63,7 @@ pub enum SubscribeError {
         "a stream has at most {limit} topics (FANFARE_SELECTORS_MAX); open another stream, \
          or subscribe to `*`"
     )]
-    TooManySelectors {
-        /// The limit.
-        limit: usize,
-    },
+    TooManySelectors { limit: usize },
 }
 
 impl From<NotUtf8> for SubscribeError {
@@ -95,7 +86,7 @@ impl From<NotUtf8> for SubscribeError {
 /// # Errors
 ///
 /// The first error found; see [`SubscribeError`].
-pub fn parse_subscribe(
+pub(crate) fn parse_subscribe(
     query: Option<&str>,
     last_event_id_header: Option<&[u8]>,
     limits: &SelectLimits,

@@ -1,10 +1,9 @@
-//! `GET /events`: from a request to a stream, or to an answer that tells the client what to do
-//! instead.
+//! `GET /events`: opens a stream, or answers with what the client should do instead.
 //!
-//! A browser's `EventSource` gives up for good on anything but 200. So a subscriber that should
-//! come back later is answered 200 with an event that says why, and the end; what should not come
-//! back (a bad request) is refused. Clients that do not ask for an event stream by name, and those
-//! of a node with `FANFARE_BUSY_ANSWER=503`, get 503 with `Retry-After`.
+//! A browser's `EventSource` gives up for good on any status but 200. So a subscriber that should
+//! reconnect later receives 200, `event: busy` with the reason, and the end of the stream; a bad
+//! request is refused. Clients that do not name `text/event-stream` in `Accept`, and every client
+//! of a node with `FANFARE_BUSY_ANSWER=503`, receive 503 with `Retry-After`.
 
 use std::rc::Rc;
 
@@ -13,20 +12,21 @@ use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, Version};
 
-use super::service::ResponseBody;
-use super::{
-    Problem, SelectLimits, accepts_event_stream, cors, parse_subscribe, prefers_event_stream,
-};
+use super::cors;
+use super::negotiate::{accepts_event_stream, prefers_event_stream};
+use super::problem::Problem;
+use super::query::{SelectLimits, parse_subscribe};
+use super::response::ResponseBody;
 use crate::config::{BusyAnswer, Io};
-use crate::session::{self, Busy, Session};
-use crate::shard::{Conn, Shard};
+use crate::conn::{Conn, ShardHandle};
+use crate::session::{self, Busy, Retry};
 
-/// What a client that comes back sends; not among hyper's names.
+/// Sent by a client that reconnects; hyper has no constant for it.
 const LAST_EVENT_ID: &str = "last-event-id";
 
 /// Opens the stream a request asks for.
 pub(super) fn subscribe(
-    shard: &Rc<Shard>,
+    shard: &Rc<ShardHandle>,
     conn: &Rc<Conn>,
     request: &Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Problem> {
@@ -34,35 +34,29 @@ pub(super) fn subscribe(
     if !accepts_event_stream(request.headers()) {
         return Err(Problem::not_acceptable());
     }
-    let limits =
-        SelectLimits { selectors: config.selectors_max, topic_bytes: config.topic_bytes_max };
+    let limits = SelectLimits::from(config);
     let last_event_id = request.headers().get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
     let wanted = parse_subscribe(request.uri().query(), last_event_id, &limits)?;
     let body = if request.method() == Method::HEAD {
         ResponseBody::Full(Full::default())
     } else {
-        match Session::open(shard, conn, &wanted.selectors, &wanted.position) {
-            Ok(session) => {
-                conn.set_may_detach(
-                    shard.core.io != Io::Hyper && request.version() == Version::HTTP_11,
-                );
-                conn.open_stream(session);
-                ResponseBody::Stream(session::StreamBody::new(Rc::clone(conn)))
-            }
-            Err(busy) => return come_back(shard, request, busy),
+        let may_detach = shard.core.io != Io::Hyper && request.version() == Version::HTTP_11;
+        match shard.open_stream(conn, &wanted.selectors, &wanted.position, may_detach) {
+            Ok(body) => ResponseBody::Stream(body),
+            Err(busy) => return reconnect_later(shard, request, busy),
         }
     };
     Ok(event_stream(shard, request, body))
 }
 
-/// The answer to a subscriber that can't be served now.
-fn come_back(
-    shard: &Shard,
+/// The response to a subscriber that can't be served now.
+fn reconnect_later(
+    shard: &ShardHandle,
     request: &Request<Incoming>,
     busy: Busy,
 ) -> Result<Response<ResponseBody>, Problem> {
     let config = &shard.core.config;
-    let retry = session::jittered(config.retry_min, config.retry_max);
+    let retry = Retry::from(config).draw();
     if config.busy_answer == BusyAnswer::Status503 || !prefers_event_stream(request.headers()) {
         return Err(Problem::busy(busy.to_string(), retry));
     }
@@ -73,7 +67,7 @@ fn come_back(
 }
 
 fn event_stream(
-    shard: &Shard,
+    shard: &ShardHandle,
     request: &Request<Incoming>,
     body: ResponseBody,
 ) -> Response<ResponseBody> {

@@ -11,14 +11,14 @@ use crate::event::{Batch, Seq};
 /// Which events of a batch go to a ring, by index into the batch.
 #[derive(Debug)]
 pub enum EventIndices {
-    /// Neighbours.
+    /// Neighbouring events.
     Range(Range<u32>),
-    /// Any, ascending.
+    /// Any events, ascending.
     List(Box<[u32]>),
 }
 
 impl EventIndices {
-    /// From ascending, distinct indices; at least one.
+    /// Of ascending, distinct indices; at least one.
     pub fn of(indices: &[u32]) -> Self {
         let (first, last) = (indices[0], indices[indices.len() - 1]);
         if (last - first) as usize == indices.len() - 1 {
@@ -35,7 +35,7 @@ impl EventIndices {
         }
     }
 
-    /// The first neighbours at or over index `from`.
+    /// The first neighbouring events at or above index `from`.
     fn range_from(&self, from: u32) -> Option<Range<u32>> {
         match self {
             Self::Range(range) => {
@@ -60,26 +60,26 @@ impl EventIndices {
     }
 }
 
-/// What was published to one ring in one batch. A ring's slot holds one.
+/// The events of one batch that were published to one ring. A ring's slot holds one epoch.
 #[derive(Debug)]
 pub struct Epoch {
-    /// Its place in its ring, from 0.
+    /// Position in the ring, from 0.
     pub(super) number: u64,
-    /// Events published to the ring up to this epoch, itself included.
+    /// Events published to the ring up to and including this epoch.
     pub(super) counted: u64,
     batch: Arc<Batch>,
     indices: EventIndices,
 }
 
-/// Neighbouring events of an epoch: their seqs follow one another without a gap, so whoever merges
-/// rings never has to look inside a run.
+/// Neighbouring events of an epoch. Their seqs have no gap, so a merge of rings never has to look
+/// inside a slice.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Slice {
-    /// Their chunks.
+    /// The encoded events.
     pub bytes: Bytes,
-    /// The seq of the last of them.
+    /// The seq of the last event.
     pub last: Seq,
-    /// Whether the epoch has nothing after them.
+    /// Whether the slice ends with the epoch's last event.
     pub ends_epoch: bool,
 }
 
@@ -93,23 +93,23 @@ impl Epoch {
         Self { number, counted: counted_before + indices.len(), batch, indices }
     }
 
-    /// The seq of the first event of the batch this epoch is from.
+    /// The seq of the first event of the whole batch.
     pub fn batch_first(&self) -> Seq {
         self.batch.first()
     }
 
-    /// Events published to the ring up to and with this epoch.
+    /// Events published to the ring up to and including this epoch.
     pub fn counted(&self) -> u64 {
         self.counted
     }
 
-    /// The seq of the first event over `last`.
+    /// The seq of the first event after `last`.
     pub fn next_after(&self, last: Seq) -> Option<Seq> {
         let range = self.indices.range_from(self.batch.index_after(last))?;
         Some(self.batch.seq(range.start))
     }
 
-    /// The next neighbouring events over `last`.
+    /// The next neighbouring events after `last`.
     pub fn slice_after(&self, last: Seq) -> Option<Slice> {
         let range = self.indices.range_from(self.batch.index_after(last))?;
         let ends_epoch = range.end - 1 == self.indices.last();
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_come_out_as_one_run() {
+    fn neighbouring_events_are_one_slice() {
         let epoch = Epoch::new(0, 0, letters(10, 4), EventIndices::of(&[1, 2, 3]));
         let slice = |bytes: &'static str, ends_epoch| {
             Some(Slice { bytes: bytes.into(), last: Seq(13), ends_epoch })
@@ -147,7 +147,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_walk_exactly_the_picked_events(
+        fn slices_cover_exactly_the_events_of_the_epoch(
             first in 1u64..1_000_000, picked in proptest::collection::btree_set(0u32..40, 1..40),
             last in 0u64..60,
         ) {
@@ -159,7 +159,8 @@ mod tests {
                 .map(|i| b'a' + (i % 26) as u8).collect();
             let mut seen = Vec::new();
             while let Some(slice) = epoch.slice_after(last) {
-                prop_assert_eq!(epoch.next_after(last), Some(Seq(slice.last.0 + 1 - slice.bytes.len() as u64)));
+                let first = slice.last.0 + 1 - slice.bytes.len() as u64;
+                prop_assert_eq!(epoch.next_after(last), Some(Seq(first)));
                 last = slice.last;
                 prop_assert_eq!(slice.ends_epoch, epoch.slice_after(last).is_none());
                 seen.extend_from_slice(&slice.bytes);

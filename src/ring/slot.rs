@@ -1,29 +1,28 @@
-//! The one thing the ring asks of `arc-swap`: a place that holds an `Arc`, with an Acquire load and
-//! a Release store.
+//! An atomically replaceable `Arc`: the little that the ring needs of `arc-swap`.
 //!
-//! loom can't see inside `arc-swap`, so the ring is generic over this and the models put in a cell
-//! that promises the same and no more.
+//! loom can't see inside `arc-swap`, so [`Ring`](super::Ring) is generic over its slot and the
+//! models put in one that promises the same and no more: an Acquire load and a Release store.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
-/// A place for one `Arc<T>`, or none.
+/// Holds one `Arc<T>`, or none.
 pub trait ArcSlot<T>: Default {
-    /// Shows the value stored last, without touching its reference count, which readers on every
-    /// shard would contend for. Acquire: what was written before the store that is read is visible.
+    /// Calls `look` with the value stored last, without touching its reference count, on which the
+    /// readers of all shards would contend. Acquire: what was written before that store is visible.
     fn with<R>(&self, look: impl FnOnce(Option<&Arc<T>>) -> R) -> R;
     /// Replaces the value. Release.
     fn store(&self, value: Option<Arc<T>>);
 }
 
-/// EventIndices the cell a ring is built of.
+/// Chooses the slots that a ring is built of.
 pub trait SlotFamily {
-    /// The cell for a `T`.
+    /// The slot for a `T`.
     type Of<T>: ArcSlot<T>;
 }
 
-/// `arc-swap`: what the program runs on.
+/// Slots of `arc-swap`.
 #[derive(Debug)]
 pub struct ArcSwapSlot;
 

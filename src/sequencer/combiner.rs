@@ -1,120 +1,134 @@
-//! Who is at the sequencer: its own thread, or the shard that has an event for it and finds nobody
-//! there.
+//! Flat combining: the sequencer runs on its own thread or, if nobody runs it, on the shard that
+//! has just accepted an event.
 //!
-//! A publish that wakes a thread, waits for it and is woken by it costs two switches, and on busy
-//! cores each of them waits for its batch there: fifty events one after the other on one connection
-//! took 25 to 60 ms while their streams were being written to, and each stream was sent to as often
-//! as events came to it in that time. So whoever has an event and finds the sequencer free takes
-//! the batch there and then, with what else is waiting (flat combining: Hendler, Incze, Shavit and
-//! Tzafrir, SPAA 2010). The thread is for the rest: events that came while another was at it, many
-//! of them at once, and tidying.
+//! A publish that wakes a thread, waits for it and is woken by it costs two context switches, and
+//! on busy cores each of them waits for a processor: fifty events published one after the other on
+//! one connection took 25 to 60 ms while their streams were being written to, and each stream was
+//! sent to several times. So a shard that finds the sequencer's lock free runs the batch itself,
+//! with whatever else is waiting (flat combining: Hendler, Incze, Shavit and Tzafrir, SPAA 2010).
+//! The thread runs the other batches: events that were pushed while the lock was held, many events
+//! at once, and eviction by age.
 //!
-//! # Nothing is left lying
+//! # No lost wake-ups
 //!
-//! An event is in the queue before its shard looks at the lock. Whoever does not take a batch wakes
-//! the thread, and whoever has taken one does if there is more; so each event is taken by a batch,
-//! or the thread is woken after it was pushed. The thread sleeps only after a batch that found
-//! nothing, and a wake since then is kept for it.
+//! An event is in the queue before its shard tries the lock. A shard that does not run a batch
+//! wakes the thread; one that has run a batch wakes it if events are left. So every event is either
+//! taken by a batch, or the thread is woken after the event was pushed. The thread parks only after
+//! a batch that found nothing, and a wake-up since then makes its park return at once. Model:
+//! `every_item_is_run_once`.
 //!
-//! # What a shard lends
+//! # What a shard pays
 //!
-//! Its streams wait for the batch. A shard takes it only if few events wait ([`COMBINED_MAX`]),
-//! nobody holds the lock and nobody reads the log: waiting for a thread that holds one and has lost
-//! its processor could be long. What is left to wait for is short and rare: who begins to read the
-//! log in that instant, who attaches to or detaches from the same stripe of the registry, who is
-//! between two steps of putting an event into the queue. The batch itself has its usual bounds
+//! The shard's streams wait while it runs a batch. It runs one only if few events wait
+//! ([`COMBINED_MAX`]), the lock is free and nobody reads the log: the holder of a lock may have
+//! lost its processor. What is left to wait for is short and rare: a reader that begins to read the
+//! log in that instant, a shard that changes its subscriptions in the same stripe of the registry,
+//! a producer between two steps of a push. The batch has its usual bounds
 //! (`FANFARE_BATCH_EVENTS`, `FANFARE_BATCH_BYTES`).
+#![forbid(unsafe_code)]
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use super::closable_queue::ClosableQueue;
+use crate::sync::Mutex;
 
-use super::queue::{ByteReservation, Queue, QueueFull};
-use super::{BatchLimits, Deps, Sequencer};
-use crate::event::{Publication, Seq};
+/// A shard runs a batch if no more events than this wait. With more, publishing is busy, and the
+/// sequencer's thread makes larger batches of them.
+pub(super) const COMBINED_MAX: usize = 8;
 
-/// The sequencer's thread looks at least this often, so that what is too old leaves history and
-/// rings on a quiet node. In unit tests it does not, so that an event left lying stays there.
-const EVICT_INTERVAL: Duration = if cfg!(test) { Duration::MAX } else { Duration::from_secs(1) };
-
-/// A shard takes a batch if no more events than this wait when it looks. With more, publishing is
-/// busy: a thread of its own makes larger batches of them.
-const COMBINED_MAX: usize = 8;
-
-/// The sequencer, for one at a time; see the module.
-pub struct Combiner {
-    queue: Arc<Queue>,
-    sequencer: Mutex<Sequencer>,
+/// What a [`Combiner`] runs, one thread at a time.
+pub trait BatchRunner {
+    /// What the queue holds.
+    type Item;
+    /// Runs one batch; false if nothing was waiting.
+    fn run_batch(&mut self) -> bool;
+    /// Evicts what is too old, within a bound; true if more is left.
+    fn evict_expired(&mut self) -> bool;
+    /// Whether a batch would wait for another thread now.
+    fn would_block(&self) -> bool;
+    /// Drops the events of a batch that panicked; their publishers receive an error.
+    fn fail_pending(&mut self);
 }
 
-impl Combiner {
-    /// A sequencer nobody is at.
-    pub fn new(deps: Deps, limits: BatchLimits) -> Self {
-        let queue = Arc::clone(&deps.queue);
-        Self { queue, sequencer: Mutex::new(Sequencer::new(deps, limits)) }
+/// A queue and the one [`BatchRunner`] that empties it, under a lock.
+pub struct Combiner<R: BatchRunner> {
+    queue: Arc<ClosableQueue<R::Item>>,
+    runner: Mutex<R>,
+    evict_interval: Duration,
+}
+
+impl<R: BatchRunner> Combiner<R> {
+    /// A runner that no thread runs yet. [`run`](Self::run) evicts what is too old at least once
+    /// per `evict_interval`.
+    pub(super) fn over(
+        queue: Arc<ClosableQueue<R::Item>>,
+        runner: R,
+        evict_interval: Duration,
+    ) -> Self {
+        Self { queue, runner: Mutex::new(runner), evict_interval }
     }
 
-    /// Hands an event over, and sees to it that it is taken: here and now, or by the thread. The
-    /// receiver yields the event's seq once the log has it.
-    pub fn submit(
-        &self,
-        publication: Publication,
-        reservation: ByteReservation,
-    ) -> Result<oneshot::Receiver<Seq>, QueueFull> {
-        let ack = self.queue.submit(publication, reservation)?;
-        self.drive();
-        Ok(ack)
+    pub(super) fn queue(&self) -> &ClosableQueue<R::Item> {
+        &self.queue
     }
 
-    fn drive(&self) {
-        if !self.try_run_batch() || self.queue.waiting() > 0 {
+    /// The runner; waits for whoever runs a batch.
+    #[cfg(all(test, not(ring_loom)))]
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, R> {
+        self.runner.lock().expect("no batch has panicked")
+    }
+
+    /// Runs the batch of an item just pushed, or wakes the thread that will.
+    pub(super) fn drive(&self) {
+        if !self.try_run_batch() || self.queue.len() > 0 {
             self.queue.wake();
         }
     }
 
-    /// Takes a batch if nobody has to be waited for; true if it did.
+    /// Runs a batch if that waits for nobody; true if it did.
     fn try_run_batch(&self) -> bool {
-        if self.queue.waiting() > COMBINED_MAX {
+        if self.queue.len() > COMBINED_MAX {
             return false;
         }
         let _wake_on_panic = WakeOnPanic(&self.queue);
-        let Ok(mut sequencer) = self.sequencer.try_lock() else { return false };
-        if sequencer.deps.log.is_busy() {
+        let Ok(mut runner) = self.runner.try_lock() else { return false };
+        if runner.would_block() {
             return false;
         }
-        sequencer.run_batch();
+        runner.run_batch();
         true
     }
 
-    /// Works until the queue is closed and empty; the body of the sequencer's thread.
+    /// Runs batches until the queue is closed and empty: the body of the sequencer's thread.
     ///
     /// # Panics
     ///
-    /// If a batch did, here or on a shard. The queue is closed then.
+    /// If a batch panicked, on this thread or on a shard. The queue is closed then.
     pub fn run(&self) {
         let _close_on_drop = CloseOnDrop(self);
         self.queue.set_consumer();
         loop {
-            let mut sequencer = self.sequencer.lock().expect("no batch has panicked");
-            let worked = sequencer.run_batch() || sequencer.evict_expired();
-            drop(sequencer);
+            let mut runner = self.runner.lock().expect("no batch has panicked");
+            let worked = runner.run_batch() || runner.evict_expired();
+            drop(runner);
             if worked {
                 continue;
             }
             if self.queue.is_finished() {
                 return;
             }
-            // Returns at once if an event was left since the batch: the wake is kept.
-            std::thread::park_timeout(EVICT_INTERVAL);
+            // Returns at once if an event was pushed since the batch: the wake-up is kept.
+            self.queue.park(self.evict_interval);
         }
     }
 }
 
-/// Wakes the thread if a batch on a shard panics: it finds the lock poisoned, and closes the queue.
-struct WakeOnPanic<'a>(&'a Queue);
+/// Wakes the sequencer's thread if a batch panics on a shard: the thread finds the lock poisoned
+/// and closes the queue.
+struct WakeOnPanic<'a, T>(&'a ClosableQueue<T>);
 
-impl Drop for WakeOnPanic<'_> {
+impl<T> Drop for WakeOnPanic<'_, T> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.0.wake();
@@ -122,177 +136,18 @@ impl Drop for WakeOnPanic<'_> {
     }
 }
 
-/// Closes the queue when the sequencer ends, however it ends: after a panic publishers are refused
-/// at once, those that wait are let go, and the health check says so.
-struct CloseOnDrop<'a>(&'a Combiner);
+/// Closes the queue when the sequencer's thread ends, however it ends. After a panic, publishers
+/// are refused at once, those that wait receive an error, and `/healthz` answers `failed`.
+struct CloseOnDrop<'a, R: BatchRunner>(&'a Combiner<R>);
 
-impl Drop for CloseOnDrop<'_> {
+impl<R: BatchRunner> Drop for CloseOnDrop<'_, R> {
     fn drop(&mut self) {
-        let Combiner { queue, sequencer } = self.0;
+        let Combiner { queue, runner, .. } = self.0;
         queue.close();
         while !queue.is_finished() {
-            drop(queue.take());
+            drop(queue.pop());
         }
         // What a batch that panicked had taken.
-        sequencer.lock().unwrap_or_else(PoisonError::into_inner).fail_pending();
-    }
-}
-
-#[cfg(all(test, not(ring_loom)))]
-mod tests {
-    use std::num::NonZeroUsize;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::time::Instant;
-
-    use tokio::sync::oneshot::Receiver;
-    use tokio::sync::oneshot::error::TryRecvError;
-    use tokio::time::timeout;
-
-    use super::*;
-    use crate::config::Config;
-    use crate::event::Topic;
-    use crate::log::Log;
-    use crate::log::history::Retention;
-    use crate::ring::{Registry, Watermark};
-
-    fn combiner(batch_events: usize) -> Combiner {
-        let config = Config::default();
-        let retention =
-            Retention { events_per_topic: 4, age: Duration::MAX, bytes: 1 << 20, topics_max: 4 };
-        let deps = Deps {
-            queue: Arc::new(Queue::new(config.queue_events, config.queue_bytes)),
-            log: Arc::new(Log::in_memory(retention)),
-            registry: Arc::new(Registry::new(4, NonZeroUsize::new(config.window).unwrap())),
-            watermark: Arc::new(Watermark::new()),
-        };
-        let limits = BatchLimits {
-            batch_events,
-            batch_bytes: config.batch_bytes,
-            window_bytes: config.window_bytes,
-            window_age: config.write_timeout,
-        };
-        Combiner::new(deps, limits)
-    }
-
-    fn log(combiner: &Combiner) -> Arc<Log> {
-        Arc::clone(&combiner.sequencer.lock().unwrap().deps.log)
-    }
-
-    fn event(combiner: &Combiner) -> (Publication, ByteReservation) {
-        let topics = [Topic::new("a").unwrap()].into();
-        let publication =
-            Publication { topics, data: String::new(), id: None, event_type: None, retry: None };
-        (publication, combiner.queue.reserve(1).unwrap())
-    }
-
-    /// Puts an event into the queue, and that is all.
-    fn queue(combiner: &Combiner) -> Receiver<Seq> {
-        let (publication, reservation) = event(combiner);
-        combiner.queue.submit(publication, reservation).unwrap()
-    }
-
-    /// Whether this thread, which is to be the sequencer's, was woken.
-    fn woken(within: Duration) -> bool {
-        let start = Instant::now();
-        std::thread::park_timeout(within);
-        start.elapsed() < within
-    }
-
-    #[test]
-    fn who_finds_nobody_there_takes_the_turn_and_wakes_nobody() {
-        let combiner = combiner(3);
-        combiner.queue.set_consumer();
-        let mut places: Vec<_> = (0..3).map(|_| queue(&combiner)).collect();
-        combiner.drive();
-        let first = log(&combiner).next_seq().0 - 3;
-        for (ack, seq) in places.iter_mut().zip(first..) {
-            assert_eq!(ack.try_recv(), Ok(Seq(seq)));
-        }
-        assert!(!woken(Duration::from_millis(20)));
-    }
-
-    fn assert_left(combiner: &Combiner, mut ack: Receiver<Seq>, drive: impl FnOnce()) {
-        combiner.queue.set_consumer();
-        drive();
-        assert!(ack.try_recv().is_err(), "taken");
-        assert!(woken(Duration::from_secs(30)));
-    }
-
-    #[test]
-    fn what_is_more_than_a_turn_is_left_for_the_thread() {
-        let combiner = combiner(2);
-        let mut places: Vec<_> = (0..3).map(|_| queue(&combiner)).collect();
-        assert_left(&combiner, places.pop().unwrap(), || combiner.drive());
-        assert!(places.iter_mut().all(|ack| ack.try_recv().is_ok()));
-    }
-
-    #[test]
-    fn while_another_is_there_an_event_is_left_for_the_thread() {
-        let combiner = combiner(1);
-        let ack = queue(&combiner);
-        let _another = combiner.sequencer.lock().unwrap();
-        assert_left(&combiner, ack, || combiner.drive());
-    }
-
-    #[test]
-    fn while_the_log_is_read_an_event_is_left_for_the_thread() {
-        let combiner = combiner(1);
-        let (ack, log) = (queue(&combiner), log(&combiner));
-        assert_left(&combiner, ack, || log.while_read(|| combiner.drive()));
-    }
-
-    #[test]
-    fn when_many_wait_they_are_left_for_the_thread() {
-        let combiner = combiner(1024);
-        let mut places: Vec<_> = (0..=COMBINED_MAX).map(|_| queue(&combiner)).collect();
-        assert_left(&combiner, places.remove(0), || combiner.drive());
-    }
-
-    #[test]
-    fn every_event_is_taken_once_however_many_attend() {
-        const PUBLISHERS: u64 = 4;
-        const EVENTS: u64 = 2_000;
-        let combiner = combiner(1024);
-        let first = log(&combiner).next_seq().0;
-        let publish = || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-            for _ in 0..EVENTS {
-                let (publication, reservation) = event(&combiner);
-                let ack = combiner.submit(publication, reservation).unwrap();
-                let ack = runtime.block_on(async { timeout(Duration::from_secs(30), ack).await });
-                ack.expect("not left lying").expect("it has its ack");
-            }
-        };
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| combiner.run());
-            let publishers: Vec<_> = (0..PUBLISHERS).map(|_| scope.spawn(publish)).collect();
-            let published =
-                publishers.into_iter().map(|publisher| publisher.join()).collect::<Vec<_>>();
-            combiner.queue.close();
-            thread.join().unwrap();
-            published.into_iter().for_each(|published| published.unwrap());
-        });
-        assert_eq!(log(&combiner).next_seq(), Seq(first + PUBLISHERS * EVENTS));
-    }
-
-    #[test]
-    fn after_a_turn_that_panicked_publishers_are_refused() {
-        let combiner = combiner(2);
-        combiner.queue.set_consumer();
-        let mut places = [queue(&combiner), queue(&combiner)];
-        // Less than the batch says it has: appending it to the log panics.
-        let mut sequencer = combiner.sequencer.lock().unwrap();
-        sequencer.encode_batch(Seq(1));
-        sequencer.ends.pop();
-        drop(sequencer);
-        assert!(catch_unwind(AssertUnwindSafe(|| combiner.drive())).is_err());
-        assert!(woken(Duration::from_secs(30)));
-        assert!(catch_unwind(AssertUnwindSafe(|| combiner.run())).is_err());
-        for ack in &mut places {
-            assert_eq!(ack.try_recv(), Err(TryRecvError::Closed));
-        }
-        let (publication, reservation) = event(&combiner);
-        assert_eq!(combiner.submit(publication, reservation).err(), Some(QueueFull::Closed));
+        runner.lock().unwrap_or_else(PoisonError::into_inner).fail_pending();
     }
 }

@@ -1,48 +1,65 @@
-//! Takes all that is waiting, in one batch: encode once, give it to the log, route to rings, ring_waker
-//! shards.
+//! Gives every event its place in the order: single writer of the log and of every ring.
 //!
-//! One at a time, the only writer of the log and of every ring: [`Combiner`] says who. It never
-//! waits for a subscriber (I3) and never touches a socket. Each batch is bounded by
-//! `FANFARE_BATCH_EVENTS` and `FANFARE_BATCH_BYTES`.
+//! The sequencer takes the events that wait in the [queue](Queue), up to `FANFARE_BATCH_EVENTS` and
+//! `FANFARE_BATCH_BYTES`, and makes one batch of them. One thread at a time runs it: the
+//! [combiner](Combiner) decides which. It never waits for a subscriber (I3) and never touches a
+//! socket. The order of the steps of a batch carries the promises:
 //!
-//! The order inside a batch carries the promises:
+//! 1. encode each event once (I1), with its seq in its id (I2);
+//! 2. append the batch to the log, so that a session that resumes from here on finds it there;
+//! 3. publish it to the rings, raise the watermark, then wake the shards;
+//! 4. acknowledge, so that an acknowledged event is on its way to every stream (I7).
 //!
-//! 1. the log has the events, so that whoever attaches from here on finds them there;
-//! 2. the rings have them, then the watermark is raised, then the shards are woken;
-//! 3. publishers are answered, so that an acknowledged event is on its way to every stream (I7).
+//! Files, upwards: `closable_queue`, `queue` (bounded, closable), `combiner` (who runs a batch),
+//! `route` (events by topic), `window` (what the rings keep alive), this one.
+#![forbid(unsafe_code)]
 
+mod closable_queue;
 mod combiner;
+#[cfg(all(test, ring_loom))]
+mod model;
 mod queue;
 mod route;
+#[cfg(all(test, not(ring_loom)))]
+mod tests;
 mod window;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
+use crate::config::Config;
 use crate::event::wire::Fields;
-use crate::event::{Batch, OwnIds, Seq};
+use crate::event::{Batch, OwnIds, Publication, Seq};
 use crate::log::Log;
 use crate::ring::{PendingWakes, Registry, Watermark};
-pub use combiner::Combiner;
+pub use combiner::{BatchRunner, Combiner};
 pub use queue::{ByteReservation, Queue, QueueFull, Submission};
 use route::Router;
 use window::LiveWindow;
 
-/// Events dropped from the history for their age between two batches, at most.
-const EXPIRE_MAX: usize = 4096;
+/// Events evicted from the history for their age between two batches, at most.
+const EVICTED_MAX: usize = 4096;
 
-/// What the sequencer works on.
+/// How long a quiet node keeps what is too old: the sequencer's thread evicts at least this often.
+const EVICT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How much longer than the write timeout a batch stays in the rings: a stream is looked at a few
+/// times per timeout, not at its very end.
+const WINDOW_AGE_SLACK: Duration = Duration::from_secs(5);
+
+/// What the sequencer reads from and writes to.
 #[derive(Clone)]
 pub struct Deps {
-    /// Where events come from.
-    pub queue: Arc<Queue>,
-    /// Where they get their place.
+    /// Source of events.
+    pub queue: Queue,
+    /// Gives an event its place.
     pub log: Arc<Log>,
     /// The rings.
     pub registry: Arc<Registry>,
-    /// How far all rings are.
+    /// The seq up to which every ring is complete.
     pub watermark: Arc<Watermark>,
 }
 
@@ -50,17 +67,31 @@ pub struct Deps {
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
     /// Events in one batch (`FANFARE_BATCH_EVENTS`).
-    pub batch_events: usize,
+    pub events: usize,
     /// A batch ends with the event that reaches this many bytes (`FANFARE_BATCH_BYTES`).
-    pub batch_bytes: usize,
+    pub bytes: usize,
     /// Bytes of batches the rings keep alive (`FANFARE_WINDOW_BYTES`).
     pub window_bytes: u64,
-    /// Age at which a batch leaves the rings: more than a stream can be behind without being closed
-    /// (`FANFARE_WRITE_TIMEOUT` and some).
+    /// Age at which a batch leaves the rings: longer than a stream can be behind without being
+    /// closed (`FANFARE_WRITE_TIMEOUT` and 5 s).
     pub window_age: Duration,
+    /// Longest time between two evictions on a quiet node.
+    pub evict_interval: Duration,
 }
 
-/// See the module.
+impl From<&Config> for BatchLimits {
+    fn from(config: &Config) -> Self {
+        Self {
+            events: config.batch_events,
+            bytes: config.batch_bytes,
+            window_bytes: config.window_bytes,
+            window_age: config.write_timeout + WINDOW_AGE_SLACK,
+            evict_interval: EVICT_INTERVAL,
+        }
+    }
+}
+
+/// The state of the sequencer, with scratch buffers that live from batch to batch.
 pub struct Sequencer {
     deps: Deps,
     limits: BatchLimits,
@@ -92,36 +123,11 @@ impl Sequencer {
         }
     }
 
-    /// Takes one batch; false if nothing was waiting.
-    pub fn run_batch(&mut self) -> bool {
-        let first = self.deps.log.next_seq();
-        self.encode_batch(first);
-        if self.submissions.is_empty() {
-            return false;
-        }
-        let now = self.started.elapsed();
-        let batch = self.freeze(first);
-        self.deps.log.append(
-            &batch,
-            self.submissions.iter_mut().map(|waiting| &mut waiting.publication),
-            now,
-        );
-        self.publish(&batch, now);
-        self.deps.watermark.raise(Seq(first.0 + batch.len() as u64 - 1));
-        self.wakes.wake_all();
-        for (index, submission) in self.submissions.drain(..).enumerate() {
-            submission.acknowledge(Seq(first.0 + index as u64));
-        }
-        true
-    }
-
     /// Encodes what is waiting, in the order it came, up to the limits of a batch.
     fn encode_batch(&mut self, first: Seq) {
         let mut seq = first;
-        while self.submissions.len() < self.limits.batch_events
-            && self.buffer.len() < self.limits.batch_bytes
-        {
-            let Some(submission) = self.deps.queue.take() else { return };
+        while self.submissions.len() < self.limits.events && self.buffer.len() < self.limits.bytes {
+            let Some(submission) = self.deps.queue.pop() else { return };
             let event = &submission.publication;
             let id = match &event.id {
                 Some(id) => id.as_str(),
@@ -145,14 +151,9 @@ impl Sequencer {
         let batch =
             Batch::new(Bytes::copy_from_slice(&self.buffer), self.ends.as_slice().into(), first);
         self.buffer.clear();
-        self.buffer.shrink_to(2 * self.limits.batch_bytes);
+        self.buffer.shrink_to(2 * self.limits.bytes);
         self.ends.clear();
         Arc::new(batch)
-    }
-
-    /// Lets go of the events it has taken; their publishers are told that there is no answer.
-    fn fail_pending(&mut self) {
-        self.submissions.clear();
     }
 
     fn publish(&mut self, batch: &Arc<Batch>, now: Duration) {
@@ -171,12 +172,66 @@ impl Sequencer {
         }
         self.live.trim(now);
     }
+}
 
-    /// Drops what has become too old while nothing came; true if there is more to drop. A batch
-    /// trims for itself.
+impl BatchRunner for Sequencer {
+    type Item = Submission;
+
+    fn run_batch(&mut self) -> bool {
+        let first = self.deps.log.next_seq();
+        self.encode_batch(first);
+        if self.submissions.is_empty() {
+            return false;
+        }
+        let now = self.started.elapsed();
+        let batch = self.freeze(first);
+        let publications = self.submissions.iter_mut().map(|waiting| &mut waiting.publication);
+        self.deps.log.append(&batch, publications, now);
+        self.publish(&batch, now);
+        self.deps.watermark.raise(Seq(first.0 + batch.len() as u64 - 1));
+        self.wakes.wake_all();
+        for (index, submission) in self.submissions.drain(..).enumerate() {
+            submission.acknowledge(Seq(first.0 + index as u64));
+        }
+        true
+    }
+
+    /// A batch trims the window itself.
     fn evict_expired(&mut self) -> bool {
         let now = self.started.elapsed();
         self.live.trim(now);
-        self.deps.log.expire(now, EXPIRE_MAX)
+        self.deps.log.expire(now, EVICTED_MAX)
+    }
+
+    fn would_block(&self) -> bool {
+        self.deps.log.is_busy()
+    }
+
+    fn fail_pending(&mut self) {
+        self.submissions.clear();
+    }
+}
+
+impl Combiner<Sequencer> {
+    /// A sequencer that no thread runs yet.
+    pub fn new(deps: Deps, limits: BatchLimits) -> Self {
+        let queue = deps.queue.submissions();
+        Self::over(queue, Sequencer::new(deps, limits), limits.evict_interval)
+    }
+
+    /// Enqueues the event, then runs the batch or wakes the sequencer's thread. The receiver yields
+    /// the event's seq once the log has the event.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueFull::Events`] or [`QueueFull::Closed`]; the event is dropped.
+    pub fn submit(
+        &self,
+        publication: Publication,
+        reservation: ByteReservation,
+    ) -> Result<oneshot::Receiver<Seq>, QueueFull> {
+        let acked = queue::push(self.queue(), publication, reservation)?;
+        self.drive();
+        Ok(acked)
     }
 }

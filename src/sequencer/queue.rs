@@ -1,187 +1,164 @@
-//! The way from a publisher's request to the sequencer: a bounded queue and a bounded number of
-//! bytes.
+//! The bounded queue between publishers and the sequencer, and the byte budget of publish bodies.
 //!
-//! Shards push, whoever is at the sequencer takes. A full queue or a full budget is told at once
-//! ([`QueueFull`]); nobody waits for room.
-//!
-//! # Ordering
-//!
-//! | word | writer | readers | what becomes visible | model |
-//! |---|---|---|---|---|
-//! | `bytes` | shards and sequencer, Relaxed read-modify-write | each other | nothing but the number: it is a budget | none |
-//! | `closed` | drain, SeqCst | shards, sequencer | see [`Queue::close`] | none: see there |
-//!
-//! The queue orders what is pushed before what is taken. The wake is `Thread::unpark`, whose token
-//! is kept if the sequencer's thread is not parked yet.
+//! Shards push; whoever runs the sequencer pops. A full queue or a spent budget is reported at once
+//! ([`QueueFull`]); nobody waits for room. How the queue closes without losing an event:
+//! [`closable_queue`](super::closable_queue).
+#![forbid(unsafe_code)]
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
+use std::sync::Arc;
 
-use crossbeam_queue::ArrayQueue;
 use tokio::sync::oneshot;
 
+use super::closable_queue::{ClosableQueue, PushError};
 use crate::event::{Publication, Seq};
+use crate::quota::Quota;
 
-/// An event on its way into the log.
+/// An event in the queue, with its share of the byte budget.
 pub struct Submission {
-    /// The event.
-    pub publication: Publication,
-    /// Answered with the event's ack once the log has it.
-    pub ack: oneshot::Sender<Seq>,
+    pub(super) publication: Publication,
+    /// Receives the event's seq once the log has the event.
+    ack: oneshot::Sender<Seq>,
     reservation: ByteReservation,
 }
 
-/// There is no room: `FANFARE_QUEUE_EVENTS` are waiting, `FANFARE_QUEUE_BYTES` are being read or
-/// waiting, or the node is leaving service.
+/// Why an event is not accepted; every variant is answered 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueFull {
-    /// The queue is full.
+    /// `FANFARE_QUEUE_EVENTS` events are waiting.
     #[error("{0} events are waiting for the log (FANFARE_QUEUE_EVENTS); publish again later")]
     Events(usize),
-    /// The byte budget is used up.
+    /// `FANFARE_QUEUE_BYTES` bytes of bodies are being read or waiting.
     #[error("publish bodies take up {0} bytes (FANFARE_QUEUE_BYTES); publish again later")]
-    Bytes(u64),
-    /// The node has stopped taking events.
+    Bytes(usize),
+    /// The node has stopped accepting events.
     #[error("this node is leaving service; publish to another one")]
     Closed,
 }
 
-/// The bounded way in; one per node.
+/// A handle on the node's one queue; clones share it.
+#[derive(Clone)]
 pub struct Queue {
-    queue: ArrayQueue<Submission>,
-    bytes: AtomicU64,
-    bytes_max: u64,
-    /// Pushes under way.
-    pushing: AtomicUsize,
-    closed: AtomicBool,
-    sequencer: OnceLock<Thread>,
+    submissions: Arc<ClosableQueue<Submission>>,
+    bytes: Arc<Quota>,
 }
 
-/// Bytes of the budget; given back when dropped.
+/// Bytes of the budget; released when dropped.
 pub struct ByteReservation {
-    queue: Arc<Queue>,
-    bytes: u64,
+    budget: Arc<Quota>,
+    bytes: usize,
 }
 
 impl Queue {
     /// Room for `events_max` events and `bytes_max` bytes of bodies.
     pub fn new(events_max: usize, bytes_max: u64) -> Self {
+        let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         Self {
-            queue: ArrayQueue::new(events_max),
-            bytes: AtomicU64::new(0),
-            bytes_max,
-            pushing: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
-            sequencer: OnceLock::new(),
+            submissions: Arc::new(ClosableQueue::new(events_max)),
+            bytes: Arc::new(Quota::new(bytes_max)),
         }
     }
 
-    /// Takes `bytes` of the budget for a body about to be read.
-    pub fn reserve(self: &Arc<Self>, bytes: u64) -> Result<ByteReservation, QueueFull> {
-        // Ordering: Relaxed: a budget, see the table.
-        let take = |used: u64| used.checked_add(bytes).filter(|&used| used <= self.bytes_max);
-        match self.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            Ok(_) => Ok(ByteReservation { queue: Arc::clone(self), bytes }),
-            Err(_) => Err(QueueFull::Bytes(self.bytes_max)),
-        }
+    /// Reserves `bytes` of the budget for a body about to be read.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueFull::Bytes`] if fewer are left.
+    pub fn reserve(&self, bytes: usize) -> Result<ByteReservation, QueueFull> {
+        let mut reservation = ByteReservation { budget: Arc::clone(&self.bytes), bytes: 0 };
+        reservation.extend(bytes)?;
+        Ok(reservation)
     }
 
-    /// Puts an event into the queue; [`Combiner::submit`](crate::sequencer::Combiner::submit) also
-    /// sees to it that it is taken. The receiver yields the event's seq once the log has it.
+    /// Pushes an event without running a batch; [`Combiner::submit`](super::Combiner::submit) does
+    /// both. The receiver yields the event's seq once the log has the event.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueFull::Events`] or [`QueueFull::Closed`]; the event is dropped.
     pub fn submit(
         &self,
         publication: Publication,
         reservation: ByteReservation,
     ) -> Result<oneshot::Receiver<Seq>, QueueFull> {
-        let (ack, acked) = oneshot::channel();
-        // Ordering: SeqCst on `pushing` and `closed`: see `close`.
-        self.pushing.fetch_add(1, Ordering::SeqCst);
-        let pushed = if self.closed.load(Ordering::SeqCst) {
-            Err(QueueFull::Closed)
-        } else {
-            let submission = Submission { publication, ack, reservation };
-            self.queue.push(submission).map_err(|_| QueueFull::Events(self.queue.capacity()))
-        };
-        self.pushing.fetch_sub(1, Ordering::SeqCst);
-        if pushed.is_err() {
-            // Who looked whether it is finished may have seen this push.
-            self.wake();
-        }
-        pushed.map(|()| acked)
+        push(&self.submissions, publication, reservation)
     }
 
-    /// How many events are waiting.
+    /// Events in the queue.
     pub fn waiting(&self) -> usize {
-        self.queue.len()
+        self.submissions.len()
     }
 
-    /// Takes the event that has waited longest. Sequencer only.
-    pub fn take(&self) -> Option<Submission> {
-        self.queue.pop()
+    /// Pops the event that has waited longest. Sequencer only.
+    pub(super) fn pop(&self) -> Option<Submission> {
+        self.submissions.pop()
     }
 
-    /// Says which thread to wake; the sequencer's calls it before it first looks at the queue.
-    pub fn set_consumer(&self) {
-        // A second sequencer would be a defect of `node`; the first stays.
-        let _ = self.sequencer.set(std::thread::current());
-    }
-
-    /// Takes no more events. What was taken before is still in the queue for the sequencer.
-    ///
-    /// A push counts itself in `pushing`, then looks at `closed`; [`Self::is_finished`] reads them
-    /// the other way round. In the one order of SeqCst, a push that did not see `closed` had
-    /// counted itself before `closed` was set, so whoever sees `closed` and then `pushing` at zero
-    /// sees its event in the queue.
-    pub fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        self.wake();
+    /// The queue as the combiner uses it.
+    pub(super) fn submissions(&self) -> Arc<ClosableQueue<Submission>> {
+        Arc::clone(&self.submissions)
     }
 
     /// Wakes the sequencer's thread.
     pub fn wake(&self) {
-        if let Some(sequencer) = self.sequencer.get() {
-            sequencer.unpark();
-        }
+        self.submissions.wake();
     }
 
-    /// Whether it takes no more events.
+    /// Refuses every later event. Events accepted before stay in the queue for the sequencer.
+    pub fn close(&self) {
+        self.submissions.close();
+    }
+
+    /// Whether events are refused because the queue was closed.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
+        self.submissions.is_closed()
     }
+}
 
-    /// Whether no event is waiting and none will come.
-    pub fn is_finished(&self) -> bool {
-        self.is_closed() && self.pushing.load(Ordering::SeqCst) == 0 && self.queue.is_empty()
+/// Pushes an event; see [`Queue::submit`].
+pub(super) fn push(
+    submissions: &ClosableQueue<Submission>,
+    publication: Publication,
+    reservation: ByteReservation,
+) -> Result<oneshot::Receiver<Seq>, QueueFull> {
+    let (ack, acked) = oneshot::channel();
+    match submissions.push(Submission { publication, ack, reservation }) {
+        Ok(()) => Ok(acked),
+        Err(PushError::Full) => Err(QueueFull::Events(submissions.capacity())),
+        Err(PushError::Closed) => Err(QueueFull::Closed),
     }
 }
 
 impl ByteReservation {
-    /// Takes more of the budget for the same body.
-    pub fn extend(&mut self, bytes: u64) -> Result<(), QueueFull> {
-        let mut more = self.queue.reserve(bytes)?;
-        self.bytes += std::mem::take(&mut more.bytes);
+    /// Reserves more of the budget for the same body.
+    ///
+    /// # Errors
+    ///
+    /// [`QueueFull::Bytes`] if fewer are left; what was reserved before stays reserved.
+    pub fn extend(&mut self, bytes: usize) -> Result<(), QueueFull> {
+        if !self.budget.try_acquire(bytes) {
+            return Err(QueueFull::Bytes(self.budget.max()));
+        }
+        self.bytes += bytes;
         Ok(())
     }
 }
 
 impl Drop for ByteReservation {
     fn drop(&mut self) {
-        // Ordering: Relaxed: a budget, see the module's table.
-        self.queue.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.budget.release(self.bytes);
     }
 }
 
 impl Submission {
-    /// Ends the submission: the bytes go back to the budget, the publisher has its answer.
-    pub fn acknowledge(self, seq: Seq) {
+    /// Releases the bytes and answers the publisher.
+    pub(super) fn acknowledge(self, seq: Seq) {
         drop(self.reservation);
-        // The publisher may have gone; its event is published all the same.
+        // The publisher may have disconnected; its event is published all the same.
         let _ = self.ack.send(seq);
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(ring_loom)))]
 mod tests {
     use super::*;
     use crate::event::Topic;
@@ -192,20 +169,20 @@ mod tests {
     }
 
     #[test]
-    fn one_event_too_many_is_told_at_once_and_its_bytes_come_back() {
-        let queue = Arc::new(Queue::new(1, 100));
+    fn an_event_over_the_bound_is_refused_and_its_bytes_are_released() {
+        let queue = Queue::new(1, 100);
         let mut ack = queue.submit(publication(), queue.reserve(60).unwrap()).unwrap();
         let full = queue.submit(publication(), queue.reserve(40).unwrap());
         assert_eq!(full.err(), Some(QueueFull::Events(1)));
         assert_eq!(queue.reserve(41).err(), Some(QueueFull::Bytes(100)));
-        queue.take().unwrap().acknowledge(Seq(3));
+        queue.pop().unwrap().acknowledge(Seq(3));
         assert_eq!(ack.try_recv(), Ok(Seq(3)));
         assert!(queue.reserve(100).is_ok());
     }
 
     #[test]
-    fn a_permit_grows_within_the_budget() {
-        let queue = Arc::new(Queue::new(1, 100));
+    fn a_reservation_grows_within_the_budget() {
+        let queue = Queue::new(1, 100);
         let mut reservation = queue.reserve(10).unwrap();
         reservation.extend(90).unwrap();
         assert_eq!(reservation.extend(1), Err(QueueFull::Bytes(100)));
@@ -214,16 +191,16 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_ingest_is_finished_when_the_last_event_is_taken() {
-        let queue = Arc::new(Queue::new(2, 100));
-        let _place = queue.submit(publication(), queue.reserve(1).unwrap()).unwrap();
+    fn a_closed_queue_is_finished_when_its_last_event_is_taken() {
+        let queue = Queue::new(2, 100);
+        let _ack = queue.submit(publication(), queue.reserve(1).unwrap()).unwrap();
         queue.close();
         assert_eq!(
             queue.submit(publication(), queue.reserve(1).unwrap()).err(),
             Some(QueueFull::Closed)
         );
-        assert!(!queue.is_finished());
-        queue.take().unwrap();
-        assert!(queue.is_finished());
+        assert!(!queue.submissions.is_finished());
+        queue.pop().unwrap();
+        assert!(queue.submissions.is_finished());
     }
 }

@@ -1,8 +1,8 @@
-//! Sorts a batch's events by topic, so that each ring is looked up and published to once per batch.
+//! Groups a batch's events by topic, so that each ring is looked up and published to once per batch.
 
 use crate::event::{Topic, TopicMap};
 
-/// Scratch space, kept from batch to batch.
+/// Scratch tables, reused from batch to batch.
 #[derive(Default)]
 pub(super) struct Router {
     groups: Vec<Group>,
@@ -45,12 +45,12 @@ impl Router {
         self.used += 1;
     }
 
-    /// Each topic with its events, in the order the topics first came.
+    /// Each topic with its events, in the order of first appearance.
     pub(super) fn groups(&self) -> impl Iterator<Item = (&Topic, &[u32])> {
         self.groups[..self.used].iter().map(|group| (&group.topic, &*group.events))
     }
 
-    /// Forgets the batch.
+    /// Clears the tables for the next batch.
     pub(super) fn clear(&mut self) {
         self.used = 0;
         self.index.clear();
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn events_are_grouped_by_topic_and_nothing_is_left_for_the_next_turn() {
+    fn events_are_grouped_by_topic_and_nothing_is_left_for_the_next_batch() {
         let mut router = Router::default();
         router.add(&[topic("a"), topic("b")], 0);
         router.add(&[topic("b")], 1);

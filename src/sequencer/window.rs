@@ -1,8 +1,8 @@
-//! The live window: which batches the rings still hold, and when they let go.
+//! Eviction of batches from the rings, by age and by bytes.
 //!
 //! A slot of a ring keeps its whole batch's buffer alive. A quiet ring would keep the batch of its
-//! last epoch for ever, so a batch leaves all of its rings when it is older than any stream that is
-//! still there can be behind, or when all batches together are over `FANFARE_WINDOW_BYTES`.
+//! last epoch for ever. So a batch leaves all of its rings when it is older than any open stream
+//! can be behind, or when all batches together exceed `FANFARE_WINDOW_BYTES`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::ring::Ring;
 /// The epochs of one batch: ring and number.
 pub(super) type Placed = Vec<(Arc<Ring>, u64)>;
 
-/// What a batch takes beside its chunks and their ends, bytes, by the sizes of its deps.
+/// Bytes a batch takes besides its encoded events and their ends, by the sizes of its parts.
 const BATCH_BYTES: u64 = 192;
 
-/// What an epoch takes with its slot and its record here, bytes.
+/// Bytes an epoch takes, with its slot and its record here.
 const EPOCH_BYTES: u64 = 128;
 
 struct LiveBatch {
@@ -25,7 +25,7 @@ struct LiveBatch {
     epochs: Placed,
 }
 
-/// Batches in the order they were published; the sequencer's own.
+/// The batches that rings hold, in the order of publication.
 pub(super) struct LiveWindow {
     batches: VecDeque<LiveBatch>,
     bytes: u64,
@@ -38,14 +38,14 @@ impl LiveWindow {
         Self { batches: VecDeque::new(), bytes: 0, bytes_max, age_max }
     }
 
-    /// Notes a batch that went to at least one ring.
+    /// Records a batch that was published to at least one ring.
     pub(super) fn admit(&mut self, at: Duration, bytes: usize, epochs: Placed) {
         let bytes = bytes as u64 + BATCH_BYTES + EPOCH_BYTES * epochs.len() as u64;
         self.bytes += bytes;
         self.batches.push_back(LiveBatch { at, bytes, epochs });
     }
 
-    /// Takes what is over age or over budget out of the rings. The newest two batches stay whatever
+    /// Evicts the batches that are too old or over the byte bound. The newest two stay whatever
     /// their size: two large events back to back must not make a stream lag that keeps up.
     pub(super) fn trim(&mut self, now: Duration) {
         while let Some(oldest) = self.batches.front() {
@@ -54,7 +54,7 @@ impl LiveWindow {
             if !aged && !over {
                 break;
             }
-            let gone = self.batches.pop_front().expect("there is a front");
+            let gone = self.batches.pop_front().expect("the front was just seen");
             self.bytes -= gone.bytes;
             for (ring, number) in gone.epochs {
                 ring.expel(number);
@@ -68,11 +68,11 @@ impl LiveWindow {
 
 #[cfg(all(test, not(ring_loom)))]
 mod tests {
-    use super::*;
-    use crate::event::Batch;
-    use crate::event::Seq;
-    use crate::ring::EventIndices;
     use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::event::{Batch, Seq};
+    use crate::ring::EventIndices;
 
     fn publish(window: &mut LiveWindow, ring: &Arc<Ring>, at: u64) {
         let batch = Arc::new(Batch::new(vec![0; 100].into(), Box::new([100]), Seq(1)));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_leave_by_bytes_and_by_age() {
+    fn batches_are_evicted_by_bytes_and_by_age() {
         let ring = Arc::new(Ring::new(NonZeroUsize::new(64).unwrap()));
         let mut window =
             LiveWindow::new(3 * (100 + BATCH_BYTES + EPOCH_BYTES), Duration::from_secs(20));

@@ -1,6 +1,6 @@
-//! The events a node speaks in its own name: what they are called and what they carry.
+//! Control events: the SSE events that the node itself sends, and their data.
 //!
-//! | event | data | then |
+//! | event | data | what follows |
 //! |---|---|---|
 //! | `reset` | `{"asked":…,"oldest":…,"reason":…}` | the stream goes on |
 //! | `lagged` | `{"missed":…}` | the stream ends; reconnecting resumes from the history |
@@ -8,7 +8,7 @@
 //! | `busy` | `{"reason":…}` | the stream ends; reconnecting tries again |
 //!
 //! `lagged` and `shutdown` carry the stream's position as their `id:`, so that a client that has
-//! had no event yet can resume as well.
+//! received no event yet can resume as well.
 
 use std::time::Duration;
 
@@ -25,37 +25,37 @@ pub(super) fn preamble(retry: Duration) -> Bytes {
     out.into()
 }
 
-/// What the client asked for can't be replayed.
+/// What the client asked for can't be replayed; see [`Reset`](crate::log::history::Reset).
 pub(super) fn reset(asked: &str, oldest: Option<&str>, reason: &str, id: Option<&str>) -> Bytes {
     let data = json!({ "asked": asked, "oldest": oldest, "reason": reason }).to_string();
     Fields { event_type: Some("reset"), data: &data, id, retry: None }.to_chunk()
 }
 
-/// The stream fell behind by so many events and ends here.
+/// The stream missed so many events and ends.
 pub(super) fn lagged(missed: u64, id: &str) -> Bytes {
     let data = json!({ "missed": missed }).to_string();
     Fields { event_type: Some("lagged"), data: &data, id: Some(id), retry: None }.to_chunk()
 }
 
-/// The node is leaving service.
+/// The node is draining.
 pub(super) fn shutdown(retry: Duration, id: &str) -> Bytes {
     let data = json!({ "reason": "draining" }).to_string();
     Fields { event_type: Some("shutdown"), data: &data, id: Some(id), retry: Some(millis(retry)) }
         .to_chunk()
 }
 
-/// The whole body of an answer to a subscriber that should come back later, not framed.
-pub fn busy(retry: Duration, reason: &str) -> Bytes {
+/// The whole body of a response to a subscriber that should reconnect later, not chunked.
+pub(crate) fn busy(retry: Duration, reason: &str) -> Bytes {
     let data = json!({ "reason": reason }).to_string();
-    let mut run =
+    let mut chunk =
         Fields { event_type: Some("busy"), data: &data, id: None, retry: Some(millis(retry)) }
             .to_chunk();
-    wire::split_payload(&mut run).expect("one event is one chunk")
+    wire::split_payload(&mut chunk).expect("one event is one chunk")
 }
 
-/// A reconnection time drawn evenly between the bounds, so that clients that were dropped together
-/// come back apart.
-pub fn jittered(min: Duration, max: Duration) -> Duration {
+/// A reconnection time drawn uniformly between the bounds, so that clients that were disconnected
+/// together reconnect apart.
+pub(crate) fn jittered(min: Duration, max: Duration) -> Duration {
     Duration::from_millis(fastrand::u64(millis(min)..=millis(max).max(millis(min))))
 }
 
@@ -69,11 +69,13 @@ mod tests {
 
     #[test]
     fn control_events_are_ordinary_events() {
-        let mut run = reset("old \"id\"", None, "unknown-id", Some("x-1"));
-        let text = wire::split_payload(&mut run).unwrap();
+        let mut chunk = reset("old \"id\"", None, "unknown-id", Some("x-1"));
+        let text = wire::split_payload(&mut chunk).unwrap();
         assert_eq!(
             text,
-            "event: reset\ndata: {\"asked\":\"old \\\"id\\\"\",\"oldest\":null,\"reason\":\"unknown-id\"}\nid: x-1\n\n"
+            "event: reset\n\
+             data: {\"asked\":\"old \\\"id\\\"\",\"oldest\":null,\"reason\":\"unknown-id\"}\n\
+             id: x-1\n\n"
         );
         assert_eq!(
             busy(Duration::from_secs(2), "full"),

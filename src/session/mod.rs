@@ -1,54 +1,91 @@
-//! One subscriber's stream: what is kept and was missed, then what comes, then why it ends.
+//! One subscriber's stream of events: replay from the log, then live events from its rings, then
+//! the event that ends it.
 //!
-//! [`Session::next_slice`] is the one source both ways of writing read from: hyper's body (`body`),
-//! and whatever writes to a bare socket. It yields runs of whole chunks and never waits; who calls
-//! it is woken through its [`Conn`].
+//! [`Session::next_slice`] yields whole chunks and never waits. Both ways of writing to a socket
+//! read from it: hyper's response body and the shard's pump. A session knows its rings, the log it
+//! pages through and a few values, not its shard.
 //!
 //! # From replay to live
 //!
-//! The session takes its subscriptions first, its cursors anchored at the rings' ends, so from then on the
-//! rings keep what is published for it. Then, slice by slice: anchor the cursors at the rings'
-//! ends, *then* read the log after the last event had. The sequencer gives an event to the log
-//! before it gives it to a ring, so what is below the anchors was in the log when it was read. If
-//! the slice was not full, the log had nothing more, and reading the rings from the anchors on
-//! misses nothing; what is in both is passed over by its seq. While the replay lasts the anchors
-//! move along, so a long replay can't lag out of the ring; only what the retention drops meanwhile
-//! can be missed, and then the stream says `lagged` and ends (I6).
+//! The session subscribes first, with its cursors at the rings' ends, so from then on the rings
+//! hold what is published for it. Then, page by page: move the cursors to the rings' ends, *then*
+//! read the log after the last event sent. The sequencer appends a batch to the log before it
+//! publishes it to a ring, so everything before the cursors was in the log when it was read. If the
+//! page was not full, the log had nothing more, and reading the rings from the cursors on misses
+//! nothing; what is in both is skipped by its seq. The cursors move along while the replay lasts,
+//! so a long replay can't lag out of a ring. Only what retention evicts meanwhile can be missed,
+//! and then the stream sends `lagged` and ends (I6).
+//!
+//! Files, upwards: `control` (the node's own events), `signals` (requests to a session),
+//! `subscription`, `merge` (the rings of a session in one order), this one.
+#![forbid(unsafe_code)]
 
-mod body;
 mod control;
-mod live;
+mod merge;
+mod signals;
+mod subscription;
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use body::StreamBody;
-pub use control::{busy, jittered};
-
+use crate::config::Config;
 use crate::event::{Position, Selector, Seq, wire};
-use crate::log::history;
+use crate::log::{Log, history};
 use crate::quota::Permit;
-use crate::shard::{Conn, Shard};
-use live::{Cursor, Step};
+use crate::ring::{RingsFull, Watermark};
+pub(crate) use control::{busy, jittered};
+use merge::{Cursor, Step};
+pub(crate) use signals::Signals;
+pub(crate) use subscription::{Subscription, Unsubscribe};
 
-/// One read of the log, at most: it holds the lock the sequencer waits for.
+/// Bounds of one page of a replay: reading it holds the lock that the sequencer appends under.
 const REPLAY_PAGE: history::PageLimit = history::PageLimit { events: 64, bytes: 64 * 1024 };
 
-/// See the module.
-pub struct Session {
-    shard: Rc<Shard>,
+/// What the sessions of one shard share.
+pub(crate) struct SessionContext {
+    pub(crate) log: Arc<Log>,
+    pub(crate) watermark: Arc<Watermark>,
+    pub(crate) retry: Retry,
+    pub(crate) subscriptions: Rc<dyn Unsubscribe>,
+}
+
+/// The bounds between which a stream's reconnection time is drawn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Retry {
+    min: Duration,
+    max: Duration,
+}
+
+impl From<&Config> for Retry {
+    fn from(config: &Config) -> Self {
+        Self { min: config.retry_min, max: config.retry_max }
+    }
+}
+
+impl Retry {
+    /// A reconnection time between the bounds.
+    pub(crate) fn draw(self) -> Duration {
+        jittered(self.min, self.max)
+    }
+}
+
+/// The state of one stream. Dropping it gives up its subscriptions and its permit.
+pub(crate) struct Session {
+    context: Rc<SessionContext>,
     cursors: Box<[Cursor]>,
-    /// The last event had, or passed over.
+    /// The last event sent, or skipped.
     last: Seq,
     phase: Phase,
     _permit: Permit,
 }
 
 enum Phase {
-    /// The first bytes, then what was missed, if it asked for that.
+    /// The first bytes are still to be sent; then the replay, if one was asked for.
     Opening(Bytes, Option<Box<Replay>>),
-    /// Boxed: it is gone once the stream is live.
+    /// Boxed: it is dropped when the stream is live.
     Replay(Box<Replay>),
     Live,
     Ended,
@@ -58,39 +95,39 @@ struct Replay {
     selectors: Box<[Selector]>,
     next: history::Replay,
     page: std::vec::IntoIter<(Seq, Bytes)>,
-    /// Whether the log may have more after the slice; if not, what follows is in the rings, from
-    /// the anchors on.
+    /// Whether the log may have more after the page. If not, what follows is in the rings, from the
+    /// cursors on.
     more: bool,
 }
 
 /// What a session has to send now.
 #[derive(Debug)]
-pub enum Next {
-    /// Whole chunks, as they stand.
+pub(crate) enum Next {
+    /// Whole chunks.
     Slice(Bytes),
     /// Nothing until the connection is woken.
     Wait,
-    /// The end of the stream.
+    /// The stream has ended.
     End,
 }
 
-/// Why a subscriber can't be served now and should come back.
+/// Why a stream can't be opened now; the client should reconnect later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Busy {
+pub(crate) enum Busy {
     /// `FANFARE_STREAMS_MAX` streams are open.
     #[error("as many streams are open as FANFARE_STREAMS_MAX allows; come back later")]
     Streams,
-    /// `FANFARE_TOPICS_MAX` topics are being read.
+    /// `FANFARE_TOPICS_MAX` topics have readers.
     #[error("as many topics are being read as FANFARE_TOPICS_MAX allows; come back later")]
     Topics,
-    /// The node is leaving service.
+    /// The node is draining.
     #[error("this node is leaving service; come back to another one")]
     Draining,
 }
 
 impl Busy {
-    /// The word for it in the data of `event: busy`.
-    pub fn reason(self) -> &'static str {
+    /// The `reason` in the data of `event: busy`.
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Streams => "streams",
             Self::Topics => "topics",
@@ -100,30 +137,30 @@ impl Busy {
 }
 
 impl Session {
-    /// Takes the session's subscriptions and decides where it starts.
-    pub fn open(
-        shard: &Rc<Shard>,
-        conn: &Rc<Conn>,
+    /// Subscribes to every selector by `subscribe`, finds where the stream starts and reads the
+    /// first page of its replay.
+    ///
+    /// # Errors
+    ///
+    /// [`RingsFull`] from `subscribe`; the subscriptions made so far are given up.
+    pub(crate) fn open(
+        context: &Rc<SessionContext>,
+        permit: Permit,
+        mut subscribe: impl FnMut(&Selector) -> Result<Subscription, RingsFull>,
         selectors: &[Selector],
         position: &Position,
-    ) -> Result<Self, Busy> {
-        if conn.is_leaving() {
-            return Err(Busy::Draining);
-        }
-        let room = shard.table.connections() <= shard.core.shard_streams_max;
-        let permit = shard.core.streams.take().filter(|_| room).ok_or(Busy::Streams)?;
+    ) -> Result<Self, RingsFull> {
         let mut session = Self {
-            shard: Rc::clone(shard),
+            context: Rc::clone(context),
             cursors: Box::default(),
             last: Seq(0),
             phase: Phase::Ended,
             _permit: permit,
         };
-        session.subscribe(conn, selectors)?;
-        let (resume, events, page) = shard.core.log.resume(position, selectors, REPLAY_PAGE);
+        session.subscribe(&mut subscribe, selectors)?;
+        let (resume, events, page) = context.log.resume(position, selectors, REPLAY_PAGE);
         session.last = resume.replay.seq();
-        let (min, max) = (shard.core.config.retry_min, shard.core.config.retry_max);
-        let mut first = control::preamble(jittered(min, max));
+        let mut first = control::preamble(context.retry.draw());
         if let Some(reset) = &resume.reset {
             first = [first, session.announce(reset)].concat().into();
         }
@@ -136,36 +173,39 @@ impl Session {
     }
 
     fn announce(&self, reset: &history::Reset) -> Bytes {
-        let id = |seq: Option<Seq>| seq.map(|seq| self.shard.core.log.incarnation().id(seq));
+        let id = |seq: Option<Seq>| seq.map(|seq| self.context.log.incarnation().id(seq));
         let (oldest, from) = (id(reset.oldest), id(reset.from));
         control::reset(&reset.asked, oldest.as_deref(), reset.reason.as_str(), from.as_deref())
     }
 
-    /// On a refusal the subscriptions taken so far are given up by `drop`.
-    fn subscribe(&mut self, conn: &Rc<Conn>, selectors: &[Selector]) -> Result<(), Busy> {
+    /// After an error `drop` gives up what was subscribed to before.
+    fn subscribe(
+        &mut self,
+        subscribe: &mut impl FnMut(&Selector) -> Result<Subscription, RingsFull>,
+        selectors: &[Selector],
+    ) -> Result<(), RingsFull> {
         let mut cursors = Vec::with_capacity(selectors.len());
+        let mut subscribed = Ok(());
         for selector in selectors {
-            match self.shard.table.subscribe(selector, conn) {
+            match subscribe(selector) {
                 Ok(subscription) => cursors.push(Cursor::new(subscription)),
-                Err(_) => {
-                    self.cursors = cursors.into();
-                    return Err(Busy::Topics);
+                Err(full) => {
+                    subscribed = Err(full);
+                    break;
                 }
             }
         }
         self.cursors = cursors.into();
-        Ok(())
+        subscribed
     }
 
-    /// What to send now. After [`Next::End`] there is nothing more.
-    pub fn next_slice(&mut self, conn: &Conn) -> Next {
-        // The first bytes go out whatever happens: a `shutdown` before the `reset` would carry a
+    /// What to send now. After [`Next::End`] nothing follows.
+    pub(crate) fn next_slice(&mut self, signals: &Signals) -> Next {
+        // The first bytes are sent whatever happens: a `shutdown` before the `reset` would carry a
         // position that says nothing was missed.
-        if conn.is_leaving() && !matches!(self.phase, Phase::Opening(..)) {
-            return self.end_with(|session, id| {
-                let config = &session.shard.core.config;
-                control::shutdown(jittered(config.retry_min, config.retry_max), id)
-            });
+        if signals.is_leaving() && !matches!(self.phase, Phase::Opening(..)) {
+            return self
+                .end_with(|session, id| control::shutdown(session.context.retry.draw(), id));
         }
         match &mut self.phase {
             Phase::Opening(first, replay) => {
@@ -173,17 +213,17 @@ impl Session {
                 self.phase = replay.map_or(Phase::Live, Phase::Replay);
                 Next::Slice(first)
             }
-            Phase::Replay(_) => self.next_replayed(conn),
-            Phase::Live => self.next_live(conn),
+            Phase::Replay(_) => self.next_replayed(signals),
+            Phase::Live => self.next_live(signals),
             Phase::Ended => Next::End,
         }
     }
 
-    fn next_replayed(&mut self, conn: &Conn) -> Next {
+    fn next_replayed(&mut self, signals: &Signals) -> Next {
         let Phase::Replay(replay) = &mut self.phase else { return Next::End };
         if replay.page.len() == 0 && replay.more {
-            self.cursors.iter_mut().for_each(Cursor::anchor);
-            match self.shard.core.log.read(&replay.selectors, replay.next, REPLAY_PAGE) {
+            self.cursors.iter_mut().for_each(Cursor::seek_to_end);
+            match self.context.log.read(&replay.selectors, replay.next, REPLAY_PAGE) {
                 Ok((events, page)) => {
                     replay.page = events.into_iter();
                     (replay.next, replay.more) = (page.next, page.more);
@@ -197,35 +237,37 @@ impl Session {
                 Next::Slice(wire)
             }
             None => {
-                // Everything up to here is passed over in the rings, whether or not it was for this
+                // Everything up to here is skipped in the rings, whether or not it was for this
                 // stream.
                 self.last = replay.next.seq();
                 self.phase = Phase::Live;
-                self.next_live(conn)
+                self.next_live(signals)
             }
         }
     }
 
-    fn next_live(&mut self, conn: &Conn) -> Next {
-        match live::step(&mut self.cursors, self.last, &self.shard.core.watermark) {
+    fn next_live(&mut self, signals: &Signals) -> Next {
+        match merge::step(&mut self.cursors, self.last, &self.context.watermark) {
             Step::Slice(slice, last) => {
                 self.last = last;
-                conn.take_heartbeat();
+                signals.take_heartbeat();
                 Next::Slice(slice)
             }
             Step::Lagged(missed) => self.end_with(|_, id| control::lagged(missed, id)),
-            Step::Wait if conn.take_heartbeat() => Next::Slice(Bytes::from_static(wire::HEARTBEAT)),
+            Step::Wait if signals.take_heartbeat() => {
+                Next::Slice(Bytes::from_static(wire::HEARTBEAT))
+            }
             Step::Wait => Next::Wait,
         }
     }
 
-    /// The last event of the stream, with the stream's position.
+    /// Ends the stream with an event that carries the stream's position as its id.
     fn end_with(&mut self, event: impl FnOnce(&Self, &str) -> Bytes) -> Next {
         if matches!(self.phase, Phase::Ended) {
             return Next::End;
         }
         self.phase = Phase::Ended;
-        let id = self.shard.core.log.incarnation().id(self.last);
+        let id = self.context.log.incarnation().id(self.last);
         Next::Slice(event(self, &id))
     }
 }
@@ -233,75 +275,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         for cursor in &self.cursors {
-            self.shard.table.unsubscribe(&cursor.subscription);
+            self.context.subscriptions.unsubscribe(&cursor.subscription);
         }
-    }
-}
-
-#[cfg(all(test, not(ring_loom)))]
-mod tests {
-    use super::*;
-    use crate::config::{Config, Io};
-    use crate::node::Core;
-    use crate::ring::Mailbox;
-    use std::sync::Arc;
-    use tokio::task::LocalSet;
-
-    fn shard(config: Config) -> Rc<Shard> {
-        Rc::new(
-            Shard::new(Arc::new(Core::new(config, Io::Send)), Arc::new(Mailbox::new(0))).unwrap(),
-        )
-    }
-
-    fn open(shard: &Rc<Shard>, topics: &[&str]) -> Result<Session, Busy> {
-        let selectors: Vec<_> =
-            topics.iter().map(|topic| Selector::parse(topic).unwrap()).collect();
-        Session::open(shard, &Rc::new(Conn::for_test()), &selectors, &Position::Live)
-    }
-
-    #[tokio::test]
-    async fn a_session_that_panics_gives_its_seats_up_and_the_others_stay() {
-        let shard = shard(Config::default());
-        let (fine, doomed) = (open(&shard, &["a"]).unwrap(), open(&shard, &["a", "b"]).unwrap());
-        assert_eq!((shard.core.registry.len(), shard.core.streams.used()), (2, 2));
-        let tasks = LocalSet::new();
-        let panicked = tasks.spawn_local(async move {
-            let _doomed = doomed;
-            panic!("on purpose");
-        });
-        assert!(tasks.run_until(panicked).await.unwrap_err().is_panic());
-        assert_eq!((shard.core.registry.len(), shard.core.streams.used()), (1, 1));
-        drop(fine);
-        assert_eq!((shard.core.registry.len(), shard.core.streams.used()), (0, 0));
-    }
-
-    /// Ensures a client is told of its reset before it is given a new position.
-    ///
-    /// Scenario: a stream asks to resume after an unknown id, and the node is told to drain before
-    /// its first bytes are taken. Cause: `shutdown` came first, with the position after the reset
-    /// as its id; the client would resume from there and never learn that it had missed events.
-    /// Fix: the first bytes always go first.
-    #[test]
-    fn a_stream_told_to_leave_at_once_still_hears_of_its_reset() {
-        let shard = shard(Config::default());
-        let (conn, position) = (Rc::new(Conn::for_test()), Position::After("unknown".into()));
-        let mut session = Session::open(&shard, &conn, &[Selector::All], &position).unwrap();
-        conn.leave();
-        let texts: Vec<_> = std::iter::from_fn(|| match session.next_slice(&conn) {
-            Next::Slice(slice) => Some(String::from_utf8(slice.into()).unwrap()),
-            _ => None,
-        })
-        .collect();
-        assert!(texts[0].contains("event: reset"), "{texts:?}");
-        assert!(texts[1].contains("event: shutdown") && texts.len() == 2, "{texts:?}");
-    }
-
-    #[test]
-    fn a_session_that_is_refused_keeps_no_seat() {
-        let shard = shard(Config { topics_max: 2, streams_max: 2, ..Config::default() });
-        assert_eq!(open(&shard, &["a", "b", "c"]).err(), Some(Busy::Topics));
-        assert_eq!((shard.core.registry.len(), shard.core.streams.used()), (0, 0));
-        let _open = [open(&shard, &["a"]).unwrap(), open(&shard, &["a"]).unwrap()];
-        assert_eq!(open(&shard, &["a"]).err(), Some(Busy::Streams));
     }
 }

@@ -1,4 +1,4 @@
-//! Takes connections off the shard's listener.
+//! The accept loop of a shard's listener.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -12,46 +12,48 @@ use tokio::io::unix::AsyncFd;
 use tokio::task::{spawn_local, yield_now};
 use tokio::time::{Instant, sleep};
 
-use super::Shard;
-use super::conn::Conn;
-use super::http_conn::Serve;
+use super::http_conn::HttpConn;
+use super::state::Shard;
+use crate::conn::Conn;
 
-/// Connections taken before everything else has its batch.
-const ACCEPT_BATCH: usize = 64;
+/// Connections accepted in a row before other tasks run.
+const ACCEPTS_MAX: usize = 64;
 
-/// How long to leave the listener alone when the system has no descriptor or memory for another
-/// connection.
+/// How long the listener rests when the system has no descriptor or memory for a connection.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
-/// Least time between two lines about the same trouble.
+/// Least time between two log lines about refused connections.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Accepts for ever. One connection too many is closed at once: with no permit there is no memory
-/// for a word.
+/// Accepts until the listener fails. A connection over the bound is closed at once: without a
+/// permit there is no memory for an answer.
+///
+/// # Errors
+///
+/// The listener can't be registered with tokio, or its readiness not be waited for.
 ///
 /// # Cancel safety
 ///
-/// Dropping it loses no connection that was accepted.
-pub async fn accept(listener: std::net::TcpListener, shard: &Rc<Shard>) -> io::Result<()> {
-    // SAFETY: the listener owns its descriptor, always the same one, and lives as long as what it
-    // is given to.
+/// Dropping the future loses no connection that was accepted.
+pub(super) async fn accept(listener: std::net::TcpListener, shard: &Rc<Shard>) -> io::Result<()> {
+    // SAFETY: the `AsyncFd` owns the listener, whose descriptor never changes and lives as long.
     let listener = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) }?;
-    let mut said = None;
+    let mut refusals = RateLimitedLog::default();
     loop {
         let mut guard = listener.readable().await?;
-        for _ in 0..ACCEPT_BATCH {
+        for _ in 0..ACCEPTS_MAX {
             match accept_with(listener.get_ref(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-                Ok(fd) => admit(fd, shard, &mut said),
+                Ok(fd) => admit(fd, shard, &mut refusals),
                 Err(Errno::AGAIN) => {
                     guard.clear_ready();
                     break;
                 }
                 Err(error) if is_shortage(error) => {
-                    say(&mut said, || tracing::error!(%error, "can't accept connections"));
+                    refusals.log(|| tracing::error!(%error, "can't accept connections"));
                     sleep(SHORTAGE_PAUSE).await;
                     break;
                 }
-                // The peer was gone before it was accepted.
+                // The peer disconnected before it was accepted.
                 Err(_) => {}
             }
         }
@@ -59,35 +61,38 @@ pub async fn accept(listener: std::net::TcpListener, shard: &Rc<Shard>) -> io::R
     }
 }
 
-fn admit(fd: OwnedFd, shard: &Rc<Shard>, said: &mut Option<Instant>) {
-    let room = shard.table.connections() < shard.core.shard_connections_max;
-    let Some(permit) = shard.core.connections.take().filter(|_| room) else {
+fn admit(fd: OwnedFd, shard: &Rc<Shard>, refusals: &mut RateLimitedLog) {
+    let room = shard.handle.connections.len() < shard.core.shard_connections_max;
+    let Some(permit) = shard.core.connections.try_permit().filter(|_| room) else {
         let max = shard.core.connections.max();
-        say(said, || {
-            tracing::warn!(max, "as many connections are open as there may be; closing new ones")
-        });
+        refusals.log(|| tracing::warn!(max, "connection limit reached; closing new connections"));
         return;
     };
     let conn = Rc::new(Conn::new(fd, permit, shard.now()));
-    shard.table.admit(&conn);
-    match shard.reactor.watch(&conn) {
-        Ok(()) => drop(spawn_local(Serve::new(conn, shard))),
+    shard.handle.connections.insert(&conn);
+    match shard.epoll.add(&conn) {
+        Ok(()) => drop(spawn_local(HttpConn::new(conn, shard))),
         Err(error) => {
-            say(said, || tracing::error!(%error, "can't watch connections"));
+            refusals.log(|| tracing::error!(%error, "can't watch connections"));
             shard.close(&conn);
         }
     }
 }
 
-/// The next accept would fail as well.
+/// Whether the next accept would fail as well.
 fn is_shortage(error: Errno) -> bool {
     matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
 }
 
-/// A client can make this happen at will, so it is said now and then only.
-fn say(said: &mut Option<Instant>, line: impl FnOnce()) {
-    if said.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
-        *said = Some(Instant::now());
-        line();
+/// Drops log lines within [`LOG_INTERVAL`] of the last one: clients can cause them at will.
+#[derive(Default)]
+struct RateLimitedLog(Option<Instant>);
+
+impl RateLimitedLog {
+    fn log(&mut self, line: impl FnOnce()) {
+        if self.0.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
+            self.0 = Some(Instant::now());
+            line();
+        }
     }
 }

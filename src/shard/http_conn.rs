@@ -1,5 +1,4 @@
-//! The task of a connection while hyper has it: until it ends, leaves or is killed, or its stream
-//! is detached.
+//! The task of a connection while hyper serves it: until it closes, or its stream is detached.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,51 +8,52 @@ use std::task::{Context, Poll, ready};
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
 
-use super::Shard;
-use super::conn::{Conn, Stage};
-use super::hyper_io::Socket;
-use super::pump;
+use super::hyper_io::HyperIo;
+use super::state::Shard;
+use super::write_batch::write_now;
+use crate::conn::{Conn, Stage};
 use crate::http::Service;
 
 /// Longest request head, bytes: `Last-Event-ID` may be long. hyper's buffers grow up to this.
-pub const HEAD_BYTES_MAX: usize = 16 * 1024;
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 
-type Http = http1::Connection<Socket, Service>;
+type Http = http1::Connection<HyperIo, Service>;
 
-/// A connection being served by hyper.
+/// A connection served by hyper.
 ///
 /// # Detaching
 ///
-/// A stream's body gives hyper the first bytes, and on the next poll says `Pending` and notes it
-/// ([`Stage::Opened`]). hyper then writes what it has and flushes; the flush finds the note
-/// ([`Stage::OnTheWire`]). From here on hyper has nothing of the response in its hands, so it is
-/// taken apart, its buffers are freed, and this task ends. Bytes a client sent after its request
-/// are dropped with the buffers: on this connection nothing will be answered any more.
+/// A stream's body gives hyper the first bytes; at the next poll it returns `Pending` and records
+/// [`Stage::Opened`]. hyper then writes what it has and flushes; the flush records
+/// [`Stage::OnTheWire`]. From here on hyper holds nothing of the response, so the connection is
+/// taken apart, hyper's buffers are freed, and this task ends. Bytes a client sent after its
+/// request are dropped with the buffers: nothing will be answered on this connection any more.
 ///
 /// # Cancel safety
 ///
-/// Dropping it before that closes the connection and gives everything back: subscriptions, permits, the
-/// table's entry.
-pub struct Serve {
+/// Dropping the task before that closes the connection and releases what it holds: subscriptions,
+/// permits, its key.
+pub(super) struct HttpConn {
     http: Option<Box<Http>>,
     conn: Rc<Conn>,
     shard: Rc<Shard>,
-    told_to_leave: bool,
+    shutting_down: bool,
 }
 
-impl Serve {
-    /// Serves a connection that is in the shard's table.
-    pub fn new(conn: Rc<Conn>, shard: &Rc<Shard>) -> Self {
-        let socket = Socket::new(Rc::clone(&conn), Rc::clone(shard));
+impl HttpConn {
+    /// Serves a connection that is in the shard's list.
+    pub(super) fn new(conn: Rc<Conn>, shard: &Rc<Shard>) -> Self {
+        let io = HyperIo::new(Rc::clone(&conn), Rc::clone(shard));
+        let service = Service::new(Rc::clone(&shard.handle), Rc::clone(&conn));
         let http = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(shard.core.config.head_timeout)
             .max_buf_size(HEAD_BYTES_MAX)
-            .serve_connection(socket, Service::new(Rc::clone(shard), Rc::clone(&conn)));
-        Self { http: Some(Box::new(http)), conn, shard: Rc::clone(shard), told_to_leave: false }
+            .serve_connection(io, service);
+        Self { http: Some(Box::new(http)), conn, shard: Rc::clone(shard), shutting_down: false }
     }
 
-    /// An error is the peer's: it went away, sent no HTTP, or was too slow with its head.
+    /// An error is the peer's: it disconnected, sent no HTTP, or was too slow with its head.
     fn poll_http(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(http) = &mut self.http else { return Poll::Ready(()) };
         let ended = ready!(http.poll_without_shutdown(cx));
@@ -65,34 +65,34 @@ impl Serve {
 
     fn detach(&mut self) {
         drop(self.http.take().map(|http| http.into_parts()));
-        self.conn.unregister();
-        self.conn.set_stage(Stage::Detached);
-        if self.conn.is_hung_up() {
+        self.conn.unregister_task();
+        self.conn.lifecycle.detached();
+        if self.conn.readiness.is_hung_up() {
             self.shard.close(&self.conn);
         } else {
-            pump::begin(&self.shard, &self.conn);
+            write_now(&self.shard, &self.conn);
         }
     }
 }
 
-impl Future for Serve {
+impl Future for HttpConn {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.conn.register(cx.waker());
-        if self.conn.is_killed() {
+        self.conn.register_task(cx.waker());
+        if self.conn.lifecycle.is_reset_requested() {
             return Poll::Ready(());
         }
         let mut polled = self.poll_http(cx);
-        if polled.is_pending() && self.conn.is_leaving() && !self.told_to_leave {
-            // After the first poll, so that a request that has arrived is still taken and answered.
-            self.told_to_leave = true;
+        if polled.is_pending() && self.conn.signals.is_leaving() && !self.shutting_down {
+            // After the first poll, so that a request that has arrived is still answered.
+            self.shutting_down = true;
             if let Some(http) = &mut self.http {
                 Pin::new(&mut **http).graceful_shutdown();
             }
             polled = self.poll_http(cx);
         }
-        if polled.is_pending() && self.conn.stage() == Stage::OnTheWire {
+        if polled.is_pending() && self.conn.lifecycle.stage() == Stage::OnTheWire {
             self.detach();
             return Poll::Ready(());
         }
@@ -100,9 +100,9 @@ impl Future for Serve {
     }
 }
 
-impl Drop for Serve {
+impl Drop for HttpConn {
     fn drop(&mut self) {
-        if !self.conn.is_detached() {
+        if !self.conn.lifecycle.is_detached() {
             self.http = None;
             self.shard.close(&self.conn);
         }

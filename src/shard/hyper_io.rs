@@ -1,5 +1,6 @@
-//! A connection's socket as hyper uses it. The descriptor stays with the [`Conn`], so that it is
-//! there when hyper is not any more.
+//! hyper's `Read` and `Write` over a connection's socket.
+//!
+//! The descriptor stays with the [`Conn`], so it outlives hyper's part when a stream is detached.
 
 use std::io;
 use std::pin::Pin;
@@ -10,29 +11,29 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
-use super::Shard;
-use super::conn::{Conn, Stage};
 use super::sender::send_vectored;
+use super::state::Shard;
+use crate::conn::Conn;
 
-/// See the module. Whoever polls it is the connection's task, which the reactor wakes.
-pub struct Socket {
+/// Polled by the connection's HTTP task, which the reactor wakes; so no waker is kept here.
+pub(super) struct HyperIo {
     conn: Rc<Conn>,
     shard: Rc<Shard>,
 }
 
-impl Socket {
-    /// The socket of `conn`.
-    pub fn new(conn: Rc<Conn>, shard: Rc<Shard>) -> Self {
+impl HyperIo {
+    pub(super) fn new(conn: Rc<Conn>, shard: Rc<Shard>) -> Self {
         Self { conn, shard }
     }
 
     fn write(&self, write: impl Fn() -> rustix::io::Result<usize>) -> Poll<io::Result<usize>> {
-        if self.conn.writable().get() {
+        let readiness = &self.conn.readiness;
+        if readiness.is_writable() {
             loop {
                 match write() {
-                    Ok(taken) => {
-                        self.conn.wrote(self.shard.now());
-                        return Poll::Ready(Ok(taken));
+                    Ok(accepted) => {
+                        readiness.wrote(self.shard.now());
+                        return Poll::Ready(Ok(accepted));
                     }
                     Err(Errno::INTR) => {}
                     Err(Errno::AGAIN) => break,
@@ -40,36 +41,37 @@ impl Socket {
                 }
             }
         }
-        self.conn.block(self.shard.now());
+        readiness.block(self.shard.now());
         Poll::Pending
     }
 }
 
-impl Read for Socket {
+impl Read for HyperIo {
     fn poll_read(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        if !self.conn.readable().get() {
+        let readiness = &self.conn.readiness;
+        if !readiness.is_readable() {
             return Poll::Pending;
         }
         loop {
-            // SAFETY: `recv` only writes to it; nothing initialised is made uninitialised.
+            // SAFETY: `recv` only writes to the buffer; nothing initialised becomes uninitialised.
             let space = unsafe { buf.as_mut() };
             let room = space.len();
             match recv(self.conn.fd(), space, RecvFlags::empty()) {
                 Ok((_, read)) => {
-                    // A short read emptied the socket: the next byte, or the end, is told by an
-                    // edge. Unless the end has been told already: then it is still to be read.
-                    self.conn.readable().set(read == room || self.conn.is_hung_up());
-                    // SAFETY: `recv` has filled so many bytes.
+                    // A short read emptied the socket: an edge reports the next byte, or the end.
+                    // Unless the end was reported already: then it is still to be read.
+                    readiness.set_readable(read == room || readiness.is_hung_up());
+                    // SAFETY: `recv` has initialised so many bytes.
                     unsafe { buf.advance(read) };
                     return Poll::Ready(Ok(()));
                 }
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => {
-                    self.conn.readable().set(false);
+                    readiness.set_readable(false);
                     return Poll::Pending;
                 }
                 Err(error) => return Poll::Ready(Err(error.into())),
@@ -78,7 +80,7 @@ impl Read for Socket {
     }
 }
 
-impl Write for Socket {
+impl Write for HyperIo {
     fn poll_write(
         self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -99,11 +101,9 @@ impl Write for Socket {
         true
     }
 
-    /// hyper flushes when its own buffer is empty, so everything before is with the kernel.
+    /// hyper flushes when its own buffer is empty, so the kernel has everything written before.
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.conn.stage() == Stage::Opened {
-            self.conn.set_stage(Stage::OnTheWire);
-        }
+        self.conn.lifecycle.flushed();
         Poll::Ready(Ok(()))
     }
 

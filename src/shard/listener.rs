@@ -1,5 +1,5 @@
-//! One listening socket per shard on one address, so that the kernel spreads connections over the
-//! shards.
+//! Listening sockets with `SO_REUSEPORT`: one per shard on one address, over which the kernel
+//! spreads connections.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,16 +7,28 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::config::Config;
+
 /// What every connection of a listener inherits from it on Linux, so that accepting costs no
 /// further system calls.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub(crate) struct ListenerOptions {
     /// `SO_SNDBUF`, bytes; the kernel doubles it.
-    pub send_buffer_bytes: usize,
+    send_buffer_bytes: usize,
     /// `TCP_USER_TIMEOUT`: unacknowledged bytes end a connection after this long.
-    pub write_timeout: Duration,
+    write_timeout: Duration,
     /// Connections that may wait to be accepted.
-    pub backlog: u32,
+    backlog: u32,
+}
+
+impl From<&Config> for ListenerOptions {
+    fn from(config: &Config) -> Self {
+        Self {
+            send_buffer_bytes: config.send_buffer_bytes,
+            write_timeout: config.write_timeout,
+            backlog: config.backlog,
+        }
+    }
 }
 
 /// Time without traffic after which the kernel asks whether the peer is still there. Heartbeats
@@ -28,7 +40,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 ///
 /// The address is tried without `SO_REUSEPORT` first: with it the kernel would let two nodes of one
 /// user share a port, each with half of the connections, and nobody would be told.
-pub fn reserve(addr: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+pub(crate) fn reserve(addr: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     let socket = socket(addr)?;
     socket.bind(&addr.into())?;
     let addr = socket.local_addr()?.as_socket().expect("an inet socket has an inet address");
@@ -40,7 +52,10 @@ pub fn reserve(addr: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
 }
 
 /// Opens one shard's listener on a reserved address.
-pub fn listen(addr: SocketAddr, options: Options) -> io::Result<std::net::TcpListener> {
+pub(super) fn listen(
+    addr: SocketAddr,
+    options: ListenerOptions,
+) -> io::Result<std::net::TcpListener> {
     let socket = socket(addr)?;
     socket.set_reuse_port(true)?;
     socket.set_send_buffer_size(options.send_buffer_bytes)?;
@@ -64,8 +79,11 @@ fn socket(addr: SocketAddr) -> io::Result<Socket> {
 mod tests {
     use super::*;
 
-    const OPTIONS: Options =
-        Options { send_buffer_bytes: 16 * 1024, write_timeout: Duration::from_secs(1), backlog: 8 };
+    const OPTIONS: ListenerOptions = ListenerOptions {
+        send_buffer_bytes: 16 * 1024,
+        write_timeout: Duration::from_secs(1),
+        backlog: 8,
+    };
 
     #[test]
     fn listeners_share_one_free_port_and_a_second_node_is_refused() {

@@ -1,117 +1,74 @@
-//! What the kernel says of the shard's connections: one epoll of the shard's own, inside tokio's.
+//! The readiness reactor of a shard: passes epoll's events on to the connections.
 //!
-//! Edge-triggered, each connection added once and never touched again: hyper and the pump share the
-//! registration, and a detached stream needs no task and no registration with tokio. A connection
-//! leaves with its descriptor.
+//! tokio watches the shard's epoll instance, which is nested in tokio's own, and polls this task
+//! when there are events.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 
-use libc::epoll_event;
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::event::epoll::{Event, EventFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::yield_now;
 
-use super::Shard;
-use super::conn::{Conn, Stage};
-
-/// Events taken from the kernel in one call.
-const EVENTS: usize = 256;
-
-const WANTED: EventFlags =
-    EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
+use super::epoll::{EVENTS_MAX, key_of, token};
+use super::state::Shard;
+use super::write_batch::write_now;
+use crate::conn::Stage;
 
 const HUNG_UP: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
 
-/// The shard's epoll.
-pub struct Reactor(OwnedFd);
-
-impl Reactor {
-    /// An empty one.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self(epoll::create(CreateFlags::CLOEXEC)?))
-    }
-
-    /// Watches a connection until its descriptor is closed, under its key and its descriptor.
-    ///
-    /// Both, because a connection that is closed gives its key back at once, and its descriptor
-    /// only when nobody holds on to it any more: what the kernel still says of it must not be taken
-    /// for the next connection with that key.
-    pub fn watch(&self, conn: &Conn) -> io::Result<()> {
-        Ok(epoll::add(&self.0, conn.fd(), EventData::new_u64(name(conn)), WANTED)?)
-    }
-
-    /// Takes what there is to say, without waiting.
-    ///
-    /// With `epoll_wait(2)`: what rustix calls is `epoll_pwait2` (Linux 5.11) as soon as anything
-    /// in the same build wants it to, and older kernels and container profiles don't have that.
-    fn take(&self, events: &mut Vec<epoll_event>) -> io::Result<()> {
-        events.clear();
-        events.reserve(EVENTS);
-        // SAFETY: the descriptor is open, and there is room for as many events as it is told.
-        let taken =
-            unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), EVENTS as i32, 0) };
-        let taken = usize::try_from(taken).map_err(|_| io::Error::last_os_error())?;
-        // SAFETY: the kernel has filled in as many.
-        unsafe { events.set_len(taken) };
-        Ok(())
-    }
-}
-
-/// What the kernel is told to call a connection.
-fn name(conn: &Conn) -> u64 {
-    u64::from(conn.key()) | (conn.fd().as_raw_fd() as u64) << 32
-}
-
-/// The shard's reactor task: passes what the kernel says on to the connections.
-pub async fn react(shard: Rc<Shard>) -> io::Result<()> {
-    let epoll = rustix::io::dup(&shard.reactor.0)?;
-    // SAFETY: it owns its descriptor, always the same one, and lives as long as what it is given
-    // to.
+/// The shard's reactor task.
+///
+/// # Errors
+///
+/// What `epoll_wait(2)` fails with; the shard can't go on then.
+pub(super) async fn react(shard: Rc<Shard>) -> io::Result<()> {
+    let epoll = rustix::io::dup(shard.epoll.fd())?;
+    // SAFETY: the `AsyncFd` owns the descriptor, which never changes and lives as long as it.
     let ready = unsafe { AsyncFd::register_with_interest(epoll, Interest::READABLE) }?;
-    let mut events = Vec::with_capacity(EVENTS);
+    let mut events = Vec::with_capacity(EVENTS_MAX);
     loop {
         let mut guard = ready.readable().await?;
-        match shard.reactor.take(&mut events) {
-            // There was no more: what comes from here on makes the descriptor ready again.
-            Ok(()) if events.len() < EVENTS => guard.clear_ready(),
+        match shard.epoll.take(&mut events) {
+            // There were no more: a later event makes the descriptor ready again.
+            Ok(()) if events.len() < EVENTS_MAX => guard.clear_ready(),
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
         shard.tick();
         for event in &events {
-            pass_on(&shard, event);
+            dispatch(&shard, event);
         }
-        // A full batch may not be the last: others have their batch first.
-        if events.len() == EVENTS {
+        // After a full page there may be more: other tasks run first.
+        if events.len() == EVENTS_MAX {
             yield_now().await;
         }
     }
 }
 
-fn pass_on(shard: &Rc<Shard>, event: &epoll_event) {
-    let (key, said_of) = (event.u64 as u32, event.u64);
-    // Gone meanwhile, or its key is another's now.
-    let Some(conn) = shard.table.conn(key as usize).filter(|conn| name(conn) == said_of) else {
-        return;
-    };
-    let flags = EventFlags::from_bits_retain(event.events);
+fn dispatch(shard: &Rc<Shard>, event: &Event) {
+    let name = event.data.u64();
+    // The connection may be closed, and its key given to another one.
+    let conn = shard.handle.connections.get(key_of(name));
+    let Some(conn) = conn.filter(|conn| token(conn) == name) else { return };
+    let flags = event.flags;
     let (readable, writable) = (flags.contains(EventFlags::IN), flags.contains(EventFlags::OUT));
     let hung_up = flags.intersects(HUNG_UP);
-    conn.note_ready(readable, writable, hung_up);
-    let unblocked = writable && conn.blocked_for(0).is_some();
-    match conn.stage() {
+    conn.readiness.note(readable, writable, hung_up);
+    let unblocked = writable && conn.readiness.is_blocked();
+    match conn.lifecycle.stage() {
         Stage::Closed => {}
         Stage::Detached if hung_up => shard.close(&conn),
-        Stage::Detached if unblocked => super::pump::resume(shard, &conn),
-        // What a peer sends on a stream is left in the kernel's buffer: nothing it says changes the
-        // stream.
+        Stage::Detached if unblocked => {
+            conn.readiness.wrote(shard.now());
+            write_now(shard, &conn);
+        }
+        // What a peer sends on a stream stays in the kernel's buffer: it can't change the stream.
         Stage::Detached => {}
-        _ if readable || hung_up || unblocked => conn.wake(),
-        // A new socket is writable; that is no news.
+        _ if readable || hung_up || unblocked => conn.wake_task(),
+        // A new socket is writable; nobody waits for that.
         _ => {}
     }
 }
@@ -122,44 +79,47 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::{Config, Io};
-    use crate::node::Core;
+    use crate::config::Config;
+    use crate::conn::Conn;
+    use crate::core::Core;
     use crate::quota::Quota;
 
-    /// Ensures a connection isn't closed for what happened to another one.
+    /// Ensures that a connection is not closed for an event of another one.
     ///
-    /// Scenario: a connection is closed while the pump still holds on to it, a new one is given its
-    /// key, and then the old one's peer goes away. Cause: the descriptor was still open and watched
-    /// under that key, so the new stream was cut off. Fix: what the kernel says names the
-    /// descriptor as well.
+    /// Scenario: a connection is closed while the pump still holds a reference, a new one is given
+    /// its key, and then the old one's peer disconnects.
+    ///
+    /// Cause: the descriptor was still open and watched under that key, so the new stream was
+    /// closed.
+    ///
+    /// Fix: the token of an event contains the descriptor as well.
     #[test]
-    fn what_is_said_of_a_closed_connection_is_not_taken_for_the_next_with_its_key() {
-        let shard = Rc::new(
-            Shard::new(Arc::new(Core::new(Config::default(), Io::Send)), Arc::default()).unwrap(),
-        );
-        let quota = Quota::new(2);
+    fn an_event_of_a_closed_connection_is_ignored_after_its_key_is_reused() {
+        let core = Core::for_test(Config::default());
+        let shard = Rc::new(Shard::new(core, Arc::default()).unwrap());
+        let quota = Arc::new(Quota::new(2));
         let open = || {
             let (near, far) = UnixStream::pair().unwrap();
-            let conn = Rc::new(Conn::new(near.into(), quota.take().unwrap(), 0));
-            shard.table.admit(&conn);
-            shard.reactor.watch(&conn).unwrap();
+            let conn = Rc::new(Conn::new(near.into(), quota.try_permit().unwrap(), 0));
+            shard.handle.connections.insert(&conn);
+            shard.epoll.add(&conn).unwrap();
             (conn, far)
         };
         let (old, old_peer) = open();
         shard.close(&old);
         let (new, new_peer) = open();
         assert_eq!(old.key(), new.key());
-        let hear = || {
+        let react = || {
             let mut events = Vec::new();
-            shard.reactor.take(&mut events).unwrap();
-            events.iter().for_each(|event| pass_on(&shard, event));
+            shard.epoll.take(&mut events).unwrap();
+            events.iter().for_each(|event| dispatch(&shard, event));
             events.len()
         };
         drop(old_peer);
-        assert!(hear() > 0);
-        assert!(!new.is_hung_up());
+        assert!(react() > 0);
+        assert!(!new.readiness.is_hung_up());
         drop(new_peer);
-        assert!(hear() > 0);
-        assert!(new.is_hung_up());
+        assert!(react() > 0);
+        assert!(new.readiness.is_hung_up());
     }
 }

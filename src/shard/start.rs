@@ -1,14 +1,15 @@
-//! How a shard starts: in steps, so that everything that can fail does so before the node says it
-//! listens.
+//! How a shard starts: in steps, so that everything that can fail does so before the node reports
+//! that it listens.
 //!
 //! 1. All runtimes are built on the caller's thread: tokio's wake-up descriptors must be in the
 //!    table that shards copy, since other threads wake them by number.
-//! 2. Each shard's thread starts and, where the plan says so, takes a descriptor table of its own
+//! 2. Each shard's thread starts and, where the plan says so, takes its own descriptor table
 //!    (`unshare(CLONE_FILES)`, no privilege needed). `RLIMIT_NOFILE` is per table, so each shard
 //!    then has all of it; and no system call counts references on a table that others use.
-//! 3. When all have, the address is reserved. Before, the tables would have copied the reservation
-//!    and held the port.
-//! 4. Each shard opens its listener, its epoll and its sender, in its own table, and serves.
+//! 3. When all have, the node reserves the address. Before, the tables would have copied the
+//!    reservation and held the port.
+//! 4. Each shard opens its listener, its epoll instance and its sender, in its own table, and
+//!    serves.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,44 +23,37 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
-use super::listener::{Options, listen};
-use super::{Command, Shard, run};
-use crate::node::Core;
+use super::listener::{ListenerOptions, listen};
+use super::run::{Command, run};
+use super::state::Shard;
+use crate::core::Core;
 use crate::ring::Mailbox;
 
 /// A shard whose runtime is built.
-pub struct Prepared(Runtime);
+pub(crate) struct Prepared(Runtime);
 
-/// What a shard is given on its way.
-pub struct Plan {
-    /// What it shares with the others.
-    pub core: Arc<Core>,
-    /// Where its wakers come in.
-    pub mailbox: Arc<Mailbox>,
-    /// What the node tells it.
-    pub commands: watch::Receiver<Command>,
-    /// Whether it takes a descriptor table of its own.
-    pub own_descriptors: bool,
-    /// Of its listener.
-    pub options: Options,
+/// What a shard starts with.
+pub(crate) struct Plan {
+    pub(crate) core: Arc<Core>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) commands: watch::Receiver<Command>,
 }
 
 /// A shard whose thread has started.
-pub struct Starting {
+pub(crate) struct Starting {
     thread: JoinHandle<()>,
     addr: SyncSender<SocketAddr>,
     steps: Receiver<io::Result<()>>,
 }
 
 impl Prepared {
-    /// Builds the runtime.
-    pub fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         Builder::new_current_thread().enable_all().build().map(Self)
     }
 
     /// Starts the shard's thread, which waits for the address, and ends after it was ordered to
     /// drain.
-    pub fn start(self, plan: Plan) -> io::Result<Starting> {
+    pub(crate) fn start(self, plan: Plan) -> io::Result<Starting> {
         let (addr, given) = sync_channel(1);
         let (step, steps) = sync_channel(2);
         let name = format!("shard-{}", plan.mailbox.index);
@@ -69,10 +63,14 @@ impl Prepared {
     }
 
     fn live(self, plan: Plan, given: &Receiver<SocketAddr>, step: &SyncSender<io::Result<()>>) {
-        // Who started it may have given up; then there is nobody to tell, and no address comes.
-        let _ = step.send(if plan.own_descriptors { take_descriptor_table() } else { Ok(()) });
+        // The starter may have failed; then nobody receives this, and no address comes.
+        let _ = step.send(if plan.core.own_descriptor_tables {
+            take_descriptor_table()
+        } else {
+            Ok(())
+        });
         let Ok(addr) = given.recv() else { return };
-        let opened = listen(addr, plan.options).and_then(|listener| {
+        let opened = listen(addr, ListenerOptions::from(&plan.core.config)).and_then(|listener| {
             let shard = Shard::new(plan.core, plan.mailbox)?;
             Ok((listener, Rc::new(shard)))
         });
@@ -85,7 +83,7 @@ impl Prepared {
                 {
                     // The node is not whole any more: it takes no events, and the health check says
                     // so.
-                    tracing::error!(%error, "a shard has ended");
+                    tracing::error!(%error, "a shard has failed");
                     core.queue.close();
                 }
             }
@@ -96,13 +94,13 @@ impl Prepared {
 
 impl Starting {
     /// Waits until the shard has its descriptor table.
-    pub fn own_table(&self) -> io::Result<()> {
+    pub(crate) fn wait_for_table(&self) -> io::Result<()> {
         self.step()
     }
 
-    /// Has the shard listen on `addr`, and waits until it does.
-    pub fn listen(self, addr: SocketAddr) -> io::Result<JoinHandle<()>> {
-        // If it has ended, the step says so.
+    /// Makes the shard listen on `addr`, and waits until it does.
+    pub(crate) fn listen(self, addr: SocketAddr) -> io::Result<JoinHandle<()>> {
+        // If the thread has ended, the step reports it.
         let _ = self.addr.send(addr);
         self.step()?;
         Ok(self.thread)
@@ -113,9 +111,9 @@ impl Starting {
     }
 }
 
-/// Whether a thread can have a descriptor table of its own here. Some container profiles forbid
+/// Whether a thread can take its own descriptor table here. Some container profiles forbid
 /// `unshare`.
-pub fn can_own_descriptors() -> bool {
+pub(crate) fn can_own_descriptor_table() -> bool {
     std::thread::spawn(take_descriptor_table).join().is_ok_and(|taken| taken.is_ok())
 }
 

@@ -1,23 +1,23 @@
-//! The one timer of a shard: heartbeats for idle streams, an end for blocked ones.
+//! The timer of a shard: heartbeats for idle streams, resets for blocked ones.
 //!
-//! Each tick looks at a share of the shard's connections, so that a tick's work is bounded and the
-//! whole shard has been looked at after [`TICKS_PER_SWEEP`] ticks. Heartbeats are due a little
-//! before the setting, spread by connection: sessions that had the same event would otherwise all
-//! be due at once.
+//! Each tick checks a part of the shard's connections, so that a tick's work is bounded and every
+//! connection has been checked after [`TICKS_PER_SWEEP`] ticks. Heartbeats are due a little before
+//! the setting, spread by connection: sessions that received the same event would otherwise all be
+//! due at once.
 
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::Shard;
-use super::conn::{Conn, Millis};
+use super::state::Shard;
+use crate::conn::{Conn, Millis};
 
-/// Ticks in which every connection is looked at once.
+/// Ticks after which every connection has been checked once.
 const TICKS_PER_SWEEP: usize = 4;
 
 /// The shard's timer task.
-pub async fn keep_time(shard: Rc<Shard>) {
+pub(super) async fn keep_time(shard: Rc<Shard>) {
     let config = &shard.core.config;
     let deadlines = Deadlines::new(config.heartbeat, config.write_timeout);
     let mut ticks = interval(deadlines.tick);
@@ -27,8 +27,8 @@ pub async fn keep_time(shard: Rc<Shard>) {
         ticks.tick().await;
         shard.tick();
         let now = shard.now();
-        let share = shard.table.places().div_ceil(TICKS_PER_SWEEP);
-        at = shard.table.sweep(at, share, |key, conn| {
+        let share = shard.handle.connections.capacity().div_ceil(TICKS_PER_SWEEP);
+        at = shard.handle.connections.sweep(at, share, |key, conn| {
             if deadlines.check(key, conn, now) {
                 shard.schedule(conn);
             }
@@ -36,11 +36,11 @@ pub async fn keep_time(shard: Rc<Shard>) {
     }
 }
 
-/// When a connection is due for what.
+/// The intervals after which a connection needs a heartbeat or a reset.
 struct Deadlines {
     tick: Duration,
     heartbeat: Millis,
-    /// Heartbeats are due up to this much early, by connection.
+    /// Heartbeats are due up to this much earlier, depending on the connection.
     spread: Millis,
     write_timeout: Millis,
 }
@@ -60,14 +60,14 @@ impl Deadlines {
         }
     }
 
-    /// Tells the connection what is due; true if anything is.
+    /// Asks the connection for what is due; true if anything is.
     fn check(&self, key: usize, conn: &Conn, now: Millis) -> bool {
-        match conn.blocked_for(now) {
-            Some(blocked) if blocked >= self.write_timeout => conn.kill(),
+        match conn.readiness.blocked_for(now) {
+            Some(blocked) if blocked >= self.write_timeout => conn.lifecycle.request_reset(),
             None if conn.is_streaming()
-                && conn.idle_for(now) >= self.heartbeat - self.early(key) =>
+                && conn.readiness.idle_for(now) >= self.heartbeat - self.early(key) =>
             {
-                conn.ask_heartbeat();
+                conn.signals.ask_heartbeat();
             }
             _ => return false,
         }
@@ -104,12 +104,12 @@ mod tests {
     }
 
     #[test]
-    fn only_blocked_connections_are_killed_and_idle_ones_without_a_stream_left_alone() {
+    fn only_blocked_connections_are_reset_and_idle_ones_without_a_stream_are_not() {
         let deadlines = deadlines();
         let conn = Conn::for_test();
         assert!(!deadlines.check(0, &conn, 60_000), "no session");
-        conn.block(31_000);
+        conn.readiness.block(31_000);
         assert!(!deadlines.check(0, &conn, 45_999));
-        assert!(deadlines.check(0, &conn, 46_000) && conn.is_killed());
+        assert!(deadlines.check(0, &conn, 46_000) && conn.lifecycle.is_reset_requested());
     }
 }

@@ -6,18 +6,9 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
-use super::{SLICES_MAX, Slices, Write, WriteResult};
+use crate::shard::write::{SLICES_MAX, Slices, Write, WriteResult};
 
-/// See the module.
-pub struct Syscall;
-
-impl Syscall {
-    pub(super) fn send(&mut self, writes: &[Write], results: &mut Vec<WriteResult>) {
-        results.extend(writes.iter().map(send_one));
-    }
-}
-
-fn send_one(write: &Write) -> WriteResult {
+pub(super) fn send_one(write: &Write) -> WriteResult {
     let fd = write.conn.fd();
     loop {
         let result = match &write.slices {
@@ -38,7 +29,7 @@ fn send_one(write: &Write) -> WriteResult {
 }
 
 /// Sends several slices with one call.
-pub fn send_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> WriteResult {
+pub(in crate::shard) fn send_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> WriteResult {
     let mut none = SendAncillaryBuffer::default();
     sendmsg(fd, slices, &mut none, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
 }

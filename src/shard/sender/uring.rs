@@ -1,9 +1,9 @@
-//! Batches of sends through a ring of the shard's own.
+//! io_uring batches of sends, through a ring of the shard's own.
 //!
 //! Every send has `MSG_DONTWAIT`, so it completes inside the call that submits it, and nothing is
-//! ever in flight when [`Uring::send`] returns: no asynchronous integration, no buffer that has to
-//! outlive the call. A third less processor time per delivery than one `write(2)` each was measured
-//! (see `docs/benchmarks.md`).
+//! in flight when [`Uring::send`] returns: no asynchronous integration, no buffer that must outlive
+//! the call. It takes a third less processor time per delivery than one `write(2)` each
+//! (`docs/benchmarks.md`).
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -12,10 +12,9 @@ use io_uring::{IoUring, opcode, squeue, types};
 use libc::{iovec, msghdr};
 use rustix::io::Errno;
 
-use super::{Slices, WRITES_MAX, Write, WriteResult};
+use crate::shard::write::{Slices, WRITES_MAX, Write, WriteResult};
 
-/// See the module.
-pub struct Uring {
+pub(in crate::shard) struct Uring {
     ring: IoUring,
     messages: Vec<msghdr>,
     iovecs: Vec<iovec>,
@@ -23,7 +22,7 @@ pub struct Uring {
 
 const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 
-/// What a submission that never came back would have had.
+/// The result of a submission without a completion.
 const LOST: WriteResult = Err(Errno::CANCELED);
 
 impl Uring {
@@ -48,8 +47,7 @@ impl Uring {
             let fd = types::Fd(write.conn.fd().as_raw_fd());
             let entry: squeue::Entry = match &write.slices {
                 Slices::One(slice) => {
-                    let length = u32::try_from(slice.len())
-                        .expect("a run is part of a batch, which is under 4 GiB");
+                    let length = u32::try_from(slice.len()).expect("a batch is under 4 GiB");
                     opcode::Send::new(fd, slice.as_ptr(), length).flags(FLAGS).build()
                 }
                 Slices::Many(_) => {
@@ -84,7 +82,7 @@ impl Uring {
             if let Slices::Many(slices) = &write.slices {
                 // SAFETY: all-zero is a valid message without address, control data and flags.
                 let mut message: msghdr = unsafe { std::mem::zeroed() };
-                // `wrapping_add` stays inside the slices: each write has as many as it has slices.
+                // `wrapping_add` stays inside the slices: each write has one iovec per slice.
                 message.msg_iov = base.wrapping_add(at);
                 message.msg_iovlen = slices.len() as _;
                 at += slices.len();
@@ -93,7 +91,7 @@ impl Uring {
         }
     }
 
-    /// Submits, and takes completions until there are as many.
+    /// Submits, and reaps completions until every write has one.
     fn complete(&mut self, results: &mut [WriteResult]) {
         let mut open = results.len();
         while open > 0 {

@@ -1,56 +1,61 @@
-//! Reads the rings of one session in one order: the live half of a session.
+//! k-way merge of a session's rings, in seq order.
 //!
-//! With one ring that is the ring's own order. With several, the next event is the one with the
-//! lowest seq among the rings' next ones, up to the [`Watermark`]; an event in two of them comes
-//! once, because everything up to the last seq delivered is passed over. A run is neighbours by
-//! seq, so nothing of another ring can belong inside it.
+//! With one ring the order is the ring's own. With several, the next event is the one with the
+//! lowest seq among the rings' next ones, up to the [`Watermark`]. An event in two of the rings
+//! comes once, because everything up to the last seq delivered is skipped. The events of a slice
+//! are neighbours by seq, so no event of another ring can belong inside it.
 
 use bytes::Bytes;
 
+use super::subscription::Subscription;
 use crate::event::Seq;
-use crate::ring::{Read, Watermark};
-use crate::shard::Subscription;
+use crate::ring::{Epoch, Read, Ring, Watermark};
 
 /// A session's position in one ring.
 pub(super) struct Cursor {
     pub(super) subscription: Subscription,
+    /// The next epoch to read.
     next: u64,
     /// Events of the ring before `next`.
     counted: u64,
 }
 
-/// What is next for the session.
+/// What comes next for the session.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Events up to the last seq.
+    /// Events up to and including the seq.
     Slice(Bytes, Seq),
     /// Nothing yet.
     Wait,
-    /// An event was gone before it could be read; so many have been missed.
+    /// An event left its ring before it was read; so many were missed.
     Lagged(u64),
 }
 
-/// What a look at one ring's cursor finds.
+/// What one ring's next epoch holds for the merge.
 enum Peek {
     At(Seq),
-    /// Of a batch that is not in all rings yet.
-    Beyond,
-    /// Nothing over the last seq in this epoch.
+    /// The epoch's batch is not in all rings yet.
+    AboveWatermark,
+    /// Nothing after the last seq; events of the ring so far.
     Done(u64),
 }
 
 impl Cursor {
     pub(super) fn new(subscription: Subscription) -> Self {
         let mut cursor = Self { subscription, next: 0, counted: 0 };
-        cursor.anchor();
+        cursor.seek_to_end();
         cursor
     }
 
-    /// Goes to the ring's end: what is published from here on will be read. What was published
+    /// Moves to the ring's end: what is published from here on will be read. What was published
     /// before is in the log for whoever reads it after this.
-    pub(super) fn anchor(&mut self) {
-        self.next = self.subscription.ring_waker.ring.tail();
-        self.counted = self.subscription.ring_waker.ring.counted();
+    pub(super) fn seek_to_end(&mut self) {
+        self.next = self.ring().tail();
+        self.counted = self.ring().counted();
+    }
+
+    fn ring(&self) -> &Ring {
+        &self.subscription.waker.ring
     }
 
     fn advance(&mut self, counted: u64) {
@@ -59,18 +64,14 @@ impl Cursor {
     }
 
     fn missed(&self) -> u64 {
-        self.subscription.ring_waker.ring.counted().saturating_sub(self.counted)
+        self.ring().counted().saturating_sub(self.counted)
     }
 
-    /// The next run over `last`, whatever other rings have.
+    /// The next slice after `last`, whatever other rings have.
     fn step(&mut self, last: Seq) -> Step {
         loop {
-            match self
-                .subscription
-                .ring_waker
-                .ring
-                .read(self.next, |epoch| (epoch.slice_after(last), epoch.counted()))
-            {
+            let look = |epoch: &Epoch| (epoch.slice_after(last), epoch.counted());
+            match self.ring().read(self.next, look) {
                 Read::Epoch((Some(slice), counted)) => {
                     if slice.ends_epoch {
                         self.advance(counted);
@@ -84,33 +85,34 @@ impl Cursor {
         }
     }
 
-    /// The seq of the next event over `last` in a batch up to `reached`; `Err` if it is gone.
-    fn peek(&mut self, last: Seq, reached: Seq) -> Result<Option<Seq>, ()> {
+    /// The seq of the next event after `last` in a batch up to `watermark`; `Err` if the event left
+    /// the ring.
+    fn peek(&mut self, last: Seq, watermark: Seq) -> Result<Option<Seq>, ()> {
         loop {
-            let look = |epoch: &crate::ring::Epoch| match epoch.next_after(last) {
-                _ if epoch.batch_first() > reached => Peek::Beyond,
+            let look = |epoch: &Epoch| match epoch.next_after(last) {
+                _ if epoch.batch_first() > watermark => Peek::AboveWatermark,
                 Some(seq) => Peek::At(seq),
                 None => Peek::Done(epoch.counted()),
             };
-            match self.subscription.ring_waker.ring.read(self.next, look) {
+            match self.ring().read(self.next, look) {
                 Read::Epoch(Peek::At(seq)) => return Ok(Some(seq)),
                 Read::Epoch(Peek::Done(counted)) => self.advance(counted),
-                Read::Epoch(Peek::Beyond) | Read::Wait => return Ok(None),
+                Read::Epoch(Peek::AboveWatermark) | Read::Wait => return Ok(None),
                 Read::Lagged => return Err(()),
             }
         }
     }
 }
 
-/// The next run over `last` of all the cursors' rings.
+/// The next slice after `last` of all the cursors' rings.
 pub(super) fn step(cursors: &mut [Cursor], last: Seq, watermark: &Watermark) -> Step {
     if let [only] = cursors {
         return only.step(last);
     }
-    let reached = watermark.reached();
+    let watermark = watermark.reached();
     let mut lowest: Option<(Seq, usize)> = None;
     for at in 0..cursors.len() {
-        match cursors[at].peek(last, reached) {
+        match cursors[at].peek(last, watermark) {
             Ok(Some(seq)) if lowest.is_none_or(|(other, _)| seq < other) => {
                 lowest = Some((seq, at))
             }
@@ -126,40 +128,41 @@ pub(super) fn step(cursors: &mut [Cursor], last: Seq, watermark: &Watermark) -> 
 
 #[cfg(all(test, not(ring_loom)))]
 mod tests {
-    use super::*;
-    use crate::event::Batch;
-    use crate::event::{Selector, Topic};
-    use crate::ring::{Mailbox, PendingWakes, Registry};
-    use crate::shard::{Conn, Table};
-    use proptest::prelude::*;
     use std::num::NonZeroUsize;
     use std::rc::Rc;
     use std::sync::Arc;
 
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::event::{Batch, Selector, Topic};
+    use crate::ring::{Mailbox, PendingWakes, Registry};
+
     struct Rig {
         registry: Arc<Registry>,
         watermark: Watermark,
-        table: Table,
+        mailbox: Arc<Mailbox>,
         next: u64,
     }
 
     impl Rig {
         fn new(window: usize) -> Self {
             let registry = Arc::new(Registry::new(100, NonZeroUsize::new(window).unwrap()));
-            let table = Table::new(Arc::clone(&registry), Arc::new(Mailbox::new(0)));
-            Self { registry, watermark: Watermark::new(), table, next: 1 }
+            let mailbox = Arc::new(Mailbox::new(0));
+            Self { registry, watermark: Watermark::new(), mailbox, next: 1 }
         }
 
         fn cursors(&self, topics: &[usize]) -> Vec<Cursor> {
             let subscription = |topic: &usize| {
                 let selector = Selector::Topic(name(*topic));
-                self.table.subscribe(&selector, &Rc::new(Conn::for_test())).unwrap()
+                let waker = self.registry.subscribe(&selector, &self.mailbox, *topic).unwrap();
+                Subscription { waker, index: Rc::default() }
             };
             topics.iter().map(|topic| Cursor::new(subscription(topic))).collect()
         }
 
-        /// Publishes a batch whose event `i` has the topics in `events[i]`; its chunk is its seq and
-        /// a space.
+        /// Publishes a batch whose event `i` has the topics in `events[i]`; its chunk is its seq
+        /// and a space.
         fn publish(&mut self, events: &[Vec<usize>]) {
             let (mut buffer, mut ends) = (Vec::new(), Vec::new());
             for i in 0..events.len() as u64 {
@@ -205,7 +208,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_union_of_topics_comes_in_one_order_each_event_once(
+        fn several_rings_are_read_in_seq_order_each_event_once(
             batches in proptest::collection::vec(
                 proptest::collection::vec(proptest::collection::vec(0usize..4, 1..3), 1..6), 1..12),
             chosen in proptest::collection::btree_set(0usize..4, 1..4),
@@ -216,7 +219,10 @@ mod tests {
             let (mut cursors, mut last) = (rig.cursors(&chosen), Seq(0));
             let (mut seen, mut expected) = (Vec::new(), Vec::new());
             for (batch, read_now) in batches.iter().zip(&pauses) {
-                expected.extend((rig.next..).zip(batch).filter(|(_, t)| t.iter().any(|t| chosen.contains(t))).map(|(s, _)| s));
+                let wanted = |(_, topics): &(u64, &Vec<usize>)| {
+                    topics.iter().any(|topic| chosen.contains(topic))
+                };
+                expected.extend((rig.next..).zip(batch).filter(wanted).map(|(seq, _)| seq));
                 rig.publish(batch);
                 if *read_now {
                     seen.extend(drain(&mut cursors, &mut last, &rig.watermark).0);
@@ -230,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_that_is_not_in_all_rings_yet_is_not_read() {
+    fn a_batch_above_the_watermark_is_not_read() {
         let mut rig = Rig::new(8);
         let mut cursors = rig.cursors(&[0, 1]);
         rig.publish(&[vec![0]]);
@@ -243,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_that_fell_out_of_the_window_says_how_many_it_missed() {
+    fn a_cursor_that_fell_out_of_the_window_counts_the_events_it_missed() {
         let mut rig = Rig::new(4);
         let (mut one, mut two) = (rig.cursors(&[0]), rig.cursors(&[0, 1]));
         rig.publish(&[vec![0], vec![0], vec![1]]);

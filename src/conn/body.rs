@@ -1,0 +1,70 @@
+//! A stream as the body of a hyper response: the payload of each chunk is a frame, which hyper
+//! frames for the wire.
+//!
+//! A stream over HTTP/1.1 uses it only for its first bytes, until the connection is detached. Every
+//! other stream uses it as long as it lasts.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame};
+
+use super::connection::Conn;
+use super::lifecycle::Stage;
+use crate::event::wire;
+use crate::session::Next;
+
+/// The body of the stream of one connection. The shard wakes the connection's task, so the body
+/// keeps no waker.
+pub(crate) struct StreamBody {
+    conn: Rc<Conn>,
+    /// Chunks not yet handed to hyper.
+    slice: Bytes,
+    begun: bool,
+}
+
+impl StreamBody {
+    pub(super) fn new(conn: Rc<Conn>) -> Self {
+        Self { conn, slice: Bytes::new(), begun: false }
+    }
+}
+
+impl Body for StreamBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        loop {
+            if let Some(payload) = wire::split_payload(&mut self.slice) {
+                self.begun = true;
+                return Poll::Ready(Some(Ok(Frame::data(payload))));
+            }
+            if self.begun && self.conn.lifecycle.may_detach() {
+                // hyper has the first bytes and polls again after it has flushed them. The rest
+                // bypasses hyper.
+                self.conn.lifecycle.opened();
+                return Poll::Pending;
+            }
+            match self.conn.next_slice() {
+                Next::Slice(slice) => self.slice = slice,
+                Next::Wait => return Poll::Pending,
+                Next::End => return Poll::Ready(None),
+            }
+        }
+    }
+}
+
+impl Drop for StreamBody {
+    fn drop(&mut self) {
+        // A detached stream outlives its body.
+        if self.conn.lifecycle.stage() == Stage::Http {
+            self.conn.close_stream();
+        }
+    }
+}

@@ -1,0 +1,158 @@
+//! What an HTTP handler needs of the shard it runs on: the node's core, opening streams, and
+//! telling the pump about a publish.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::body::StreamBody;
+use super::connection::Conn;
+use super::connections::Connections;
+use super::subscribers::Subscribers;
+use crate::core::Core;
+use crate::event::{Position, Selector};
+use crate::ring::Mailbox;
+use crate::session::{Busy, Retry, Session, SessionContext};
+
+pub(crate) struct ShardHandle {
+    pub(crate) core: Arc<Core>,
+    pub(crate) connections: Connections,
+    pub(crate) subscribers: Rc<Subscribers>,
+    sessions: Rc<SessionContext>,
+    /// Events published here since the pump last yielded.
+    published: Cell<usize>,
+}
+
+impl ShardHandle {
+    /// The handle of the shard with `mailbox`.
+    pub(crate) fn new(core: Arc<Core>, mailbox: &Arc<Mailbox>) -> Self {
+        let subscribers =
+            Rc::new(Subscribers::new(Arc::clone(&core.registry), Arc::clone(mailbox)));
+        let sessions = Rc::new(SessionContext {
+            log: Arc::clone(&core.log),
+            watermark: Arc::clone(&core.watermark),
+            retry: Retry::from(&core.config),
+            subscriptions: Rc::clone(&subscribers) as _,
+        });
+        let (connections, published) = (Connections::default(), Cell::new(0));
+        Self { core, connections, subscribers, sessions, published }
+    }
+
+    /// Opens a stream on `conn` and returns its response body. With `may_detach`, the pump writes
+    /// the stream once its first bytes are on the wire.
+    ///
+    /// # Errors
+    ///
+    /// [`Busy`] says which bound is reached, or that the node is draining.
+    pub(crate) fn open_stream(
+        &self,
+        conn: &Rc<Conn>,
+        selectors: &[Selector],
+        position: &Position,
+        may_detach: bool,
+    ) -> Result<StreamBody, Busy> {
+        let session = self.open_session(conn, selectors, position)?;
+        conn.lifecycle.set_may_detach(may_detach);
+        conn.open_stream(session);
+        Ok(StreamBody::new(Rc::clone(conn)))
+    }
+
+    fn open_session(
+        &self,
+        conn: &Rc<Conn>,
+        selectors: &[Selector],
+        position: &Position,
+    ) -> Result<Session, Busy> {
+        if conn.signals.is_leaving() {
+            return Err(Busy::Draining);
+        }
+        let room = self.connections.len() <= self.core.shard_streams_max;
+        let permit = self.core.streams.try_permit().filter(|_| room).ok_or(Busy::Streams)?;
+        let subscribe = |selector: &Selector| self.subscribers.subscribe(selector, conn);
+        Session::open(&self.sessions, permit, subscribe, selectors, position)
+            .map_err(|_| Busy::Topics)
+    }
+
+    /// Records that an event was published on this shard.
+    pub(crate) fn note_publish(&self) {
+        self.published.set(self.published.get() + 1);
+    }
+
+    /// The events published since the last call to [`take_published`](Self::take_published).
+    pub(crate) fn published(&self) -> usize {
+        self.published.get()
+    }
+
+    /// Returns and resets [`published`](Self::published).
+    pub(crate) fn take_published(&self) -> usize {
+        self.published.take()
+    }
+}
+
+#[cfg(all(test, not(ring_loom)))]
+mod tests {
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::session::Next;
+
+    fn handle(config: Config) -> ShardHandle {
+        ShardHandle::new(Core::for_test(config), &Arc::new(Mailbox::new(0)))
+    }
+
+    fn open(shard: &ShardHandle, topics: &[&str]) -> Result<Session, Busy> {
+        let selectors: Vec<_> =
+            topics.iter().map(|topic| Selector::parse(topic).unwrap()).collect();
+        shard.open_session(&Rc::new(Conn::for_test()), &selectors, &Position::Live)
+    }
+
+    #[tokio::test]
+    async fn a_session_that_panics_gives_up_its_subscriptions_and_no_others() {
+        let shard = handle(Config::default());
+        let (fine, doomed) = (open(&shard, &["a"]).unwrap(), open(&shard, &["a", "b"]).unwrap());
+        assert_eq!((shard.core.registry.topics(), shard.core.streams.used()), (2, 2));
+        let tasks = LocalSet::new();
+        let panicked = tasks.spawn_local(async move {
+            let _doomed = doomed;
+            panic!("on purpose");
+        });
+        assert!(tasks.run_until(panicked).await.unwrap_err().is_panic());
+        assert_eq!((shard.core.registry.topics(), shard.core.streams.used()), (1, 1));
+        drop(fine);
+        assert_eq!((shard.core.registry.topics(), shard.core.streams.used()), (0, 0));
+    }
+
+    /// Ensures that a client receives its reset before it receives a new position.
+    ///
+    /// Scenario: a stream asks to resume after an unknown id, and the node drains before the
+    /// stream's first bytes are taken.
+    ///
+    /// Cause: `shutdown` came first, with the position after the reset as its id; the client would
+    /// resume from there and never learn that it had missed events.
+    ///
+    /// Fix: the first bytes always go first.
+    #[test]
+    fn a_stream_that_drains_at_once_still_sends_its_reset() {
+        let shard = handle(Config::default());
+        let (conn, position) = (Rc::new(Conn::for_test()), Position::After("unknown".into()));
+        let mut session = shard.open_session(&conn, &[Selector::All], &position).unwrap();
+        conn.signals.leave();
+        let texts: Vec<_> = std::iter::from_fn(|| match session.next_slice(&conn.signals) {
+            Next::Slice(slice) => Some(String::from_utf8(slice.into()).unwrap()),
+            _ => None,
+        })
+        .collect();
+        assert!(texts[0].contains("event: reset"), "{texts:?}");
+        assert!(texts[1].contains("event: shutdown") && texts.len() == 2, "{texts:?}");
+    }
+
+    #[test]
+    fn a_refused_session_keeps_no_subscription() {
+        let shard = handle(Config { topics_max: 2, streams_max: 2, ..Config::default() });
+        assert_eq!(open(&shard, &["a", "b", "c"]).err(), Some(Busy::Topics));
+        assert_eq!((shard.core.registry.topics(), shard.core.streams.used()), (0, 0));
+        let _open = [open(&shard, &["a"]).unwrap(), open(&shard, &["a"]).unwrap()];
+        assert_eq!(open(&shard, &["a"]).err(), Some(Busy::Streams));
+    }
+}

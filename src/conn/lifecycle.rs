@@ -1,0 +1,82 @@
+//! A connection's way from hyper to the pump, and its end: a small state machine.
+
+use std::cell::Cell;
+
+/// Where a connection is on its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// hyper reads and writes.
+    #[default]
+    Http,
+    /// hyper has the stream's first bytes and was told to wait; its next flush puts them on the
+    /// wire.
+    Opened,
+    /// The first bytes are on the wire.
+    OnTheWire,
+    /// The pump writes.
+    Detached,
+    /// Nobody reads or writes any more.
+    Closed,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Lifecycle {
+    stage: Cell<Stage>,
+    may_detach: Cell<bool>,
+    reset: Cell<bool>,
+}
+
+impl Lifecycle {
+    pub(crate) fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    /// Whether the pump writes.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.stage() == Stage::Detached
+    }
+
+    /// Sets whether the response that begins may leave hyper: over HTTP/1.1, whose chunks the
+    /// encoder made.
+    pub(super) fn set_may_detach(&self, may: bool) {
+        self.may_detach.set(may);
+    }
+
+    pub(super) fn may_detach(&self) -> bool {
+        self.may_detach.get()
+    }
+
+    /// hyper has the stream's first bytes.
+    pub(super) fn opened(&self) {
+        if self.stage() == Stage::Http {
+            self.stage.set(Stage::Opened);
+        }
+    }
+
+    /// hyper has flushed everything.
+    pub(crate) fn flushed(&self) {
+        if self.stage() == Stage::Opened {
+            self.stage.set(Stage::OnTheWire);
+        }
+    }
+
+    /// The pump takes over.
+    pub(crate) fn detached(&self) {
+        self.stage.set(Stage::Detached);
+    }
+
+    /// Ends the connection; false if it had ended before.
+    pub(crate) fn close(&self) -> bool {
+        self.stage.replace(Stage::Closed) != Stage::Closed
+    }
+
+    /// Asks for the connection to be reset at its next turn, unsent bytes discarded.
+    pub(crate) fn request_reset(&self) {
+        self.reset.set(true);
+    }
+
+    /// Whether a reset was asked for.
+    pub(crate) fn is_reset_requested(&self) -> bool {
+        self.reset.get()
+    }
+}

@@ -1,0 +1,25 @@
+//! One connection of a shard: its descriptor, readiness, lifecycle and stream, and the lists a
+//! shard keeps of its connections.
+//!
+//! Everything here stays on the shard's thread, so plain cells are enough. What acts on it lies
+//! above: `http` answers requests through [`ShardHandle`], `shard` reads, writes and closes.
+//!
+//! Files, upwards: `readiness` (what the socket can do, and since when), `lifecycle` (how far the
+//! connection is from hyper to the pump), `connection` (both, with the descriptor and the stream),
+//! `connections` (all of a shard's), `subscribers` (those that read each ring), `handle` (what an
+//! HTTP handler needs of its shard), `body` (a stream as a hyper response body).
+#![forbid(unsafe_code)]
+
+mod body;
+mod connection;
+mod connections;
+mod handle;
+mod lifecycle;
+mod readiness;
+mod subscribers;
+
+pub(crate) use body::StreamBody;
+pub(crate) use connection::{Conn, Stream};
+pub(crate) use handle::ShardHandle;
+pub(crate) use lifecycle::Stage;
+pub(crate) use readiness::Millis;

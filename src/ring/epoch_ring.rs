@@ -1,0 +1,252 @@
+//! A single-writer, multi-reader ring buffer of epochs whose readers take no lock.
+//!
+//! The sequencer is the only writer ([`Ring::publish`], [`Ring::expel`]), one thread at a time,
+//! under its lock. Any number of sessions on any shard read ([`Ring::read`]), each with its own
+//! cursor: the number of the next epoch it wants. A reader gets that epoch, has to wait, or has
+//! lagged; it never holds the writer up, and the writer never looks at a reader (I3).
+//!
+//! Epoch `n` lives in slot `n % slots`. A ring starts without slots, doubles up to the window when
+//! it is full of live epochs, and frees its slots when all epochs are expelled, so a million quiet
+//! topics cost little. Growth installs a new array: a reader that holds the old one finds its epoch
+//! there, or finds that it has left.
+//!
+//! # Ordering
+//!
+//! | word | writer | readers | what becomes visible | model |
+//! |---|---|---|---|---|
+//! | `tail` | sequencer, Release | sessions, Acquire | the array and slot of every epoch below it, `counted` | `a_reader_sees_every_epoch_or_knows_it_lagged` |
+//! | `slots`, slot | sequencer, Release (in [`ArcSlot`]) | sessions, Acquire | the epoch | the same, `growing_loses_nothing` |
+//! | `head`, `counted` | sequencer, Relaxed | sequencer; sessions for `counted` | nothing: `counted` rides on `tail`; the sequencer's lock hands both to the next thread | the same |
+//!
+//! Why *tail, then array, then slot* is enough: the reader read `tail > n`, so it loads the array
+//! and the slot as they were when epoch `n` was published, or later ones. In every later state slot
+//! `n % slots` holds epoch `n` unless that epoch was overwritten or expelled. So a slot that does
+//! not hold `n` means lagged, never "not yet".
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use super::epoch::{Epoch, EventIndices};
+use super::slot::{ArcSlot, ArcSwapSlot, SlotFamily};
+use crate::event::Batch;
+use crate::sync::{AtomicU64, Ordering};
+
+/// Slots a ring starts with when its first epoch comes.
+const SLOTS_MIN: usize = 2;
+
+type Slots<C> = Box<[<C as SlotFamily>::Of<Epoch>]>;
+
+/// One selector's window of recent epochs.
+pub struct Ring<C: SlotFamily = ArcSwapSlot> {
+    slots: C::Of<Slots<C>>,
+    /// Number of the next epoch; every one below it has been published.
+    tail: AtomicU64,
+    /// Number of the oldest epoch still in the ring.
+    head: AtomicU64,
+    /// Events published so far.
+    counted: AtomicU64,
+    window: NonZeroUsize,
+}
+
+/// What a session finds at its cursor.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read<R> {
+    /// What the caller derived from the epoch at its cursor.
+    Epoch(R),
+    /// The epoch is not published yet.
+    Wait,
+    /// The epoch has left the ring.
+    Lagged,
+}
+
+impl<C: SlotFamily> Ring<C> {
+    /// An empty ring that holds at most `window` epochs.
+    pub fn new(window: NonZeroUsize) -> Self {
+        Self {
+            slots: C::Of::default(),
+            tail: AtomicU64::new(0),
+            head: AtomicU64::new(0),
+            counted: AtomicU64::new(0),
+            window,
+        }
+    }
+
+    /// The cursor that reads what is published from now on.
+    pub fn tail(&self) -> u64 {
+        // Ordering: Acquire, so that who takes a cursor here also sees what was published before
+        // it, by way of the slots and of the history. Pairs with Release in `publish`. Model:
+        // a_reader_sees_every_epoch_or_knows_it_lagged.
+        self.tail.load(Ordering::Acquire)
+    }
+
+    /// Events published so far; at least those of every epoch below a tail that was read before.
+    pub fn counted(&self) -> u64 {
+        // Ordering: Relaxed: it rides on `tail`, and only feeds the count of missed events. Pairs
+        // with the store in `publish`. Model: a_reader_sees_every_epoch_or_knows_it_lagged.
+        self.counted.load(Ordering::Relaxed)
+    }
+
+    /// Calls `look` with the epoch at `cursor`.
+    pub fn read<R>(&self, cursor: u64, look: impl FnOnce(&Epoch) -> R) -> Read<R> {
+        if cursor >= self.tail() {
+            return Read::Wait;
+        }
+        self.slots.with(|slots| {
+            let Some(slots) = slots else { return Read::Lagged };
+            slots[slot(cursor, slots.len())].with(|epoch| match epoch {
+                Some(epoch) if epoch.number == cursor => Read::Epoch(look(epoch)),
+                _ => Read::Lagged,
+            })
+        })
+    }
+
+    /// Publishes a batch's events to this ring as one epoch and returns its number. Sequencer only.
+    pub fn publish(&self, batch: &Arc<Batch>, indices: EventIndices) -> u64 {
+        // Ordering: Relaxed: written under the sequencer's lock only. Model:
+        // a_reader_sees_every_epoch_or_knows_it_lagged.
+        let number = self.tail.load(Ordering::Relaxed);
+        let counted = self.counted.load(Ordering::Relaxed);
+        let slots = self.room_for(number);
+        let epoch = Epoch::new(number, counted, Arc::clone(batch), indices);
+        // Ordering: Relaxed: published by the Release store of `tail` below. Model: the same.
+        self.counted.store(epoch.counted, Ordering::Relaxed);
+        slots[slot(number, slots.len())].store(Some(Arc::new(epoch)));
+        // Ordering: Release: who reads the new tail finds the slot and its array. Pairs with
+        // Acquire in `tail`. Model: a_reader_sees_every_epoch_or_knows_it_lagged.
+        self.tail.store(number + 1, Ordering::Release);
+        number
+    }
+
+    /// Drops every epoch up to and including `number`. Sequencer only.
+    pub fn expel(&self, number: u64) {
+        // Ordering: Relaxed: head and tail are written under the sequencer's lock only. Model:
+        // expelling_is_seen_as_lag.
+        let head = self.head.load(Ordering::Relaxed);
+        let tail = self.tail.load(Ordering::Relaxed);
+        let end = (number + 1).min(tail);
+        if end <= head {
+            return;
+        }
+        // Ordering: Relaxed: read under the sequencer's lock only. Model: expelling_is_seen_as_lag.
+        self.head.store(end, Ordering::Relaxed);
+        if end == tail {
+            self.slots.store(None);
+            return;
+        }
+        self.slots.with(|slots| {
+            let slots = slots.expect("a ring with live epochs has slots");
+            for gone in head..end {
+                slots[slot(gone, slots.len())].store(None);
+            }
+        });
+    }
+
+    /// The array for epoch `number`: as it is, grown, or with its oldest epoch overwritten.
+    fn room_for(&self, number: u64) -> Arc<Slots<C>> {
+        // Ordering: Relaxed: written under the sequencer's lock only. Model: growing_loses_nothing.
+        let head = self.head.load(Ordering::Relaxed);
+        let old = self.slots.with(|slots| slots.cloned());
+        let have = old.as_ref().map_or(0, |slots| slots.len());
+        let live = (number - head) as usize;
+        if let Some(slots) = old.as_ref().filter(|_| live < have) {
+            return Arc::clone(slots);
+        }
+        if live >= self.window.get() {
+            // The new epoch takes the slot of the oldest.
+            self.head.store(number + 1 - self.window.get() as u64, Ordering::Relaxed);
+            return old.expect("a full ring has slots");
+        }
+        let size = (have * 2).max(SLOTS_MIN).min(self.window.get());
+        let new: Slots<C> = (0..size).map(|_| C::Of::default()).collect();
+        if let Some(old) = old {
+            for kept in head..number {
+                new[slot(kept, size)].store(old[slot(kept, have)].with(|epoch| epoch.cloned()));
+            }
+        }
+        let new = Arc::new(new);
+        self.slots.store(Some(Arc::clone(&new)));
+        new
+    }
+
+    /// Slots allocated now; for tests and memory accounts.
+    pub fn slots(&self) -> usize {
+        self.slots.with(|slots| slots.map_or(0, |slots| slots.len()))
+    }
+}
+
+fn slot(number: u64, slots: usize) -> usize {
+    (number % slots as u64) as usize
+}
+
+#[cfg(all(test, not(ring_loom)))]
+mod tests {
+    use super::*;
+    use crate::event::Seq;
+
+    fn batch(seq: u64) -> Arc<Batch> {
+        Arc::new(Batch::new("x".into(), Box::new([1]), Seq(seq)))
+    }
+
+    fn ring(window: usize) -> Ring {
+        Ring::new(NonZeroUsize::new(window).unwrap())
+    }
+
+    fn publish(ring: &Ring, n: u64) {
+        for seq in 1..=n {
+            ring.publish(&batch(seq), EventIndices::Range(0..1));
+        }
+    }
+
+    #[test]
+    fn a_reader_that_keeps_up_reads_every_epoch_in_order() {
+        let ring = ring(4);
+        for cursor in 0..100 {
+            assert_eq!(ring.read(cursor, |_| ()), Read::Wait);
+            ring.publish(&batch(cursor + 1), EventIndices::Range(0..1));
+            assert_eq!(
+                ring.read(cursor, |epoch| epoch.next_after(Seq(0))),
+                Read::Epoch(Some(Seq(cursor + 1)))
+            );
+        }
+        assert_eq!(ring.counted(), 100);
+    }
+
+    #[test]
+    fn a_ring_grows_to_its_window_and_keeps_exactly_that() {
+        for window in [2, 3, 5, 8, 100] {
+            let ring = ring(window);
+            assert_eq!(ring.slots(), 0);
+            publish(&ring, 1000);
+            assert_eq!(ring.slots(), window);
+            let oldest = 1000 - window as u64;
+            assert!(ring.read(oldest - 1, |_| ()) == Read::Lagged);
+            for cursor in oldest..1000 {
+                assert!(
+                    ring.read(cursor, |_| ()) == Read::Epoch(()),
+                    "window {window} cursor {cursor}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn expelled_epochs_are_lagged_and_an_empty_ring_has_no_slots() {
+        let ring = ring(64);
+        publish(&ring, 10);
+        ring.expel(4);
+        assert!(ring.read(4, |_| ()) == Read::Lagged);
+        assert!(ring.read(5, |_| ()) == Read::Epoch(()));
+        ring.expel(9);
+        assert_eq!(ring.slots(), 0);
+        assert!(ring.read(9, |_| ()) == Read::Lagged);
+        assert!(ring.read(10, |_| ()) == Read::Wait);
+        publish(&ring, 1);
+        assert!(ring.read(10, |_| ()) == Read::Epoch(()));
+        assert_eq!(ring.slots(), SLOTS_MIN);
+        ring.expel(3);
+        assert!(
+            ring.read(10, |_| ()) == Read::Epoch(()),
+            "what has left before is not expelled twice"
+        );
+    }
+}

@@ -1,0 +1,110 @@
+//! loom models of the queue's closing and of the combiner. Run with `make model`.
+//!
+//! They run the real [`ClosableQueue`] and [`Combiner`]; the runner is a small one that pops items
+//! and acknowledges them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use loom::sync::Notify;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::thread;
+
+use super::closable_queue::{ClosableQueue, PushError};
+use super::combiner::{BatchRunner, Combiner};
+
+fn model(check: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.check(check);
+}
+
+/// Whatever the interleaving, an item that was accepted is popped before the queue is finished.
+#[test]
+fn closing_loses_no_item() {
+    model(|| {
+        let queue = Arc::new(ClosableQueue::new(2));
+        let producer = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || queue.push(()).is_ok())
+        };
+        let closer = {
+            let queue = Arc::clone(&queue);
+            thread::spawn(move || queue.close())
+        };
+        let mut popped = 0;
+        // A consumer that checks while both are under way. Finished is final.
+        let finished = queue.is_finished();
+        while queue.pop().is_some() {
+            popped += 1;
+        }
+        assert!(!finished || popped == 0, "an item came after the queue was finished");
+        let accepted = producer.join().expect("the producer");
+        closer.join().expect("the closer");
+        assert!(!finished || !accepted, "the queue was finished while a push succeeded");
+        while queue.pop().is_some() {
+            popped += 1;
+        }
+        assert_eq!(popped, usize::from(accepted));
+        assert!(queue.is_finished());
+        assert_eq!(queue.push(()), Err(PushError::Closed));
+    });
+}
+
+/// Acknowledges every item it pops, at most one in a batch.
+struct Runner {
+    queue: Arc<ClosableQueue<Arc<Notify>>>,
+    ran: Arc<AtomicUsize>,
+}
+
+impl BatchRunner for Runner {
+    type Item = Arc<Notify>;
+
+    fn run_batch(&mut self) -> bool {
+        let Some(ack) = self.queue.pop() else { return false };
+        self.ran.fetch_add(1, Ordering::Relaxed);
+        ack.notify();
+        true
+    }
+
+    fn evict_expired(&mut self) -> bool {
+        false
+    }
+
+    fn would_block(&self) -> bool {
+        false
+    }
+
+    fn fail_pending(&mut self) {}
+}
+
+/// Two shards publish and wait for their acknowledgements; the thread runs beside them. A lost
+/// wake-up is an acknowledgement that never comes: loom reports the deadlock.
+#[test]
+fn every_item_is_run_once() {
+    model(|| {
+        let queue = Arc::new(ClosableQueue::new(2));
+        let ran = Arc::new(AtomicUsize::new(0));
+        let runner = Runner { queue: Arc::clone(&queue), ran: Arc::clone(&ran) };
+        let combiner = Arc::new(Combiner::over(Arc::clone(&queue), runner, Duration::MAX));
+        let publish = |combiner: &Combiner<Runner>| {
+            let ack = Arc::new(Notify::new());
+            assert_eq!(combiner.queue().push(Arc::clone(&ack)), Ok(()));
+            combiner.drive();
+            ack.wait();
+        };
+        let sequencer = {
+            let combiner = Arc::clone(&combiner);
+            thread::spawn(move || combiner.run())
+        };
+        let shard = {
+            let combiner = Arc::clone(&combiner);
+            thread::spawn(move || publish(&combiner))
+        };
+        publish(&combiner);
+        shard.join().expect("the shard");
+        queue.close();
+        sequencer.join().expect("the sequencer's thread");
+        assert_eq!(ran.load(Ordering::Relaxed), 2);
+    });
+}

@@ -1,0 +1,153 @@
+//! The sequencer behind its combiner: who runs a batch, who is woken, what a panic leaves.
+
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
+
+use tokio::sync::oneshot::Receiver;
+use tokio::sync::oneshot::error::TryRecvError;
+use tokio::time::timeout;
+
+use super::combiner::COMBINED_MAX;
+use super::*;
+use crate::config::Config;
+use crate::event::Topic;
+use crate::log::Log;
+use crate::log::history::Retention;
+use crate::ring::{Registry, Watermark};
+
+fn combiner(events: usize) -> Combiner<Sequencer> {
+    let config = Config::default();
+    let retention =
+        Retention { events_per_topic: 4, age: Duration::MAX, bytes: 1 << 20, topics_max: 4 };
+    let deps = Deps {
+        queue: Queue::new(config.queue_events, config.queue_bytes),
+        log: Arc::new(Log::in_memory(retention)),
+        registry: Arc::new(Registry::new(4, NonZeroUsize::new(config.window).unwrap())),
+        watermark: Arc::new(Watermark::new()),
+    };
+    // No eviction wakes the thread: an event whose wake-up was lost stays in the queue.
+    let evict_interval = Duration::MAX;
+    Combiner::new(deps, BatchLimits { events, evict_interval, ..BatchLimits::from(&config) })
+}
+
+fn log(combiner: &Combiner<Sequencer>) -> Arc<Log> {
+    Arc::clone(&combiner.lock().deps.log)
+}
+
+fn event(combiner: &Combiner<Sequencer>) -> (Publication, ByteReservation) {
+    let topics = [Topic::new("a").unwrap()].into();
+    let publication =
+        Publication { topics, data: String::new(), id: None, event_type: None, retry: None };
+    (publication, combiner.lock().deps.queue.reserve(1).unwrap())
+}
+
+/// Pushes an event; nobody is woken.
+fn push(combiner: &Combiner<Sequencer>) -> Receiver<Seq> {
+    let (publication, reservation) = event(combiner);
+    queue::push(combiner.queue(), publication, reservation).unwrap()
+}
+
+/// Whether this thread, registered as the consumer, is unparked.
+fn woken(within: Duration) -> bool {
+    let start = Instant::now();
+    std::thread::park_timeout(within);
+    start.elapsed() < within
+}
+
+#[test]
+fn a_free_sequencer_runs_on_the_publishing_shard_and_wakes_no_thread() {
+    let combiner = combiner(3);
+    combiner.queue().set_consumer();
+    let mut acks: Vec<_> = (0..3).map(|_| push(&combiner)).collect();
+    combiner.drive();
+    let first = log(&combiner).next_seq().0 - 3;
+    for (ack, seq) in acks.iter_mut().zip(first..) {
+        assert_eq!(ack.try_recv(), Ok(Seq(seq)));
+    }
+    assert!(!woken(Duration::from_millis(20)));
+}
+
+fn assert_left(combiner: &Combiner<Sequencer>, mut ack: Receiver<Seq>, drive: impl FnOnce()) {
+    combiner.queue().set_consumer();
+    drive();
+    assert!(ack.try_recv().is_err(), "the event waits");
+    assert!(woken(Duration::from_secs(30)));
+}
+
+#[test]
+fn events_beyond_the_batch_are_left_to_the_thread() {
+    let combiner = combiner(2);
+    let mut acks: Vec<_> = (0..3).map(|_| push(&combiner)).collect();
+    assert_left(&combiner, acks.pop().unwrap(), || combiner.drive());
+    assert!(acks.iter_mut().all(|ack| ack.try_recv().is_ok()));
+}
+
+#[test]
+fn while_another_thread_holds_the_lock_an_event_is_left_to_the_thread() {
+    let combiner = combiner(1);
+    let ack = push(&combiner);
+    let _another = combiner.lock();
+    assert_left(&combiner, ack, || combiner.drive());
+}
+
+#[test]
+fn while_the_log_is_read_an_event_is_left_to_the_thread() {
+    let combiner = combiner(1);
+    let (ack, log) = (push(&combiner), log(&combiner));
+    assert_left(&combiner, ack, || log.while_read(|| combiner.drive()));
+}
+
+#[test]
+fn many_waiting_events_are_left_to_the_thread() {
+    let combiner = combiner(1024);
+    let mut acks: Vec<_> = (0..=COMBINED_MAX).map(|_| push(&combiner)).collect();
+    assert_left(&combiner, acks.remove(0), || combiner.drive());
+}
+
+#[test]
+fn every_event_is_taken_once_whoever_runs_the_batch() {
+    const PUBLISHERS: u64 = 4;
+    const EVENTS: u64 = 2_000;
+    let combiner = combiner(1024);
+    let first = log(&combiner).next_seq().0;
+    let publish = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        for _ in 0..EVENTS {
+            let (publication, reservation) = event(&combiner);
+            let ack = combiner.submit(publication, reservation).unwrap();
+            let ack = runtime.block_on(async { timeout(Duration::from_secs(30), ack).await });
+            ack.expect("the event is taken").expect("the event is acknowledged");
+        }
+    };
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| combiner.run());
+        let publishers: Vec<_> = (0..PUBLISHERS).map(|_| scope.spawn(publish)).collect();
+        let published =
+            publishers.into_iter().map(|publisher| publisher.join()).collect::<Vec<_>>();
+        combiner.queue().close();
+        thread.join().unwrap();
+        published.into_iter().for_each(|published| published.unwrap());
+    });
+    assert_eq!(log(&combiner).next_seq(), Seq(first + PUBLISHERS * EVENTS));
+}
+
+#[test]
+fn after_a_batch_panicked_publishers_are_refused() {
+    let combiner = combiner(2);
+    combiner.queue().set_consumer();
+    let (publication, reservation) = event(&combiner);
+    let mut acks = [push(&combiner), push(&combiner)];
+    // One end too few: appending the batch to the log panics.
+    let mut sequencer = combiner.lock();
+    sequencer.encode_batch(Seq(1));
+    sequencer.ends.pop();
+    drop(sequencer);
+    assert!(catch_unwind(AssertUnwindSafe(|| combiner.drive())).is_err());
+    assert!(woken(Duration::from_secs(30)));
+    assert!(catch_unwind(AssertUnwindSafe(|| combiner.run())).is_err());
+    for ack in &mut acks {
+        assert_eq!(ack.try_recv(), Err(TryRecvError::Closed));
+    }
+    assert_eq!(combiner.submit(publication, reservation).err(), Some(QueueFull::Closed));
+}

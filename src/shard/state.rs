@@ -1,0 +1,114 @@
+//! What the tasks of a shard share; on its thread only.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::SockRef;
+
+use super::epoll::Epoll;
+use super::quantum::Quantum;
+use super::sender::Sender;
+use crate::conn::{Conn, Millis, ShardHandle};
+use crate::core::Core;
+use crate::ring::Mailbox;
+
+pub(super) struct Shard {
+    pub(super) core: Arc<Core>,
+    pub(super) handle: Rc<ShardHandle>,
+    /// Where the sequencer puts the wakers of rings to read.
+    pub(super) mailbox: Arc<Mailbox>,
+    pub(super) epoll: Epoll,
+    pub(super) sender: RefCell<Sender>,
+    quantum: RefCell<Quantum>,
+    /// Connections for the pump to visit, whatever their rings hold; each is there once.
+    ready: RefCell<VecDeque<Rc<Conn>>>,
+    clock: Cell<Millis>,
+    started: Instant,
+}
+
+impl Shard {
+    pub(super) fn new(core: Arc<Core>, mailbox: Arc<Mailbox>) -> io::Result<Self> {
+        Ok(Self {
+            handle: Rc::new(ShardHandle::new(Arc::clone(&core), &mailbox)),
+            epoll: Epoll::new()?,
+            sender: RefCell::new(Sender::new(core.io)?),
+            quantum: RefCell::new(Quantum::new(core.config.quantum_streams)),
+            ready: RefCell::default(),
+            clock: Cell::new(0),
+            started: Instant::now(),
+            core,
+            mailbox,
+        })
+    }
+
+    /// Streams the pump may visit before it yields.
+    pub(super) fn quantum(&self) -> usize {
+        self.quantum.borrow().streams(self.handle.published())
+    }
+
+    /// Records that the pump yields.
+    pub(super) fn end_quantum(&self) {
+        self.quantum.borrow_mut().end(self.handle.take_published());
+    }
+
+    /// Has a connection visited: by its HTTP task or, once it is detached, by the pump.
+    pub(super) fn schedule(&self, conn: &Rc<Conn>) {
+        if !conn.lifecycle.is_detached() {
+            conn.wake_task();
+        } else if conn.schedule() {
+            self.ready.borrow_mut().push_back(Rc::clone(conn));
+            self.mailbox.wake();
+        }
+    }
+
+    /// Takes up to `limit` scheduled connections, the longest waiting first; true if more are left.
+    pub(super) fn take_ready(&self, limit: usize, out: &mut Vec<Rc<Conn>>) -> bool {
+        let mut ready = self.ready.borrow_mut();
+        let taken = limit.min(ready.len());
+        out.extend(ready.drain(..taken).inspect(|conn| conn.unschedule()));
+        if ready.is_empty() {
+            ready.shrink_to(self.core.config.quantum_streams);
+        }
+        !ready.is_empty()
+    }
+
+    /// Closes a connection in any stage and releases what it holds.
+    pub(super) fn close(&self, conn: &Rc<Conn>) {
+        if !conn.lifecycle.close() {
+            return;
+        }
+        conn.close_stream();
+        if conn.lifecycle.is_reset_requested() {
+            // A reset instead of an orderly close: the kernel frees the unsent bytes now, not when
+            // it gives up a peer that does not read. If the option can't be set, they are freed
+            // after TCP_USER_TIMEOUT.
+            let _ = SockRef::from(&conn.fd()).set_linger(Some(Duration::ZERO));
+        }
+        self.handle.connections.remove(conn);
+    }
+
+    /// Closes every connection. Detached streams and the shard refer to each other, so none is
+    /// dropped by itself.
+    pub(super) fn close_all(&self) {
+        let mut left = Vec::new();
+        self.handle.connections.for_each(|_, conn| left.push(Rc::clone(conn)));
+        for conn in left {
+            self.close(&conn);
+        }
+    }
+
+    /// The shard's clock, as of its last [`tick`](Self::tick).
+    pub(super) fn now(&self) -> Millis {
+        self.clock.get()
+    }
+
+    /// Reads the time into the clock: once per wake-up, not once per write.
+    pub(super) fn tick(&self) {
+        // Truncation is the wrap that `Millis` documents.
+        self.clock.set(self.started.elapsed().as_millis() as Millis);
+    }
+}

@@ -1,0 +1,162 @@
+//! One write: the bytes that go to one connection in one system call.
+
+use std::rc::Rc;
+
+use bytes::Bytes;
+use rustix::io::Errno;
+
+use crate::conn::{Conn, Stream};
+use crate::session::Next;
+
+/// Writes in one call, at most.
+pub(super) const WRITES_MAX: usize = 128;
+
+/// Slices in one write, at most; the others go with the next one.
+pub(super) const SLICES_MAX: usize = 64;
+
+/// A write takes no further slice from this many bytes on. About what a socket's buffer holds: what
+/// is over would stay here.
+const WRITE_BYTES: usize = 64 * 1024;
+
+/// Unsent slices smaller than this on average are copied.
+const COPIED_SLICE_BYTES: usize = 8 * 1024;
+
+/// Ends a chunked response (RFC 9112 §7.1).
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+pub(super) struct Write {
+    pub(super) conn: Rc<Conn>,
+    /// At least one.
+    pub(super) slices: Slices,
+    /// Length of the slices together.
+    pub(super) bytes: usize,
+    /// Whether the session may have more at once.
+    pub(super) more: bool,
+    /// Whether the stream ends with this write.
+    pub(super) ends: bool,
+}
+
+/// Slices of batches; nearly always one.
+pub(super) enum Slices {
+    One(Bytes),
+    Many(Vec<Bytes>),
+}
+
+/// The bytes the socket accepted, or why none.
+pub(super) type WriteResult = Result<usize, Errno>;
+
+impl Slices {
+    pub(super) fn as_slice(&self) -> &[Bytes] {
+        match self {
+            Self::One(slice) => std::slice::from_ref(slice),
+            Self::Many(slices) => slices,
+        }
+    }
+
+    /// What is left after `sent` bytes.
+    fn rest(&self, mut sent: usize) -> Vec<Bytes> {
+        let mut rest = Vec::new();
+        for slice in self.as_slice() {
+            if sent < slice.len() {
+                rest.push(slice.slice(sent..));
+            }
+            sent = sent.saturating_sub(slice.len());
+        }
+        rest
+    }
+}
+
+impl Write {
+    /// Takes what a stream has to send, if it has anything and its socket accepts bytes.
+    pub(super) fn prepare(conn: Rc<Conn>) -> Option<Self> {
+        if conn.readiness.is_blocked() {
+            return None;
+        }
+        let mut borrowed = conn.stream().borrow_mut();
+        let stream = borrowed.as_mut()?;
+        let mut slices = Gather::from(std::mem::take(&mut stream.unsent));
+        while slices.has_room() && !stream.ended {
+            match stream.session.next_slice(&conn.signals) {
+                Next::Slice(slice) => slices.push(slice),
+                Next::Wait => break,
+                Next::End => {
+                    slices.push(Bytes::from_static(LAST_CHUNK));
+                    stream.ended = true;
+                }
+            }
+        }
+        let (more, ends) = (!slices.has_room(), stream.ended);
+        drop(borrowed);
+        let write = slices.into_write(conn, more, ends)?;
+        write.conn.set_write_pending(true);
+        Some(write)
+    }
+
+    /// Gives back to the stream what the socket did not accept. A slice keeps its whole batch
+    /// alive, so small ones are copied: a stalled stream of a quiet topic must not pin the batches
+    /// its events came in.
+    pub(super) fn retain_unsent(&self, stream: &mut Stream, sent: usize) {
+        debug_assert!(stream.unsent.is_empty(), "a write takes all that is unsent");
+        let rest = self.slices.rest(sent);
+        stream.unsent = if self.bytes - sent < rest.len() * COPIED_SLICE_BYTES {
+            vec![rest.concat().into()]
+        } else {
+            rest
+        };
+    }
+}
+
+/// Collects the slices of a write, without an allocation while there is one.
+enum Gather {
+    None,
+    One(Bytes),
+    Many(Vec<Bytes>, usize),
+}
+
+impl From<Vec<Bytes>> for Gather {
+    fn from(unsent: Vec<Bytes>) -> Self {
+        if unsent.is_empty() {
+            return Self::None;
+        }
+        let bytes = unsent.iter().map(Bytes::len).sum();
+        Self::Many(unsent, bytes)
+    }
+}
+
+impl Gather {
+    fn push(&mut self, slice: Bytes) {
+        *self = match std::mem::replace(self, Self::None) {
+            Self::None => Self::One(slice),
+            Self::One(first) => {
+                let bytes = first.len() + slice.len();
+                Self::Many(vec![first, slice], bytes)
+            }
+            Self::Many(mut slices, bytes) => {
+                let bytes = bytes + slice.len();
+                slices.push(slice);
+                Self::Many(slices, bytes)
+            }
+        };
+    }
+
+    fn has_room(&self) -> bool {
+        match self {
+            Self::None => true,
+            Self::One(slice) => slice.len() < WRITE_BYTES,
+            // One place is left for the last chunk.
+            Self::Many(slices, bytes) => slices.len() < SLICES_MAX && *bytes < WRITE_BYTES,
+        }
+    }
+
+    fn into_write(self, conn: Rc<Conn>, more: bool, ends: bool) -> Option<Write> {
+        let (slices, bytes) = match self {
+            Self::None => return None,
+            Self::One(slice) => {
+                let bytes = slice.len();
+                (Slices::One(slice), bytes)
+            }
+            Self::Many(slices, bytes) => (Slices::Many(slices), bytes),
+        };
+        Some(Write { conn, slices, bytes, more, ends })
+    }
+}

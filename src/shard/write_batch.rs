@@ -1,0 +1,116 @@
+//! Prepares writes, sends many of them in one call and applies their results.
+
+use std::rc::Rc;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
+use super::state::Shard;
+use super::write::{WRITES_MAX, Write, WriteResult};
+use crate::conn::Conn;
+
+/// Sends to one stream in a row, so that a long replay does not hold up the others.
+const ROUNDS: usize = 4;
+
+/// Reads of what a peer sent on a stream before its connection is closed, at most.
+const DISCARD_READS: usize = 16;
+
+/// Writes on their way into one call.
+#[derive(Default)]
+pub(super) struct WriteBatch {
+    writes: Vec<Write>,
+    more: Vec<Write>,
+    results: Vec<WriteResult>,
+}
+
+impl WriteBatch {
+    /// Prepares a connection's write; sends the batch when it is full.
+    ///
+    /// A connection can come up twice, once for each of its rings. Its first write is sent before
+    /// the second is prepared: were both in one call and the first accepted in part, the second
+    /// would follow in the middle of an event. The second is not skipped, because its ring may have
+    /// been published to since.
+    pub(super) fn add(&mut self, shard: &Rc<Shard>, conn: Rc<Conn>) {
+        if conn.is_write_pending() {
+            self.flush(shard);
+        }
+        if conn.lifecycle.is_reset_requested() {
+            shard.close(&conn);
+        } else if let Some(write) = Write::prepare(conn) {
+            self.writes.push(write);
+            if self.writes.len() == WRITES_MAX {
+                self.flush(shard);
+            }
+        }
+    }
+
+    /// Sends, and again for streams that have more, a few rounds; those that have still more are
+    /// scheduled.
+    pub(super) fn flush(&mut self, shard: &Rc<Shard>) {
+        for round in 1..=ROUNDS {
+            if self.writes.is_empty() {
+                return;
+            }
+            shard.sender.borrow_mut().send(&self.writes, &mut self.results);
+            for (write, result) in self.writes.drain(..).zip(&self.results) {
+                if !complete(shard, &write, *result) || !write.more {
+                    continue;
+                }
+                if round == ROUNDS {
+                    shard.schedule(&write.conn);
+                } else {
+                    self.more.extend(Write::prepare(write.conn));
+                }
+            }
+            std::mem::swap(&mut self.writes, &mut self.more);
+        }
+    }
+}
+
+/// Writes what one stream has to send now.
+pub(super) fn write_now(shard: &Rc<Shard>, conn: &Rc<Conn>) {
+    let mut batch = WriteBatch::default();
+    batch.add(shard, Rc::clone(conn));
+    batch.flush(shard);
+}
+
+/// Applies a write's result; true if it was complete and the stream is still open.
+fn complete(shard: &Rc<Shard>, write: &Write, result: WriteResult) -> bool {
+    let conn = &write.conn;
+    conn.set_write_pending(false);
+    let sent = match result {
+        Ok(sent) => sent,
+        Err(Errno::AGAIN) => 0,
+        Err(_) => {
+            shard.close(conn);
+            return false;
+        }
+    };
+    if sent > 0 {
+        conn.readiness.wrote(shard.now());
+    }
+    if sent < write.bytes {
+        conn.readiness.block(shard.now());
+        if let Some(stream) = conn.stream().borrow_mut().as_mut() {
+            write.retain_unsent(stream, sent);
+        }
+        return false;
+    }
+    if write.ends {
+        end(shard, conn);
+    }
+    !write.ends
+}
+
+/// Closes a connection whose stream has ended. With unread bytes the kernel would send a reset,
+/// which may overtake the last event; so they are read and discarded first, within a bound.
+fn end(shard: &Rc<Shard>, conn: &Rc<Conn>) {
+    let mut scratch = [0; 4096];
+    for _ in 0..DISCARD_READS {
+        if !matches!(recv(conn.fd(), &mut scratch, RecvFlags::DONTWAIT), Ok((_, read)) if read > 0)
+        {
+            break;
+        }
+    }
+    shard.close(conn);
+}
