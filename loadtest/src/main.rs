@@ -1,6 +1,6 @@
 //! `loadtest`: measures what an SSE server, its kernel and its proxy can hold and deliver.
 //!
-//! Modules import only from modules above them in this list (checked by `tests/it/layers.rs`):
+//! Modules import only from modules above them in this list (checked by `tests/tool/layers.rs`):
 //!
 //! 1. [`error`]: the error type and exit statuses
 //! 2. [`interrupt`]: SIGINT and SIGTERM

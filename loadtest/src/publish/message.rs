@@ -53,7 +53,8 @@ pub(crate) enum PublisherEvent {
 pub(crate) struct Published {
     /// Events sent, by topic.
     pub(crate) counts: Vec<u64>,
-    /// Topic and number of the events without a 2xx response; no stream is expected to receive them.
+    /// Topic and number of the events without a 2xx response; no stream is expected to receive
+    /// them.
     pub(crate) rejected: Vec<(u32, u64)>,
 }
 
