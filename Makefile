@@ -1,4 +1,4 @@
-# The one door for people. `make` lists the targets.
+# `make` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
@@ -13,12 +13,12 @@ help: ## List the targets
 run: ## Run a node on http://127.0.0.1:8080 (settings: make run ARGS="--help")
 	$(CARGO) run --release -- $(ARGS)
 
-test: ## All tests: unit, property, from outside over each way of writing to sockets, instructions per delivery
+test: ## All tests: unit, property, black-box per way to write, instructions per delivery
 	@bash tests/setup.sh
 	$(CARGO) test --workspace
 	benches/instructions.sh $(TARGET)/debug 1600 29500
-	TEST_IO=send $(CARGO) test --test it
-	TEST_IO=hyper $(CARGO) test --test it
+	TEST_IO=send $(CARGO) test --workspace --test it
+	TEST_IO=hyper $(CARGO) test --workspace --test it
 
 lint: ## Formatting, clippy with warnings as errors, docs build, loom models
 	$(CARGO) fmt --all --check
@@ -26,8 +26,12 @@ lint: ## Formatting, clippy with warnings as errors, docs build, loom models
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
 	$(MAKE) --no-print-directory model
 
-model: ## loom models of the ring and the wake
-	RUSTFLAGS="--cfg ring_loom" CARGO_TARGET_DIR=$(TARGET)/loom $(CARGO) test --release --lib model
+# Link-time optimisation would take minutes and save the models seconds.
+model: export CARGO_PROFILE_RELEASE_LTO = off
+model: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
+model: ## loom models of ring, wake-ups, queue and combiner
+	RUSTFLAGS="--cfg ring_loom" CARGO_TARGET_DIR=$(TARGET)/loom \
+		$(CARGO) test --release --lib model::
 
 deny: cargo-deny ## Licences, duplicates, banned crates and sources of the dependencies
 	$(CARGO) deny --workspace check bans licenses sources
@@ -44,19 +48,19 @@ doc: ## Build the documentation of the code
 bench: ## criterion benches of every stage
 	$(CARGO) bench
 
-instructions: ## Instructions of the release build per delivery and per stream opened (needs valgrind)
+instructions: ## Instructions per delivery and per opening, release build (needs valgrind)
 	$(CARGO) build --release --workspace
 	benches/instructions.sh $(TARGET)/release 1000 20400
 
 load: ## The load generator against a node (make load ARGS="fanout --streams 5000")
 	$(CARGO) run --release -p loadtest -- $(ARGS)
 
-load-100k: ## Hold 100,000 streams, reach them all, have them all drop and resume (root, 2 GiB, 1 minute)
+load-100k: ## 100,000 streams: fan out, then drop and resume them all (root, 2 GiB, 1 min)
 	$(CARGO) build --release --workspace
 	loadtest/scale.sh 100000 6 fanout --events 10
 	loadtest/scale.sh 100000 6 storm
 
-load-1m: ## Hold 1,000,000 streams and reach them all (root, 10 GiB, 3 minutes)
+load-1m: ## 1,000,000 streams: fan out to all of them (root, 10 GiB, 3 min)
 	$(CARGO) build --release --workspace
 	loadtest/scale.sh 1000000 56 fanout --events 3 --processes 56
 

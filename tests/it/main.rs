@@ -20,6 +20,3 @@ mod source_tree;
 mod subscribing;
 mod support;
 mod topics;
-
-// The path that `settings` imports.
-use support::process;

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use fanfare::config::Config;
 use tokio::net::TcpStream;
 
-use crate::process::{Ended, Fanfare};
+use crate::support::{Ended, Fanfare};
 
 /// The one line printed by a program that refused to start.
 fn refusal(ended: &Ended) -> &str {

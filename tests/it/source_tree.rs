@@ -267,8 +267,8 @@ fn is_text(path: &Path) -> bool {
         || path.extension().is_some_and(|kind| kinds.iter().any(|text| kind == *text))
 }
 
-/// The numbers of the lines that are too long. Excepted are lines that can't be broken: those of a
-/// lone URL and, in Markdown, table rows and code blocks.
+/// The numbers of the lines that are too long. Excepted are lines that can't be broken: a lone URL
+/// or `data:` URL, a row of a table in Markdown or a doc comment, and code blocks in Markdown.
 fn long_lines(text: &str, markdown: bool) -> Vec<usize> {
     let mut fenced = false;
     let mut long = Vec::new();
@@ -276,7 +276,8 @@ fn long_lines(text: &str, markdown: bool) -> Vec<usize> {
         let content = line.trim_start();
         let fence = content.starts_with("```");
         fenced ^= fence;
-        let excepted = markdown && (fenced || fence || content.starts_with('|'));
+        let row = content.trim_start_matches(['/', '!', ' ']).starts_with('|');
+        let excepted = row || (markdown && (fenced || fence)) || content.contains("=\"data:");
         if line.chars().count() > COLUMNS && !excepted && !is_lone_url(content) {
             long.push(number);
         }
