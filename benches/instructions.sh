@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Counts the instructions the node itself executes, the kernel's left out, with callgrind: they hardly depend on how busy
-# the machine is, so that a limit can be held against them.
+# Counts the instructions that the node executes in user space, with callgrind. The count hardly
+# depends on the machine's load, so a limit can be checked in tests.
 #   benches/instructions.sh DIRECTORY DELIVERY_MAX OPENING_MAX
-# DIRECTORY is where cargo has put fanfare and loadtest. Fails if a delivery or an opening takes more than its limit.
+# DIRECTORY contains the programs fanfare and loadtest. Fails if a delivery or the opening of a
+# stream takes more instructions than its limit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -15,16 +16,16 @@ finish() {
 }
 trap finish EXIT
 
-# Valgrind knows neither io_uring nor a thread with a descriptor table of its own.
+# Valgrind supports neither io_uring nor a descriptor table per thread.
 export FANFARE_ADDR=127.0.0.1:0 FANFARE_IO=send FANFARE_DESCRIPTOR_TABLES=shared FANFARE_SHARDS=1
 
-fail() { # what, and what was said about it
+fail() { # message; also prints the output of the programs
     echo "$1" >&2
     cat "$scratch"/{node,valgrind,report} >&2 2>/dev/null || true
     exit 1
 }
 
-count() { # options of loadtest; sets `counted` to the instructions of a whole run of the node
+count() { # options of loadtest; sets `counted` to the instructions of the whole run
     rm -f "$scratch"/{node,valgrind,report}
     : >"$scratch/node"
     valgrind --tool=callgrind --callgrind-out-file=/dev/null --log-file="$scratch/valgrind" \
@@ -32,19 +33,20 @@ count() { # options of loadtest; sets `counted` to the instructions of a whole r
     node=$!
     local until=$((SECONDS + 60))
     until grep -q 'listening on' "$scratch/node"; do
-        kill -0 "$node" 2>/dev/null || fail "the node ended at its start"
+        kill -0 "$node" 2>/dev/null || fail "the node ended during its start"
         [ $SECONDS -lt $until ] || fail "the node does not listen"
     done
-    "$directory/loadtest" "$@" --url "$(sed -n 's/.*listening on //p' "$scratch/node")" --quiet >"$scratch/report" ||
-        fail "loadtest $* failed"
+    local url
+    url=$(sed -n 's/.*listening on //p' "$scratch/node")
+    "$directory/loadtest" "$@" --url "$url" --quiet >"$scratch/report" || fail "loadtest $* failed"
     kill "$node"
-    wait "$node" || fail "the node did not end in order"
+    wait "$node" || fail "the node did not exit cleanly"
     node=
     counted=$(sed -n 's/.*Collected : //p' "$scratch/valgrind")
-    [ -n "$counted" ] || fail "callgrind told no count"
+    [ -n "$counted" ] || fail "callgrind printed no count"
 }
 
-held() { # name, instructions of few and of many, times, limit
+held() { # name, instructions of a short and a long run, operations between them, limit
     local each=$((($3 - $2) / $4))
     echo "$each instructions per $1 (at most $5)"
     [ $each -gt 0 ] && [ $each -le "$5" ]
