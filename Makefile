@@ -1,4 +1,4 @@
-# `make` lists the targets.
+# Targets for building, testing and measuring. `make` lists them.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
@@ -13,14 +13,14 @@ help: ## List the targets
 run: ## Run a node on http://127.0.0.1:8080 (settings: make run ARGS="--help")
 	$(CARGO) run --release -- $(ARGS)
 
-test: ## All tests: unit, property, black-box per way to write, instructions per delivery
+test: ## All tests: unit, integration with each FANFARE_IO, instructions per delivery
 	@bash tests/setup.sh
 	$(CARGO) test --workspace
 	benches/instructions.sh $(TARGET)/debug 1600 29500
 	TEST_IO=send $(CARGO) test --workspace --test it
 	TEST_IO=hyper $(CARGO) test --workspace --test it
 
-lint: ## Formatting, clippy with warnings as errors, docs build, loom models
+lint: ## Formatting, clippy and rustdoc with warnings as errors, loom models
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps
@@ -29,7 +29,7 @@ lint: ## Formatting, clippy with warnings as errors, docs build, loom models
 # Link-time optimisation would take minutes and save the models seconds.
 model: export CARGO_PROFILE_RELEASE_LTO = off
 model: export CARGO_PROFILE_RELEASE_CODEGEN_UNITS = 16
-model: ## loom models of ring, wake-ups, queue and combiner
+model: ## loom models of ring, wake-ups, queue and flat combining
 	RUSTFLAGS="--cfg ring_loom" CARGO_TARGET_DIR=$(TARGET)/loom \
 		$(CARGO) test --release --lib model::
 
@@ -45,24 +45,24 @@ cargo-deny:
 doc: ## Build the documentation of the code
 	$(CARGO) doc --no-deps
 
-bench: ## criterion benches of every stage
+bench: ## criterion benches of each stage
 	$(CARGO) bench
 
-instructions: ## Instructions per delivery and per opening, release build (needs valgrind)
+instructions: ## Instructions per delivery and per opened stream, release build (needs valgrind)
 	$(CARGO) build --release --workspace
 	benches/instructions.sh $(TARGET)/release 1000 20400
 
-load: ## The load generator against a node (make load ARGS="fanout --streams 5000")
+load: ## Run the load tool (make load ARGS="fanout --streams 5000")
 	$(CARGO) run --release -p loadtest -- $(ARGS)
 
-load-100k: ## 100,000 streams: fan out, then drop and resume them all (root, 2 GiB, 1 min)
+load-100k: ## Fan out to 100,000 streams, reconnect them all (root, 2 GiB, 1 minute)
 	$(CARGO) build --release --workspace
 	loadtest/scale.sh 100000 6 fanout --events 10
 	loadtest/scale.sh 100000 6 storm
 
-load-1m: ## 1,000,000 streams: fan out to all of them (root, 10 GiB, 3 min)
+load-1m: ## Fan out to 1,000,000 streams (root, 10 GiB, 3 minutes)
 	$(CARGO) build --release --workspace
 	loadtest/scale.sh 1000000 56 fanout --events 3 --processes 56
 
-clean: ## Remove what was built
+clean: ## Remove the build products
 	$(CARGO) clean

@@ -1,5 +1,6 @@
 //! The composition root: builds the parts of a node from its settings, in the order they need each
 //! other, and takes them down again.
+#![forbid(unsafe_code)]
 
 use std::io;
 use std::net::SocketAddr;

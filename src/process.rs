@@ -1,4 +1,5 @@
 //! Process-wide operating-system interfaces: huge pages, the descriptor limit, signals.
+#![forbid(unsafe_code)]
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

@@ -20,18 +20,18 @@ impl Reader {
         Self { next: ring.tail(), counted: ring.counted(), last: Seq(0) }
     }
 
-    /// Takes every run there is, as a session of one selector does; returns how many events they
+    /// Takes every slice there is, as a session of one selector does; returns how many events they
     /// were.
     pub fn drain(&mut self, ring: &Ring) -> u64 {
         let before = self.counted;
         loop {
             match ring.read(self.next, |epoch| (epoch.slice_after(self.last), epoch.counted())) {
-                Read::Epoch((Some(run), counted)) => {
-                    self.last = run.last;
-                    if run.ends_epoch {
+                Read::Epoch((Some(slice), counted)) => {
+                    self.last = slice.last;
+                    if slice.ends_epoch {
                         self.advance(counted);
                     }
-                    black_box(run.bytes);
+                    black_box(slice.bytes);
                 }
                 Read::Epoch((None, counted)) => self.advance(counted),
                 Read::Wait => return self.counted - before,

@@ -23,7 +23,7 @@ pub(crate) enum Stage {
 pub(crate) struct Lifecycle {
     stage: Cell<Stage>,
     may_detach: Cell<bool>,
-    reset: Cell<bool>,
+    abort: Cell<bool>,
 }
 
 impl Lifecycle {
@@ -70,13 +70,13 @@ impl Lifecycle {
         self.stage.replace(Stage::Closed) != Stage::Closed
     }
 
-    /// Asks for the connection to be reset at its next turn, unsent bytes discarded.
-    pub(crate) fn request_reset(&self) {
-        self.reset.set(true);
+    /// Asks for the connection to be aborted (TCP RST) at its next visit; unsent bytes are discarded.
+    pub(crate) fn request_abort(&self) {
+        self.abort.set(true);
     }
 
-    /// Whether a reset was asked for.
-    pub(crate) fn is_reset_requested(&self) -> bool {
-        self.reset.get()
+    /// Whether an abort was asked for.
+    pub(crate) fn is_abort_requested(&self) -> bool {
+        self.abort.get()
     }
 }

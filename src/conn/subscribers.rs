@@ -78,7 +78,7 @@ impl Subscribers {
     /// Downwards, because subscribers may leave between two calls: the last one, already visited,
     /// then moves down and is visited twice. Upwards it would be missed. One that joins needs no
     /// visit: its cursor is at the ring's end.
-    pub(crate) fn page(
+    pub(crate) fn collect(
         &self,
         waker: &Arc<RingWaker>,
         below: usize,
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn subscribers_come_in_pages_and_none_is_missed_when_others_leave() {
+    fn subscribers_come_in_parts_and_none_is_missed_when_others_leave() {
         let subscribers = subscribers();
         let conns: Vec<_> = (0..5).map(|_| Rc::new(Conn::for_test())).collect();
         let subscriptions: Vec<_> =
@@ -141,11 +141,11 @@ mod tests {
         let position =
             |conn: &Rc<Conn>| conns.iter().position(|other| Rc::ptr_eq(other, conn)).unwrap();
         let mut seen = Vec::new();
-        let next = subscribers.page(&subscriptions[0].waker, usize::MAX, 2, &mut seen);
+        let next = subscribers.collect(&subscriptions[0].waker, usize::MAX, 2, &mut seen);
         assert_eq!((seen.iter().map(position).collect::<Vec<_>>(), next), (vec![4, 3], Some(3)));
         // The last one, already visited, moves to the index of one that is not.
         subscribers.unsubscribe(&subscriptions[1]);
-        assert_eq!(subscribers.page(&subscriptions[0].waker, next.unwrap(), 9, &mut seen), None);
+        assert_eq!(subscribers.collect(&subscriptions[0].waker, next.unwrap(), 9, &mut seen), None);
         assert_eq!(seen.iter().map(position).collect::<Vec<_>>(), [4, 3, 2, 4, 0]);
         for subscription in
             [&subscriptions[4], &subscriptions[0], &subscriptions[3], &subscriptions[2]]
@@ -169,7 +169,7 @@ mod tests {
         let other = subscribers.subscribe(&Selector::parse("b").unwrap(), &conn).unwrap();
         assert_eq!(other.waker.key, first.waker.key, "the key is used again");
         let mut seen = Vec::new();
-        assert_eq!(subscribers.page(&first.waker, usize::MAX, 9, &mut seen), None);
+        assert_eq!(subscribers.collect(&first.waker, usize::MAX, 9, &mut seen), None);
         assert!(seen.is_empty());
     }
 }

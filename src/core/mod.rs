@@ -1,6 +1,7 @@
 //! What all shards of a node share: settings, the way from publisher to ring, and the quotas.
 //!
 //! [`Core`] is built by `node`, once, and is safe to use from any thread.
+#![forbid(unsafe_code)]
 
 mod limits;
 

@@ -5,6 +5,7 @@
 //! below this module doesn't check for control characters again.
 //!
 //! Each file depends only on those before it: `wire`, `id`, `topic`, `batch`, this one.
+#![forbid(unsafe_code)]
 
 mod batch;
 mod id;

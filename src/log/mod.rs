@@ -3,6 +3,7 @@
 //! The only backend is in memory, a [`History`] behind a readers-writer lock. The sequencer is the
 //! only writer and takes the lock once per batch. Shards take it to read one bounded page, when a
 //! stream is opened and while it replays. No live event passes through the lock (I4).
+#![forbid(unsafe_code)]
 
 pub mod history;
 

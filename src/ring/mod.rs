@@ -4,6 +4,7 @@
 //! Files, upwards: `slot` (an atomically replaceable `Arc`), `epoch` (one batch's events in one
 //! ring), `epoch_ring` (the buffer), `watermark` (the seq up to which all rings are complete),
 //! `wake` (a shard's mailbox of rings to read), `registry` (which rings exist, and who reads them).
+#![cfg_attr(not(test), forbid(unsafe_code))]
 
 mod epoch;
 mod epoch_ring;

@@ -10,7 +10,7 @@ use hyper_util::rt::TokioTimer;
 
 use super::hyper_io::HyperIo;
 use super::state::Shard;
-use super::write_batch::write_now;
+use super::writer::write_now;
 use crate::conn::{Conn, Stage};
 use crate::http::Service;
 
@@ -80,7 +80,7 @@ impl Future for HttpConn {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.conn.register_task(cx.waker());
-        if self.conn.lifecycle.is_reset_requested() {
+        if self.conn.lifecycle.is_abort_requested() {
             return Poll::Ready(());
         }
         let mut polled = self.poll_http(cx);

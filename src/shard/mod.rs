@@ -8,7 +8,7 @@
 //!
 //! Files, upwards: `listener`, `write` (bytes for one connection), `sender` (many writes in one
 //! system call, or one each), `epoll`, `quantum` (how long the pump runs before it yields), `state`
-//! (what the tasks share), `write_batch` (prepare, send, complete), then the tasks: `hyper_io` and
+//! (what the tasks share), `writer` (prepare, send, complete), then the tasks: `hyper_io` and
 //! `http_conn`, `accept`, `reactor`, `pump`, `timer`, `drain`; `run` (all tasks), `start` (the
 //! thread).
 
@@ -27,7 +27,7 @@ mod start;
 mod state;
 mod timer;
 mod write;
-mod write_batch;
+mod writer;
 
 pub(crate) use listener::reserve;
 pub(crate) use run::Command;

@@ -14,12 +14,12 @@ use std::task::Poll;
 use tokio::task::yield_now;
 
 use super::state::Shard;
-use super::write_batch::WriteBatch;
+use super::writer::Writer;
 use crate::conn::Conn;
 
 /// The shard's pump task.
 pub(super) async fn pump(shard: Rc<Shard>) {
-    let mut pump = Pump { shard, batch: WriteBatch::default(), visits: Vec::new(), spent: 0 };
+    let mut pump = Pump { shard, writer: Writer::default(), visits: Vec::new(), spent: 0 };
     loop {
         pump.shard.mailbox.woken().await;
         pump.spent += 1;
@@ -33,7 +33,7 @@ pub(super) async fn pump(shard: Rc<Shard>) {
             let mut below = Some(usize::MAX);
             while let Some(at) = below {
                 let room = pump.room();
-                below = pump.shard.handle.subscribers.page(&waker, at, room, &mut pump.visits);
+                below = pump.shard.handle.subscribers.collect(&waker, at, room, &mut pump.visits);
                 if pump.spent + pump.visits.len() >= pump.shard.quantum() {
                     pump.visit().await;
                     // A busy ring may have a new epoch before its walk has ended, and again.
@@ -47,7 +47,7 @@ pub(super) async fn pump(shard: Rc<Shard>) {
 
 struct Pump {
     shard: Rc<Shard>,
-    batch: WriteBatch,
+    writer: Writer,
     /// Connections to visit next.
     visits: Vec<Rc<Conn>>,
     /// Streams, wakers and wake-ups since the pump last yielded.
@@ -75,13 +75,13 @@ impl Pump {
         self.spent += self.visits.len();
         for conn in self.visits.drain(..) {
             if conn.lifecycle.is_detached() {
-                self.batch.add(&self.shard, conn);
+                self.writer.add(&self.shard, conn);
             } else {
                 conn.wake_task();
                 woken = true;
             }
         }
-        self.batch.flush(&self.shard);
+        self.writer.flush(&self.shard);
         if woken {
             yield_to_local_tasks().await;
         }
@@ -132,7 +132,7 @@ mod tests {
     use crate::event::{Batch, Position, Selector, Seq};
     use crate::quota::Quota;
     use crate::ring::PendingWakes;
-    use crate::shard::write_batch::write_now;
+    use crate::shard::writer::write_now;
 
     const STREAMS: usize = 256;
 

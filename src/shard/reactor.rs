@@ -13,7 +13,7 @@ use tokio::task::yield_now;
 
 use super::epoll::{EVENTS_MAX, key_of, token};
 use super::state::Shard;
-use super::write_batch::write_now;
+use super::writer::write_now;
 use crate::conn::Stage;
 
 const HUNG_UP: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
@@ -41,7 +41,7 @@ pub(super) async fn react(shard: Rc<Shard>) -> io::Result<()> {
         for event in &events {
             dispatch(&shard, event);
         }
-        // After a full page there may be more: other tasks run first.
+        // After a full list there may be more: other tasks run first.
         if events.len() == EVENTS_MAX {
             yield_now().await;
         }

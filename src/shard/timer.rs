@@ -1,4 +1,4 @@
-//! The timer of a shard: heartbeats for idle streams, resets for blocked ones.
+//! The timer of a shard: heartbeats for idle streams, aborts of blocked connections.
 //!
 //! Each tick checks a part of the shard's connections, so that a tick's work is bounded and every
 //! connection has been checked after [`TICKS_PER_SWEEP`] ticks. Heartbeats are due a little before
@@ -36,7 +36,7 @@ pub(super) async fn keep_time(shard: Rc<Shard>) {
     }
 }
 
-/// The intervals after which a connection needs a heartbeat or a reset.
+/// The intervals after which a connection needs a heartbeat or is aborted.
 struct Deadlines {
     tick: Duration,
     heartbeat: Millis,
@@ -63,7 +63,7 @@ impl Deadlines {
     /// Asks the connection for what is due; true if anything is.
     fn check(&self, key: usize, conn: &Conn, now: Millis) -> bool {
         match conn.readiness.blocked_for(now) {
-            Some(blocked) if blocked >= self.write_timeout => conn.lifecycle.request_reset(),
+            Some(blocked) if blocked >= self.write_timeout => conn.lifecycle.request_abort(),
             None if conn.is_streaming()
                 && conn.readiness.idle_for(now) >= self.heartbeat - self.early(key) =>
             {
@@ -104,12 +104,12 @@ mod tests {
     }
 
     #[test]
-    fn only_blocked_connections_are_reset_and_idle_ones_without_a_stream_are_not() {
+    fn only_blocked_connections_are_aborted_and_idle_ones_without_a_stream_are_not() {
         let deadlines = deadlines();
         let conn = Conn::for_test();
         assert!(!deadlines.check(0, &conn, 60_000), "no session");
         conn.readiness.block(31_000);
         assert!(!deadlines.check(0, &conn, 45_999));
-        assert!(deadlines.check(0, &conn, 46_000) && conn.lifecycle.is_reset_requested());
+        assert!(deadlines.check(0, &conn, 46_000) && conn.lifecycle.is_abort_requested());
     }
 }

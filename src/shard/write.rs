@@ -74,7 +74,7 @@ impl Write {
         }
         let mut borrowed = conn.stream().borrow_mut();
         let stream = borrowed.as_mut()?;
-        let mut slices = Gather::from(std::mem::take(&mut stream.unsent));
+        let mut slices = SliceList::from(std::mem::take(&mut stream.unsent));
         while slices.has_room() && !stream.ended {
             match stream.session.next_slice(&conn.signals) {
                 Next::Slice(slice) => slices.push(slice),
@@ -107,13 +107,13 @@ impl Write {
 }
 
 /// Collects the slices of a write, without an allocation while there is one.
-enum Gather {
+enum SliceList {
     None,
     One(Bytes),
     Many(Vec<Bytes>, usize),
 }
 
-impl From<Vec<Bytes>> for Gather {
+impl From<Vec<Bytes>> for SliceList {
     fn from(unsent: Vec<Bytes>) -> Self {
         if unsent.is_empty() {
             return Self::None;
@@ -123,7 +123,7 @@ impl From<Vec<Bytes>> for Gather {
     }
 }
 
-impl Gather {
+impl SliceList {
     fn push(&mut self, slice: Bytes) {
         *self = match std::mem::replace(self, Self::None) {
             Self::None => Self::One(slice),
@@ -143,7 +143,6 @@ impl Gather {
         match self {
             Self::None => true,
             Self::One(slice) => slice.len() < WRITE_BYTES,
-            // One place is left for the last chunk.
             Self::Many(slices, bytes) => slices.len() < SLICES_MAX && *bytes < WRITE_BYTES,
         }
     }

@@ -175,13 +175,13 @@ async fn an_unknown_path_is_refused_with_the_known_ones() {
 }
 
 #[tokio::test]
-async fn a_body_announced_too_large_is_refused_and_drained() {
+async fn a_body_announced_too_large_is_refused_and_discarded() {
     let request = Request::publish("topic=a", "x".repeat(1025));
     Scene::new().await.refuses(&request, 413, "about:blank").await;
 }
 
 #[tokio::test]
-async fn a_chunked_body_that_grows_too_large_is_refused_and_drained() {
+async fn a_chunked_body_that_grows_too_large_is_refused_and_discarded() {
     let mut scene = Scene::new().await;
     let head =
         Request::new("POST", "/events?topic=a").header("Transfer-Encoding", "chunked").head();

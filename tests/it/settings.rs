@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use fanfare::config::Config;
 use tokio::net::TcpStream;
 
-use crate::support::{Ended, Fanfare};
+use crate::support::process::{Ended, Fanfare};
 
 /// The one line printed by a program that refused to start.
 fn refusal(ended: &Ended) -> &str {

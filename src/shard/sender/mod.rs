@@ -1,5 +1,5 @@
-//! Sends many writes without waiting for any socket: in io_uring batches where the kernel allows
-//! it, else one system call each. Both behave alike.
+//! Sends many writes without waiting for any socket: in one io_uring submission where the kernel
+//! allows it, else with one system call each. Both behave alike.
 
 mod syscall;
 mod uring;

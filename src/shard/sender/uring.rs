@@ -1,4 +1,4 @@
-//! io_uring batches of sends, through a ring of the shard's own.
+//! Many sends in one io_uring submission, through an instance of the shard's own.
 //!
 //! Every send has `MSG_DONTWAIT`, so it completes inside the call that submits it, and nothing is
 //! in flight when [`Uring::send`] returns: no asynchronous integration, no buffer that must outlive
@@ -15,7 +15,7 @@ use rustix::io::Errno;
 use crate::shard::write::{Slices, WRITES_MAX, Write, WriteResult};
 
 pub(in crate::shard) struct Uring {
-    ring: IoUring,
+    uring: IoUring,
     messages: Vec<msghdr>,
     iovecs: Vec<iovec>,
 }
@@ -28,14 +28,13 @@ const LOST: WriteResult = Err(Errno::CANCELED);
 impl Uring {
     /// Fails where the kernel or a container profile forbids io_uring.
     pub(super) fn new() -> io::Result<Self> {
-        // Completions are reaped by this thread in the call that submits: nobody has to be
-        // interrupted for them.
-        let ring = IoUring::builder()
+        // This thread reaps completions in the call that submits them: no interrupt is needed.
+        let uring = IoUring::builder()
             .setup_single_issuer()
             .setup_coop_taskrun()
             .build(WRITES_MAX as u32)
             .or_else(|_| IoUring::new(WRITES_MAX as u32))?;
-        Ok(Self { ring, messages: Vec::with_capacity(WRITES_MAX), iovecs: Vec::new() })
+        Ok(Self { uring, messages: Vec::with_capacity(WRITES_MAX), iovecs: Vec::new() })
     }
 
     pub(super) fn send(&mut self, writes: &[Write], results: &mut Vec<WriteResult>) {
@@ -57,24 +56,24 @@ impl Uring {
             };
             // SAFETY: descriptor, bytes, message and slices are owned by `writes` and `self`,
             // which are borrowed until `complete` has taken every completion.
-            let pushed = unsafe { self.ring.submission().push(&entry.user_data(at)) };
-            pushed.expect("the ring has room for a batch, and is empty between batches");
+            let pushed = unsafe { self.uring.submission().push(&entry.user_data(at)) };
+            pushed.expect("the queue has room for WRITES_MAX, and is empty between calls");
         }
         self.complete(results);
     }
 
-    /// Makes the messages of the writes that have several slices. Nothing moves once the first
-    /// pointer is taken.
+    /// Builds the messages of the writes with several slices. Nothing moves once the first pointer
+    /// is taken.
     fn prepare(&mut self, writes: &[Write]) {
         self.messages.clear();
         self.iovecs.clear();
         for write in writes {
             if let Slices::Many(slices) = &write.slices {
-                let slice = |run: &bytes::Bytes| iovec {
-                    iov_base: run.as_ptr().cast_mut().cast(),
-                    iov_len: run.len(),
+                let iovec_of = |slice: &bytes::Bytes| iovec {
+                    iov_base: slice.as_ptr().cast_mut().cast(),
+                    iov_len: slice.len(),
                 };
-                self.iovecs.extend(slices.iter().map(slice));
+                self.iovecs.extend(slices.iter().map(iovec_of));
             }
         }
         let (base, mut at) = (self.iovecs.as_mut_ptr(), 0);
@@ -95,14 +94,14 @@ impl Uring {
     fn complete(&mut self, results: &mut [WriteResult]) {
         let mut open = results.len();
         while open > 0 {
-            match self.ring.submit_and_wait(open) {
+            match self.uring.submit_and_wait(open) {
                 Ok(_) => {}
                 Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
-                // The buffers must not be let go of while the kernel may read them, and without
-                // completions nobody knows when that is.
-                Err(error) => panic!("io_uring failed in the middle of a batch: {error}"),
+                // The buffers must not be freed while the kernel may read them, and without
+                // completions nobody knows when it has.
+                Err(error) => panic!("io_uring failed before every send completed: {error}"),
             }
-            for completion in self.ring.completion() {
+            for completion in self.uring.completion() {
                 let result = completion.result();
                 results[completion.user_data() as usize] =
                     usize::try_from(result).map_err(|_| Errno::from_raw_os_error(-result));

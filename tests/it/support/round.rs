@@ -102,7 +102,7 @@ impl Round {
             let batch = published.len();
             let mut requests = Vec::new();
             for n in batch..(batch + random.usize(1..6)).min(count) {
-                let (event, request) = self.draft(format!("{number}.{n}"), &mut random);
+                let (event, request) = self.random_event(format!("{number}.{n}"), &mut random);
                 requests.extend(request.to_bytes());
                 published.push(event);
             }
@@ -114,7 +114,7 @@ impl Round {
         published
     }
 
-    fn draft(&self, name: String, random: &mut fastrand::Rng) -> (Published, Request) {
+    fn random_event(&self, name: String, random: &mut fastrand::Rng) -> (Published, Request) {
         let data = format!("{name} {}", ".".repeat(random.usize(..=self.plan.padding)));
         let topics = Topics::some(random.usize(1..3), random);
         let mut fields: Vec<_> = topics.names().map(|topic| ("topic", topic)).collect();

@@ -15,16 +15,16 @@ const ROUNDS: usize = 4;
 /// Reads of what a peer sent on a stream before its connection is closed, at most.
 const DISCARD_READS: usize = 16;
 
-/// Writes on their way into one call.
+/// Collects writes for one call.
 #[derive(Default)]
-pub(super) struct WriteBatch {
+pub(super) struct Writer {
     writes: Vec<Write>,
     more: Vec<Write>,
     results: Vec<WriteResult>,
 }
 
-impl WriteBatch {
-    /// Prepares a connection's write; sends the batch when it is full.
+impl Writer {
+    /// Prepares a connection's write; sends all when they are one call.
     ///
     /// A connection can come up twice, once for each of its rings. Its first write is sent before
     /// the second is prepared: were both in one call and the first accepted in part, the second
@@ -34,7 +34,7 @@ impl WriteBatch {
         if conn.is_write_pending() {
             self.flush(shard);
         }
-        if conn.lifecycle.is_reset_requested() {
+        if conn.lifecycle.is_abort_requested() {
             shard.close(&conn);
         } else if let Some(write) = Write::prepare(conn) {
             self.writes.push(write);
@@ -69,9 +69,9 @@ impl WriteBatch {
 
 /// Writes what one stream has to send now.
 pub(super) fn write_now(shard: &Rc<Shard>, conn: &Rc<Conn>) {
-    let mut batch = WriteBatch::default();
-    batch.add(shard, Rc::clone(conn));
-    batch.flush(shard);
+    let mut writer = Writer::default();
+    writer.add(shard, Rc::clone(conn));
+    writer.flush(shard);
 }
 
 /// Applies a write's result; true if it was complete and the stream is still open.
