@@ -22,8 +22,8 @@ pub enum BusyAnswer {
 pub enum Io {
     /// uring where the kernel allows it, else send
     Auto,
-    /// The shard writes to detached streams many at a time by io_uring; the node does not start if the
-    /// kernel or a container profile forbids io_uring
+    /// The shard writes to detached streams many at a time by io_uring; the node does not start if
+    /// the kernel or a container profile forbids io_uring
     Uring,
     /// The shard writes to detached streams with one send(2) per stream
     Send,

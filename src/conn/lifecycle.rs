@@ -70,7 +70,8 @@ impl Lifecycle {
         self.stage.replace(Stage::Closed) != Stage::Closed
     }
 
-    /// Asks for the connection to be aborted (TCP RST) at its next visit; unsent bytes are discarded.
+    /// Asks for the connection to be aborted (TCP RST) at its next visit; unsent bytes are
+    /// discarded.
     pub(crate) fn request_abort(&self) {
         self.abort.set(true);
     }

@@ -1,4 +1,5 @@
-//! Groups a batch's events by topic, so that each ring is looked up and published to once per batch.
+//! Groups a batch's events by topic, so that each ring is looked up and published to once per
+//! batch.
 
 use crate::event::{Topic, TopicMap};
 

@@ -83,9 +83,9 @@ impl Shard {
         }
         conn.close_stream();
         if conn.lifecycle.is_abort_requested() {
-            // A TCP RST instead of an orderly close: the kernel frees the unsent bytes now, not when
-            // it gives up a peer that does not read. If the option can't be set, they are freed
-            // after TCP_USER_TIMEOUT.
+            // A TCP RST instead of an orderly close: the kernel frees the unsent bytes now, not
+            // when it gives up a peer that does not read. If the option can't be set, they are
+            // freed after TCP_USER_TIMEOUT.
             let _ = SockRef::from(&conn.fd()).set_linger(Some(Duration::ZERO));
         }
         self.handle.connections.remove(conn);

@@ -392,5 +392,7 @@ fn long_lines_are_found_but_where_they_cannot_be_broken() {
     assert_eq!(long_lines(&format!("// {url}\n{url}\n// See {url}"), false), [3]);
     let markdown = format!("| {long} |\n{long}\n```text\n{long}\n```\n{long}\n[a]: {url}");
     assert_eq!(long_lines(&markdown, true), [2, 6]);
-    assert_eq!(long_lines(&markdown, false), [1, 2, 4, 6]);
+    assert_eq!(long_lines(&markdown, false), [2, 4, 6]);
+    let code = format!("/// | {long} |\n//! | {long} |\n<a href=\"data:{long}\">\n// {long}");
+    assert_eq!(long_lines(&code, false), [4]);
 }
