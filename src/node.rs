@@ -86,20 +86,28 @@ impl Node {
 
     /// Logs the settings that are not at their defaults, and what the others resolved to.
     pub fn log_configuration(&self) {
-        let Core { config, io, own_descriptor_tables, streams, .. } = &*self.core;
+        let Core { config, io, own_descriptor_tables, streams, connections, .. } = &*self.core;
         for setting in config.settings().iter().filter(|setting| !setting.is_default) {
             tracing::info!("{}={}", setting.variable(), setting.value);
         }
         let shards = config.shards;
         tracing::info!(shards, %io, own_descriptor_tables, "effective configuration");
-        if streams.max() < config.streams_max {
-            tracing::info!(
-                streams_max = streams.max(),
-                configured = config.streams_max,
-                "the descriptor limit allows fewer streams than FANFARE_STREAMS_MAX; \
-                 raise the limit (ulimit -n) or FANFARE_SHARDS"
-            );
+        let (streams_max, configured) = (streams.max(), config.streams_max);
+        if streams_max >= configured {
+            return;
         }
+        let limit = if connections.max() == config.connections_limit() {
+            "FANFARE_CONNECTIONS_MAX"
+        } else if *own_descriptor_tables {
+            "the descriptor limit of each shard (ulimit -n, FANFARE_SHARDS)"
+        } else {
+            "the descriptor limit (ulimit -n)"
+        };
+        tracing::info!(
+            streams_max,
+            configured,
+            "FANFARE_STREAMS_MAX is not reached; raise {limit}"
+        );
     }
 
     /// Leaves service within `FANFARE_DRAIN`: accepts nothing more, completes publishes under way,

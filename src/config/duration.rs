@@ -12,6 +12,10 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// [`Duration::MAX`], and none of those has so few digits.
 const DIGITS_MAX: usize = 18;
 
+/// The units of settings. `humantime` knows more, among them `M`, a month, which is easily written
+/// for `m`.
+const UNITS: [&str; 5] = ["ms", "s", "m", "h", "d"];
+
 /// A parser of durations from `lowest` to `highest`.
 pub(super) fn duration(
     lowest: &str,
@@ -31,16 +35,33 @@ fn parse(text: &str) -> Result<Duration, String> {
     if text.chars().filter(char::is_ascii_digit).count() > DIGITS_MAX {
         return Err(not_a_duration());
     }
-    match humantime::parse_duration(text) {
+    if let Some(unit) = words(text).find(|word| !UNITS.contains(word)) {
+        return Err(wrong(format!("`{unit}` isn't a unit of time here")));
+    }
+    match humantime::parse_duration(&without_separators(text)) {
         // The one number that `humantime` accepts without a unit.
         Ok(_) if text == "0" => Err(no_unit()),
-        Ok(duration) => Ok(duration),
+        // Whole milliseconds, so that every value can be printed in the units of settings.
+        Ok(duration) => Ok(Duration::from_millis(
+            u64::try_from(duration.as_millis()).map_err(|_| not_a_duration())?,
+        )),
         Err(DurationError::UnknownUnit { unit, .. }) if unit.is_empty() => Err(no_unit()),
-        Err(DurationError::UnknownUnit { unit, .. }) => {
-            Err(wrong(format!("`{unit}` isn't a unit of time")))
-        }
         Err(_) => Err(not_a_duration()),
     }
+}
+
+/// The runs of letters in a text.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphabetic()).filter(|word| !word.is_empty())
+}
+
+/// Drops each `_` between two digits: `1_000ms`.
+fn without_separators(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let is_digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let is_separator =
+        |at: usize| bytes[at] == b'_' && at > 0 && is_digit(at - 1) && is_digit(at + 1);
+    text.char_indices().filter(|&(at, _)| !is_separator(at)).map(|(_, c)| c).collect()
 }
 
 /// Prints a duration without blanks: `2m30s`.
@@ -72,9 +93,9 @@ mod tests {
             ("2m 30s", 150_000),
             (" 30 s ", 30_000),
             ("1d", 86_400_000),
-            ("1day", 86_400_000),
             ("1d2h3m4s5ms", 93_784_005),
             ("1.5s", 1500),
+            ("1_000ms", 1000),
             ("0s", 0),
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
@@ -92,17 +113,19 @@ mod tests {
             ("30", "a number has no unit"),
             ("1.5", "a number has no unit"),
             ("1m30", "a number has no unit"),
-            ("abc", "not a duration"),
+            ("abc", "`abc` isn't a unit of time here"),
             ("s", "not a duration"),
             ("-1s", "not a duration"),
             ("+1s", "not a duration"),
             ("1.s", "not a duration"),
             (".5s", "not a duration"),
             ("1.2.3s", "not a duration"),
-            ("1_000ms", "not a duration"),
-            ("1é", "not a duration"),
-            ("1S", "`S` isn't a unit of time"),
-            ("1fortnight", "`fortnight` isn't a unit of time"),
+            ("_1s", "not a duration"),
+            ("1_s", "not a duration"),
+            ("1é", "`é` isn't a unit of time here"),
+            ("1S", "`S` isn't a unit of time here"),
+            ("10M", "`M` isn't a unit of time here"),
+            ("1day", "`day` isn't a unit of time here"),
             ("9999999999999999999s", "not a duration"),
             ("999999999999999999d", "not a duration"),
             // The sum on which `humantime` would panic.
@@ -141,9 +164,9 @@ mod tests {
         #[test]
         fn a_printed_duration_reads_back(
             secs in 0..=365 * 86_400u64,
-            nanos in 0..1_000_000_000u32,
+            millis in 0..1000u64,
         ) {
-            let duration = Duration::new(secs, nanos);
+            let duration = Duration::from_millis(secs * 1000 + millis);
             prop_assert_eq!(parse(&duration_text(duration)), Ok(duration));
         }
 

@@ -7,19 +7,24 @@
 //!
 //! # Closing
 //!
-//! A push counts itself in `pushing`, then reads `closed`; [`is_finished`] reads `closed`, then
-//! `pushing`. A fence stands between the two steps on both sides (store buffering), so of a push
-//! and a check that race, at least one sees the other: either the push sees `closed` and returns
-//! its item, or the check sees the push under way, or finds its item in the queue.
+//! A push counts itself in `pushing`, then reads `closed`. [`is_finished`] reads `closed`, then
+//! `pushing` and the items. Each side has a SeqCst fence between its two steps (store buffering),
+//! so at least one of two that race sees the other. If the push sees `closed`, it returns its item
+//! and wakes the consumer. If the check sees the push, either under way or by its item, the queue
+//! is not finished. [`needs_consumer`] is the same for a producer that has emptied the queue
+//! itself: it sees `closed`, or the check sees the queue empty.
 //!
 //! # Ordering
 //!
 //! | word | writer | readers | what becomes visible | model |
 //! |---|---|---|---|---|
-//! | `pushing` | producers, AcqRel | consumer, Acquire | pushes counted out: their items | `closing_loses_no_item` |
-//! | `closed` | whoever closes, Release | producers, consumer, Acquire | see above | the same |
+//! | `pushing` | producers, Release when a push ends | consumer, Acquire | the item of a push that has ended | by argument: the stand-in queue synchronises as well |
+//! | `closed` | whoever closes, Release | producers and consumer, Acquire | nothing else | by argument |
+//! | fences | push, `needs_consumer`; `is_finished` | | one of two that race sees the other | `closing_loses_no_item`, `closing_ends_the_run` |
 //!
 //! [`is_finished`]: ClosableQueue::is_finished
+//! [`needs_consumer`]: ClosableQueue::needs_consumer
+#![forbid(unsafe_code)]
 
 use std::time::Duration;
 
@@ -54,21 +59,21 @@ impl<T> ClosableQueue<T> {
 
     /// Adds an item, without waiting. Does not wake the consumer.
     pub(super) fn push(&self, item: T) -> Result<(), PushError> {
-        // Ordering: AcqRel here and Release below order the push against `is_finished`, which
-        // reads this count; the fence orders this store before the load of `closed`. Pairs with
-        // the fence in `is_finished`. Model: closing_loses_no_item.
-        self.pushing.fetch_add(1, Ordering::AcqRel);
+        // Ordering: Relaxed: the fence orders it before the load of `closed`. Pairs with the fence in
+        // `is_finished`. Model: closing_loses_no_item.
+        self.pushing.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let pushed = if self.is_closed() {
             Err(PushError::Closed)
         } else {
             self.items.push(item).map_err(|_| PushError::Full)
         };
-        // Ordering: Release (as AcqRel): who sees the push counted out sees its item. Pairs with
-        // Acquire in `is_finished`. Model: closing_loses_no_item.
-        self.pushing.fetch_sub(1, Ordering::AcqRel);
+        // Ordering: Release: whoever sees the push ended sees its item. Pairs with Acquire in
+        // `is_finished`. By argument, see the table.
+        self.pushing.fetch_sub(1, Ordering::Release);
         if pushed.is_err() {
-            // The consumer may have seen this push under way and parked.
+            // The consumer may have seen this push under way and parked. Model:
+            // closing_ends_the_run.
             self.wake();
         }
         pushed
@@ -109,15 +114,27 @@ impl<T> ClosableQueue<T> {
 
     /// Refuses every later push. Items pushed before stay in the queue.
     pub(super) fn close(&self) {
-        // Ordering: Release: pairs with Acquire in `is_closed`. What it must be ordered against is
-        // up to the fences, see the module. Model: closing_loses_no_item.
+        // Ordering: Release: pairs with Acquire in `is_closed`. By argument, see the table.
         self.closed.store(true, Ordering::Release);
         self.wake();
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        // Ordering: Acquire: pairs with Release in `close`. Model: closing_loses_no_item.
+        // Ordering: Acquire: pairs with Release in `close`. By argument, see the table.
         self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether the consumer must run, as a producer finds that has run the consumer's work itself:
+    /// items are left, or the queue was closed meanwhile and the consumer may have parked because
+    /// of those items.
+    pub(super) fn needs_consumer(&self) -> bool {
+        if !self.items.is_empty() {
+            return true;
+        }
+        // Ordering: SeqCst: what this thread popped before the load of `closed`. Pairs with the fence
+        // in `is_finished`. Model: closing_ends_the_run.
+        fence(Ordering::SeqCst);
+        self.is_closed()
     }
 
     /// Whether the queue is closed and empty, and no push is under way.
@@ -125,11 +142,11 @@ impl<T> ClosableQueue<T> {
         if !self.is_closed() {
             return false;
         }
-        // Ordering: SeqCst fence: orders the load of `closed` before that of `pushing`. Pairs with
-        // the fence in `push`. Model: closing_loses_no_item.
+        // Ordering: SeqCst: the load of `closed` before those of `pushing` and the items. Pairs with
+        // the fences in `push` and `needs_consumer`. Model: closing_loses_no_item.
         fence(Ordering::SeqCst);
-        // Ordering: Acquire: a push that is counted out has its item in the queue. Pairs with the
-        // second step of `push`. Model: closing_loses_no_item.
+        // Ordering: Acquire: a push that has ended has its item in the queue, so the items are read
+        // after this. Pairs with Release in `push`. By argument, see the table.
         self.pushing.load(Ordering::Acquire) == 0 && self.items.is_empty()
     }
 }

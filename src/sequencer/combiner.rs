@@ -20,10 +20,10 @@
 //! # What a shard pays
 //!
 //! The shard's streams wait while it runs a batch. It runs one only if few events wait
-//! ([`COMBINED_MAX`]), the lock is free and nobody reads the log: the holder of a lock may have
-//! lost its processor. What is left to wait for is short and rare: a reader that begins to read the
-//! log in that instant, a shard that changes its subscriptions in the same stripe of the registry,
-//! a producer between two steps of a push. The batch has its usual bounds
+//! ([`COMBINED_MAX`]), the lock is free and nobody reads the log: a lock holder may be preempted,
+//! so a shard does not wait for one. Three short waits remain: for a session that begins to read
+//! the log in that instant, for a shard that changes its subscriptions in the same stripe of the
+//! registry, and for a producer between two steps of a push. The batch has its usual bounds
 //! (`FANFARE_BATCH_EVENTS`, `FANFARE_BATCH_BYTES`).
 #![forbid(unsafe_code)]
 
@@ -31,7 +31,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::closable_queue::ClosableQueue;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, yield_now};
 
 /// A shard runs a batch if no more events than this wait. With more, publishing is busy, and the
 /// sequencer's thread makes larger batches of them.
@@ -59,9 +59,9 @@ pub struct Combiner<R: BatchRunner> {
 }
 
 impl<R: BatchRunner> Combiner<R> {
-    /// A runner that no thread runs yet. [`run`](Self::run) evicts what is too old at least once
+    /// Creates a combiner; [`run`](Self::run) is the body of its thread, which evicts at least once
     /// per `evict_interval`.
-    pub(super) fn over(
+    pub(super) fn with_runner(
         queue: Arc<ClosableQueue<R::Item>>,
         runner: R,
         evict_interval: Duration,
@@ -79,9 +79,9 @@ impl<R: BatchRunner> Combiner<R> {
         self.runner.lock().expect("no batch has panicked")
     }
 
-    /// Runs the batch of an item just pushed, or wakes the thread that will.
-    pub(super) fn drive(&self) {
-        if !self.try_run_batch() || self.queue.len() > 0 {
+    /// Called after a push: runs a batch here if the lock is free, else wakes the thread.
+    pub(super) fn run_or_wake(&self) {
+        if !self.try_run_batch() || self.queue.needs_consumer() {
             self.queue.wake();
         }
     }
@@ -145,7 +145,11 @@ impl<R: BatchRunner> Drop for CloseOnDrop<'_, R> {
         let Combiner { queue, runner, .. } = self.0;
         queue.close();
         while !queue.is_finished() {
-            drop(queue.pop());
+            match queue.pop() {
+                Some(item) => drop(item),
+                // A push is under way, which takes a few instructions more.
+                None => yield_now(),
+            }
         }
         // What a batch that panicked had taken.
         runner.lock().unwrap_or_else(PoisonError::into_inner).fail_pending();

@@ -1,4 +1,5 @@
-//! Gives every event its place in the order: single writer of the log and of every ring.
+//! The sequencer: the queue of events, and the single writer of the log and of every ring, which
+//! assigns the seqs.
 //!
 //! The sequencer takes the events that wait in the [queue](Queue), up to `FANFARE_BATCH_EVENTS` and
 //! `FANFARE_BATCH_BYTES`, and makes one batch of them. One thread at a time runs it: the
@@ -46,8 +47,8 @@ const EVICTED_MAX: usize = 4096;
 /// How long a quiet node keeps what is too old: the sequencer's thread evicts at least this often.
 const EVICT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How much longer than the write timeout a batch stays in the rings: a stream is looked at a few
-/// times per timeout, not at its very end.
+/// How much longer than the write timeout a batch stays in the rings: the shard's timer checks a
+/// stream only a few times per timeout, so a blocked stream can outlive it by a tick.
 const WINDOW_AGE_SLACK: Duration = Duration::from_secs(5);
 
 /// What the sequencer reads from and writes to.
@@ -106,7 +107,7 @@ pub struct Sequencer {
 }
 
 impl Sequencer {
-    /// A sequencer that has done nothing yet.
+    /// Creates a sequencer.
     pub fn new(deps: Deps, limits: BatchLimits) -> Self {
         let ids = OwnIds::new(deps.log.incarnation());
         Self {
@@ -213,10 +214,10 @@ impl BatchRunner for Sequencer {
 }
 
 impl Combiner<Sequencer> {
-    /// A sequencer that no thread runs yet.
+    /// Creates the sequencer and its combiner.
     pub fn new(deps: Deps, limits: BatchLimits) -> Self {
         let queue = deps.queue.submissions();
-        Self::over(queue, Sequencer::new(deps, limits), limits.evict_interval)
+        Self::with_runner(queue, Sequencer::new(deps, limits), limits.evict_interval)
     }
 
     /// Enqueues the event, then runs the batch or wakes the sequencer's thread. The receiver yields
@@ -231,7 +232,7 @@ impl Combiner<Sequencer> {
         reservation: ByteReservation,
     ) -> Result<oneshot::Receiver<Seq>, QueueFull> {
         let acked = queue::push(self.queue(), publication, reservation)?;
-        self.drive();
+        self.run_or_wake();
         Ok(acked)
     }
 }

@@ -86,11 +86,11 @@ fn every_item_is_run_once() {
         let queue = Arc::new(ClosableQueue::new(2));
         let ran = Arc::new(AtomicUsize::new(0));
         let runner = Runner { queue: Arc::clone(&queue), ran: Arc::clone(&ran) };
-        let combiner = Arc::new(Combiner::over(Arc::clone(&queue), runner, Duration::MAX));
+        let combiner = Arc::new(Combiner::with_runner(Arc::clone(&queue), runner, Duration::MAX));
         let publish = |combiner: &Combiner<Runner>| {
             let ack = Arc::new(Notify::new());
             assert_eq!(combiner.queue().push(Arc::clone(&ack)), Ok(()));
-            combiner.drive();
+            combiner.run_or_wake();
             ack.wait();
         };
         let sequencer = {
@@ -106,5 +106,36 @@ fn every_item_is_run_once() {
         queue.close();
         sequencer.join().expect("the sequencer's thread");
         assert_eq!(ran.load(Ordering::Relaxed), 2);
+    });
+}
+
+/// The queue is closed while a shard publishes. Whether the push is refused, or the shard runs the
+/// batch itself, or the thread does: the thread ends. A lost wake-up leaves it parked, which loom
+/// reports as a deadlock.
+#[test]
+fn closing_ends_the_run() {
+    model(|| {
+        let queue = Arc::new(ClosableQueue::new(2));
+        let ran = Arc::new(AtomicUsize::new(0));
+        let runner = Runner { queue: Arc::clone(&queue), ran: Arc::clone(&ran) };
+        let combiner = Arc::new(Combiner::with_runner(Arc::clone(&queue), runner, Duration::MAX));
+        let sequencer = {
+            let combiner = Arc::clone(&combiner);
+            thread::spawn(move || combiner.run())
+        };
+        let shard = {
+            let combiner = Arc::clone(&combiner);
+            thread::spawn(move || {
+                let accepted = combiner.queue().push(Arc::new(Notify::new())).is_ok();
+                if accepted {
+                    combiner.run_or_wake();
+                }
+                accepted
+            })
+        };
+        queue.close();
+        let accepted = shard.join().expect("the shard");
+        sequencer.join().expect("the sequencer's thread");
+        assert!(ran.load(Ordering::Relaxed) <= usize::from(accepted));
     });
 }

@@ -21,21 +21,21 @@ pub struct Submission {
     reservation: ByteReservation,
 }
 
-/// Why an event is not accepted; every variant is answered 503.
+/// Why an event is not accepted now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueueFull {
     /// `FANFARE_QUEUE_EVENTS` events are waiting.
-    #[error("{0} events are waiting for the log (FANFARE_QUEUE_EVENTS); publish again later")]
+    #[error("the queue is full ({0} events, FANFARE_QUEUE_EVENTS); publish again later")]
     Events(usize),
     /// `FANFARE_QUEUE_BYTES` bytes of bodies are being read or waiting.
     #[error("publish bodies take up {0} bytes (FANFARE_QUEUE_BYTES); publish again later")]
     Bytes(usize),
     /// The node has stopped accepting events.
-    #[error("this node is leaving service; publish to another one")]
+    #[error("this node is shutting down; publish to another node")]
     Closed,
 }
 
-/// A handle on the node's one queue; clones share it.
+/// A handle to the node's queue; clones share it.
 #[derive(Clone)]
 pub struct Queue {
     submissions: Arc<ClosableQueue<Submission>>,

@@ -60,7 +60,7 @@ fn a_free_sequencer_runs_on_the_publishing_shard_and_wakes_no_thread() {
     let combiner = combiner(3);
     combiner.queue().set_consumer();
     let mut acks: Vec<_> = (0..3).map(|_| push(&combiner)).collect();
-    combiner.drive();
+    combiner.run_or_wake();
     let first = log(&combiner).next_seq().0 - 3;
     for (ack, seq) in acks.iter_mut().zip(first..) {
         assert_eq!(ack.try_recv(), Ok(Seq(seq)));
@@ -68,9 +68,9 @@ fn a_free_sequencer_runs_on_the_publishing_shard_and_wakes_no_thread() {
     assert!(!woken(Duration::from_millis(20)));
 }
 
-fn assert_left(combiner: &Combiner<Sequencer>, mut ack: Receiver<Seq>, drive: impl FnOnce()) {
+fn assert_left(combiner: &Combiner<Sequencer>, mut ack: Receiver<Seq>, run: impl FnOnce()) {
     combiner.queue().set_consumer();
-    drive();
+    run();
     assert!(ack.try_recv().is_err(), "the event waits");
     assert!(woken(Duration::from_secs(30)));
 }
@@ -79,7 +79,7 @@ fn assert_left(combiner: &Combiner<Sequencer>, mut ack: Receiver<Seq>, drive: im
 fn events_beyond_the_batch_are_left_to_the_thread() {
     let combiner = combiner(2);
     let mut acks: Vec<_> = (0..3).map(|_| push(&combiner)).collect();
-    assert_left(&combiner, acks.pop().unwrap(), || combiner.drive());
+    assert_left(&combiner, acks.pop().unwrap(), || combiner.run_or_wake());
     assert!(acks.iter_mut().all(|ack| ack.try_recv().is_ok()));
 }
 
@@ -88,21 +88,21 @@ fn while_another_thread_holds_the_lock_an_event_is_left_to_the_thread() {
     let combiner = combiner(1);
     let ack = push(&combiner);
     let _another = combiner.lock();
-    assert_left(&combiner, ack, || combiner.drive());
+    assert_left(&combiner, ack, || combiner.run_or_wake());
 }
 
 #[test]
 fn while_the_log_is_read_an_event_is_left_to_the_thread() {
     let combiner = combiner(1);
     let (ack, log) = (push(&combiner), log(&combiner));
-    assert_left(&combiner, ack, || log.while_read(|| combiner.drive()));
+    assert_left(&combiner, ack, || log.while_read(|| combiner.run_or_wake()));
 }
 
 #[test]
 fn many_waiting_events_are_left_to_the_thread() {
     let combiner = combiner(1024);
     let mut acks: Vec<_> = (0..=COMBINED_MAX).map(|_| push(&combiner)).collect();
-    assert_left(&combiner, acks.remove(0), || combiner.drive());
+    assert_left(&combiner, acks.remove(0), || combiner.run_or_wake());
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn after_a_batch_panicked_publishers_are_refused() {
     sequencer.encode_batch(Seq(1));
     sequencer.ends.pop();
     drop(sequencer);
-    assert!(catch_unwind(AssertUnwindSafe(|| combiner.drive())).is_err());
+    assert!(catch_unwind(AssertUnwindSafe(|| combiner.run_or_wake())).is_err());
     assert!(woken(Duration::from_secs(30)));
     assert!(catch_unwind(AssertUnwindSafe(|| combiner.run())).is_err());
     for ack in &mut acks {

@@ -1,0 +1,28 @@
+//! Concurrency primitives: those of std, tokio and crossbeam, or loom's under `--cfg ring_loom`.
+//!
+//! Code whose orderings a loom model checks takes its primitives from here and nowhere else. loom
+//! can't see inside crossbeam's queues and tokio's `Notify`, so under `ring_loom` stand-ins with
+//! the same contract, built on loom's mutex and condition variable, replace them.
+//!
+//! The flag is our own because `--cfg loom` also turns `tokio::net` off.
+
+#![forbid(unsafe_code)]
+
+#[cfg(ring_loom)]
+mod model;
+
+#[cfg(not(ring_loom))]
+pub(crate) use real::*;
+
+#[cfg(ring_loom)]
+pub(crate) use model::*;
+
+#[cfg(not(ring_loom))]
+mod real {
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::{Mutex, OnceLock};
+    pub(crate) use std::thread::{Thread, current, park_timeout, yield_now};
+
+    pub(crate) use crossbeam_queue::{ArrayQueue, SegQueue};
+    pub(crate) use tokio::sync::Notify;
+}
