@@ -12,7 +12,9 @@ use tokio::sync::watch;
 use crate::config::{Config, Io};
 use crate::core::{ConnectionLimits, Core};
 use crate::ring::Mailbox;
-use crate::shard::{Command, Plan, Prepared, available, can_own_descriptor_table, reserve};
+use crate::shard::{
+    Command, ShardConfig, ShardRuntime, can_own_descriptor_table, reserve, resolve_io,
+};
 
 /// Why a node could not start.
 #[derive(Debug, thiserror::Error)]
@@ -45,20 +47,22 @@ impl Node {
         let wanted = config.addr;
         let thread = |what| move |source| StartError::Thread { what, source };
         let cant_listen = |source| StartError::Listen { addr: wanted, source };
-        let io = available(config.io).map_err(|source| StartError::Io { io: config.io, source })?;
-        let prepared = (0..config.shards).map(|_| Prepared::new()).collect::<io::Result<Vec<_>>>();
-        let prepared = prepared.map_err(thread("a runtime"))?;
+        let io =
+            resolve_io(config.io).map_err(|source| StartError::Io { io: config.io, source })?;
+        let runtimes =
+            (0..config.shards).map(|_| ShardRuntime::new()).collect::<io::Result<Vec<_>>>();
+        let runtimes = runtimes.map_err(thread("a runtime"))?;
         let limits = ConnectionLimits::new(&config, descriptors(), can_own_descriptor_table);
         let core = Arc::new(Core::new(config, limits, io));
         let (commands, command) = watch::channel(Command::Serve);
         let mut starting = Vec::new();
-        for (shard, index) in prepared.into_iter().zip(0..) {
-            let plan = Plan {
+        for (runtime, index) in runtimes.into_iter().zip(0..) {
+            let shard_config = ShardConfig {
                 core: Arc::clone(&core),
                 mailbox: Arc::new(Mailbox::new(index)),
                 commands: command.clone(),
             };
-            starting.push(shard.start(plan).map_err(thread("a shard"))?);
+            starting.push(runtime.start(shard_config).map_err(thread("a shard"))?);
         }
         for shard in &starting {
             shard.wait_for_table().map_err(thread("a shard with its own descriptor table"))?;

@@ -129,8 +129,12 @@ impl Conn {
         self.scheduled.set(false);
     }
 
-    pub(crate) fn set_write_pending(&self, pending: bool) {
-        self.write_pending.set(pending);
+    pub(crate) fn begin_write(&self) {
+        self.write_pending.set(true);
+    }
+
+    pub(crate) fn end_write(&self) {
+        self.write_pending.set(false);
     }
 
     pub(crate) fn is_write_pending(&self) -> bool {

@@ -63,10 +63,10 @@ impl ShardHandle {
         selectors: &[Selector],
         position: &Position,
     ) -> Result<Session, Busy> {
-        if conn.signals.is_leaving() {
+        if conn.signals.is_ending() {
             return Err(Busy::Draining);
         }
-        let room = self.connections.len() <= self.core.shard_streams_max;
+        let room = self.connections.len() <= self.core.shard_connections_for_streams;
         let permit = self.core.streams.try_permit().filter(|_| room).ok_or(Busy::Streams)?;
         let subscribe = |selector: &Selector| self.subscribers.subscribe(selector, conn);
         Session::open(&self.sessions, permit, subscribe, selectors, position)
@@ -137,7 +137,7 @@ mod tests {
         let shard = handle(Config::default());
         let (conn, position) = (Rc::new(Conn::for_test()), Position::After("unknown".into()));
         let mut session = shard.open_session(&conn, &[Selector::All], &position).unwrap();
-        conn.signals.leave();
+        conn.signals.request_end();
         let texts: Vec<_> = std::iter::from_fn(|| match session.next_slice(&conn.signals) {
             Next::Slice(slice) => Some(String::from_utf8(slice.into()).unwrap()),
             _ => None,

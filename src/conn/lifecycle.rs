@@ -12,7 +12,7 @@ pub(crate) enum Stage {
     /// wire.
     Opened,
     /// The first bytes are on the wire.
-    OnTheWire,
+    Flushed,
     /// The pump writes.
     Detached,
     /// Nobody reads or writes any more.
@@ -56,7 +56,7 @@ impl Lifecycle {
     /// hyper has flushed everything.
     pub(crate) fn flushed(&self) {
         if self.stage() == Stage::Opened {
-            self.stage.set(Stage::OnTheWire);
+            self.stage.set(Stage::Flushed);
         }
     }
 

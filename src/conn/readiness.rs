@@ -59,6 +59,11 @@ impl Readiness {
         self.blocked.set(None);
     }
 
+    /// The socket may accept bytes again. What it refused is written next.
+    pub(crate) fn unblock(&self) {
+        self.blocked.set(None);
+    }
+
     /// The socket accepted nothing, or not all.
     pub(crate) fn block(&self, now: Millis) {
         self.writable.set(false);

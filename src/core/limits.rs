@@ -24,7 +24,7 @@ pub(crate) struct ConnectionLimits {
     /// Connections of one shard.
     pub(crate) shard_connections: usize,
     /// Connections of one shard with which it still opens a stream.
-    pub(crate) shard_streams: usize,
+    pub(crate) shard_connections_for_streams: usize,
     /// Whether each shard takes its own descriptor table.
     pub(crate) own_tables: bool,
 }
@@ -51,7 +51,7 @@ impl ConnectionLimits {
             connections,
             streams: config.streams_max.min(for_streams(connections)),
             shard_connections: per_table,
-            shard_streams: for_streams(per_table),
+            shard_connections_for_streams: for_streams(per_table),
             own_tables,
         }
     }

@@ -33,7 +33,7 @@ pub(crate) struct Core {
     /// Connections one shard may have: what its descriptor table has room for.
     pub(crate) shard_connections_max: usize,
     /// Connections a shard may have and still open a stream.
-    pub(crate) shard_streams_max: usize,
+    pub(crate) shard_connections_for_streams: usize,
     /// How shards write to streams; never [`Io::Auto`].
     pub(crate) io: Io,
     /// Whether each shard has its own descriptor table.
@@ -60,7 +60,7 @@ impl Core {
             connections: Arc::new(Quota::new(limits.connections)),
             streams: Arc::new(Quota::new(limits.streams)),
             shard_connections_max: limits.shard_connections,
-            shard_streams_max: limits.shard_streams,
+            shard_connections_for_streams: limits.shard_connections_for_streams,
             own_descriptor_tables: limits.own_tables,
             io,
             started: Instant::now(),

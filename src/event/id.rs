@@ -117,11 +117,11 @@ impl Incarnation {
 
 /// Formatter of node-assigned ids that reuses one buffer. It neither allocates nor uses
 /// `std::fmt`, which took a tenth of the instructions of a batch.
-pub(crate) struct OwnIds {
+pub(crate) struct NodeIds {
     text: String,
 }
 
-impl OwnIds {
+impl NodeIds {
     pub(crate) fn new(incarnation: Incarnation) -> Self {
         Self { text: format!("{}-", incarnation.as_str()) }
     }
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn the_formatter_writes_the_ids_of_its_incarnation() {
         let incarnation = Incarnation::from_bits(0x12_3456_789a);
-        let mut ids = OwnIds::new(incarnation);
+        let mut ids = NodeIds::new(incarnation);
         for seq in [u64::MAX, 0, 9, 10, 1 << 40] {
             assert_eq!(ids.id(Seq(seq)), incarnation.id(Seq(seq)));
         }

@@ -13,7 +13,7 @@ mod topic;
 pub mod wire;
 
 pub use batch::Batch;
-pub(crate) use id::OwnIds;
+pub(crate) use id::NodeIds;
 pub use id::{EventId, ID_BYTES_MAX, IdError, Incarnation, Position, Seq};
 pub use topic::{Selector, Topic, TopicError};
 pub(crate) use topic::{TopicHasher, TopicMap};

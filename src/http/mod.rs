@@ -5,7 +5,7 @@
 //!
 //! Files, upwards: `excerpt`, `header`, `urlencoded` (readers of text), `publication` and `query`
 //! (what a request asks for), `negotiate`, `cors`, `problem` (errors as responses), `response`,
-//! `publish` and `subscribe` (handlers), `service` (routes).
+//! `refuse`, `publish` and `subscribe` (handlers), `service` (routes).
 #![forbid(unsafe_code)]
 
 mod cors;
@@ -16,6 +16,7 @@ mod problem;
 mod publication;
 mod publish;
 mod query;
+mod refuse;
 mod response;
 mod service;
 mod subscribe;

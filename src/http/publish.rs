@@ -2,15 +2,14 @@
 //! event's id.
 //!
 //! The body is read within `FANFARE_BODY_TIMEOUT`, `FANFARE_EVENT_BYTES_MAX` and the node's
-//! `FANFARE_QUEUE_BYTES`. A refusal reads and discards the rest of the body, within bounds, so that
-//! the connection can be reused.
+//! `FANFARE_QUEUE_BYTES`.
 
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, EXPECT, HeaderValue, ORIGIN};
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
 use hyper::{Request, Response, StatusCode};
 use tokio::time::timeout;
@@ -18,12 +17,10 @@ use tokio::time::timeout;
 use super::cors;
 use super::problem::{Kind, Problem};
 use super::publication::{self, EventLimits, PublishError};
+use super::refuse::{allow_origin, answer_refused};
 use super::response::ResponseBody;
 use crate::conn::ShardHandle;
 use crate::sequencer::{ByteReservation, QueueFull};
-
-/// Bytes of a refused body that are discarded before the connection is closed instead.
-const DISCARD_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Answers once the event is in the log and has its seq.
 ///
@@ -40,16 +37,6 @@ pub(super) async fn publish(
         Ok(id) => allow_origin(&shard, &head, accepted(id)),
         Err(problem) => answer_refused(&shard, &head, body, problem).await,
     }
-}
-
-/// Answers a request with a problem document.
-pub(super) async fn refuse(
-    shard: Rc<ShardHandle>,
-    request: Request<Incoming>,
-    problem: Problem,
-) -> Response<ResponseBody> {
-    let (head, body) = request.into_parts();
-    answer_refused(&shard, &head, body, problem).await
 }
 
 async fn submit(shard: &ShardHandle, head: &Parts, body: &mut Incoming) -> Result<String, Problem> {
@@ -133,52 +120,5 @@ fn accepted(id: String) -> Response<ResponseBody> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
-}
-
-async fn answer_refused(
-    shard: &ShardHandle,
-    head: &Parts,
-    body: Incoming,
-    problem: Problem,
-) -> Response<ResponseBody> {
-    // A client that waits for 100 Continue has not sent its body; reading would ask for it. A
-    // client that was too slow has used up its time.
-    let waits = head.headers.contains_key(EXPECT) && !body.is_end_stream();
-    let late = problem.status == StatusCode::REQUEST_TIMEOUT;
-    let discarded = !waits
-        && !late
-        && timeout(shard.core.config.body_timeout, discard(body)).await.unwrap_or(false);
-    let mut response = problem.into_response().map(ResponseBody::Full);
-    if !discarded {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    allow_origin(shard, head, response)
-}
-
-/// Reads and discards the rest of a body; false if it is too large or broken.
-async fn discard(mut body: Incoming) -> bool {
-    if body.size_hint().lower() > DISCARD_BYTES_MAX as u64 {
-        return false;
-    }
-    let mut discarded = 0;
-    while let Some(frame) = body.frame().await {
-        match frame {
-            Ok(frame) => discarded += frame.data_ref().map_or(0, Bytes::len),
-            Err(_) => return false,
-        }
-        if discarded > DISCARD_BYTES_MAX {
-            return false;
-        }
-    }
-    true
-}
-
-fn allow_origin(
-    shard: &ShardHandle,
-    head: &Parts,
-    mut response: Response<ResponseBody>,
-) -> Response<ResponseBody> {
-    cors::apply(response.headers_mut(), head.headers.get(ORIGIN), &shard.core.config.cors_origins);
     response
 }

@@ -19,7 +19,7 @@ use hyper::{Method, Request, Response, StatusCode};
 
 use super::problem::Problem;
 use super::response::{Answer, ResponseBody};
-use super::{cors, publish, subscribe};
+use super::{cors, publish, refuse, subscribe};
 use crate::conn::{Conn, ShardHandle};
 use crate::{admin, console};
 
@@ -76,7 +76,7 @@ impl Service {
         };
         // The body of a refused request is read and discarded, so that the connection can be
         // reused.
-        Answer::Later(Box::pin(publish::refuse(Rc::clone(&self.shard), request, problem)))
+        Answer::Later(Box::pin(refuse::refuse(Rc::clone(&self.shard), request, problem)))
     }
 }
 

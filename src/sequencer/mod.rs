@@ -33,7 +33,7 @@ use tokio::sync::oneshot;
 
 use crate::config::Config;
 use crate::event::wire::Fields;
-use crate::event::{Batch, OwnIds, Publication, Seq};
+use crate::event::{Batch, NodeIds, Publication, Seq};
 use crate::log::Log;
 use crate::ring::{PendingWakes, Registry, Watermark};
 pub use combiner::{BatchRunner, Combiner};
@@ -103,13 +103,13 @@ pub struct Sequencer {
     submissions: Vec<Submission>,
     buffer: Vec<u8>,
     ends: Vec<u32>,
-    ids: OwnIds,
+    ids: NodeIds,
 }
 
 impl Sequencer {
     /// Creates a sequencer.
     pub fn new(deps: Deps, limits: BatchLimits) -> Self {
-        let ids = OwnIds::new(deps.log.incarnation());
+        let ids = NodeIds::new(deps.log.incarnation());
         Self {
             deps,
             limits,

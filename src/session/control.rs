@@ -55,7 +55,7 @@ pub(crate) fn busy(retry: Duration, reason: &str) -> Bytes {
 
 /// A reconnection time drawn uniformly between the bounds, so that clients that were disconnected
 /// together reconnect apart.
-pub(crate) fn jittered(min: Duration, max: Duration) -> Duration {
+pub(super) fn jittered(min: Duration, max: Duration) -> Duration {
     Duration::from_millis(fastrand::u64(millis(min)..=millis(max).max(millis(min))))
 }
 

@@ -36,7 +36,8 @@ use crate::event::{Position, Selector, Seq, wire};
 use crate::log::{Log, history};
 use crate::quota::Permit;
 use crate::ring::{RingsFull, Watermark};
-pub(crate) use control::{busy, jittered};
+pub(crate) use control::busy;
+use control::jittered;
 use merge::{Cursor, Step};
 pub(crate) use signals::Signals;
 pub(crate) use subscription::{Subscription, Unsubscribe};
@@ -203,7 +204,7 @@ impl Session {
     pub(crate) fn next_slice(&mut self, signals: &Signals) -> Next {
         // The first bytes are sent whatever happens: a `shutdown` before the `reset` would carry a
         // position that says nothing was missed.
-        if signals.is_leaving() && !matches!(self.phase, Phase::Opening(..)) {
+        if signals.is_ending() && !matches!(self.phase, Phase::Opening(..)) {
             return self
                 .end_with(|session, id| control::shutdown(session.context.retry.draw(), id));
         }

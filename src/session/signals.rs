@@ -4,19 +4,19 @@ use std::cell::Cell;
 
 #[derive(Debug, Default)]
 pub(crate) struct Signals {
-    leaving: Cell<bool>,
+    ending: Cell<bool>,
     heartbeat_due: Cell<bool>,
 }
 
 impl Signals {
     /// Asks for the end: a stream sends `shutdown`, a request under way is answered.
-    pub(crate) fn leave(&self) {
-        self.leaving.set(true);
+    pub(crate) fn request_end(&self) {
+        self.ending.set(true);
     }
 
     /// Whether the end was asked for.
-    pub(crate) fn is_leaving(&self) -> bool {
-        self.leaving.get()
+    pub(crate) fn is_ending(&self) -> bool {
+        self.ending.get()
     }
 
     /// Asks for a heartbeat, unless the session has an event to send.

@@ -26,7 +26,7 @@ pub(super) async fn drain(shard: Rc<Shard>, time: Duration) {
         if conn.is_streaming() {
             streams.push(key);
         } else {
-            conn.signals.leave();
+            conn.signals.request_end();
             shard.schedule(conn);
         }
     });
@@ -38,7 +38,7 @@ pub(super) async fn drain(shard: Rc<Shard>, time: Duration) {
         let keep = streams.len().min((count as f64 * left) as usize);
         for key in streams.drain(keep..) {
             if let Some(conn) = connections.get(key) {
-                conn.signals.leave();
+                conn.signals.request_end();
                 shard.schedule(&conn);
             }
         }

@@ -25,7 +25,7 @@ type Http = http1::Connection<HyperIo, Service>;
 ///
 /// A stream's body gives hyper the first bytes; at the next poll it returns `Pending` and records
 /// [`Stage::Opened`]. hyper then writes what it has and flushes; the flush records
-/// [`Stage::OnTheWire`]. From here on hyper holds nothing of the response, so the connection is
+/// [`Stage::Flushed`]. From here on hyper holds nothing of the response, so the connection is
 /// taken apart, hyper's buffers are freed, and this task ends. Bytes a client sent after its
 /// request are dropped with the buffers: nothing will be answered on this connection any more.
 ///
@@ -84,7 +84,7 @@ impl Future for HttpConn {
             return Poll::Ready(());
         }
         let mut polled = self.poll_http(cx);
-        if polled.is_pending() && self.conn.signals.is_leaving() && !self.shutting_down {
+        if polled.is_pending() && self.conn.signals.is_ending() && !self.shutting_down {
             // After the first poll, so that a request that has arrived is still answered.
             self.shutting_down = true;
             if let Some(http) = &mut self.http {
@@ -92,7 +92,7 @@ impl Future for HttpConn {
             }
             polled = self.poll_http(cx);
         }
-        if polled.is_pending() && self.conn.lifecycle.stage() == Stage::OnTheWire {
+        if polled.is_pending() && self.conn.lifecycle.stage() == Stage::Flushed {
             self.detach();
             return Poll::Ready(());
         }

@@ -31,5 +31,5 @@ mod writer;
 
 pub(crate) use listener::reserve;
 pub(crate) use run::Command;
-pub(crate) use sender::available;
-pub(crate) use start::{Plan, Prepared, can_own_descriptor_table};
+pub(crate) use sender::resolve_io;
+pub(crate) use start::{ShardConfig, ShardRuntime, can_own_descriptor_table};

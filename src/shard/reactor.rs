@@ -23,7 +23,7 @@ const HUNG_UP: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(Event
 /// # Errors
 ///
 /// What `epoll_wait(2)` fails with; the shard can't go on then.
-pub(super) async fn react(shard: Rc<Shard>) -> io::Result<()> {
+pub(super) async fn run_reactor(shard: Rc<Shard>) -> io::Result<()> {
     let epoll = rustix::io::dup(shard.epoll.fd())?;
     // SAFETY: the `AsyncFd` owns the descriptor, which never changes and lives as long as it.
     let ready = unsafe { AsyncFd::register_with_interest(epoll, Interest::READABLE) }?;
@@ -62,7 +62,7 @@ fn dispatch(shard: &Rc<Shard>, event: &Event) {
         Stage::Closed => {}
         Stage::Detached if hung_up => shard.close(&conn),
         Stage::Detached if unblocked => {
-            conn.readiness.wrote(shard.now());
+            conn.readiness.unblock();
             write_now(shard, &conn);
         }
         // What a peer sends on a stream stays in the kernel's buffer: it can't change the stream.

@@ -31,8 +31,8 @@ pub(super) async fn run(
     mut commands: watch::Receiver<Command>,
 ) -> io::Result<()> {
     let pump = spawn_local(pump::pump(Rc::clone(&shard)));
-    let timer = spawn_local(timer::keep_time(Rc::clone(&shard)));
-    let reactor = spawn_local(reactor::react(Rc::clone(&shard)));
+    let timer = spawn_local(timer::run_timer(Rc::clone(&shard)));
+    let reactor = spawn_local(reactor::run_reactor(Rc::clone(&shard)));
     let ended = tokio::select! {
         ended = accept::accept(listener, &shard) => ended.map(|()| None),
         ended = reactor => {

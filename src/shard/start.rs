@@ -30,56 +30,63 @@ use crate::core::Core;
 use crate::ring::Mailbox;
 
 /// A shard whose runtime is built.
-pub(crate) struct Prepared(Runtime);
+pub(crate) struct ShardRuntime(Runtime);
 
 /// What a shard starts with.
-pub(crate) struct Plan {
+pub(crate) struct ShardConfig {
     pub(crate) core: Arc<Core>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) commands: watch::Receiver<Command>,
 }
 
 /// A shard whose thread has started.
-pub(crate) struct Starting {
+pub(crate) struct StartingShard {
     thread: JoinHandle<()>,
     addr: SyncSender<SocketAddr>,
     steps: Receiver<io::Result<()>>,
 }
 
-impl Prepared {
+impl ShardRuntime {
     pub(crate) fn new() -> io::Result<Self> {
         Builder::new_current_thread().enable_all().build().map(Self)
     }
 
     /// Starts the shard's thread, which waits for the address, and ends after it was ordered to
     /// drain.
-    pub(crate) fn start(self, plan: Plan) -> io::Result<Starting> {
-        let (addr, given) = sync_channel(1);
+    pub(crate) fn start(self, config: ShardConfig) -> io::Result<StartingShard> {
+        let (addr, addr_rx) = sync_channel(1);
         let (step, steps) = sync_channel(2);
-        let name = format!("shard-{}", plan.mailbox.index);
-        let thread =
-            std::thread::Builder::new().name(name).spawn(move || self.live(plan, &given, &step))?;
-        Ok(Starting { thread, addr, steps })
+        let name = format!("shard-{}", config.mailbox.index);
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || self.run_thread(config, &addr_rx, &step))?;
+        Ok(StartingShard { thread, addr, steps })
     }
 
-    fn live(self, plan: Plan, given: &Receiver<SocketAddr>, step: &SyncSender<io::Result<()>>) {
+    fn run_thread(
+        self,
+        config: ShardConfig,
+        addr_rx: &Receiver<SocketAddr>,
+        step: &SyncSender<io::Result<()>>,
+    ) {
         // The starter may have failed; then nobody receives this, and no address comes.
-        let _ = step.send(if plan.core.own_descriptor_tables {
+        let _ = step.send(if config.core.own_descriptor_tables {
             take_descriptor_table()
         } else {
             Ok(())
         });
-        let Ok(addr) = given.recv() else { return };
-        let opened = listen(addr, ListenerOptions::from(&plan.core.config)).and_then(|listener| {
-            let shard = Shard::new(plan.core, plan.mailbox)?;
-            Ok((listener, Rc::new(shard)))
-        });
+        let Ok(addr) = addr_rx.recv() else { return };
+        let opened =
+            listen(addr, ListenerOptions::from(&config.core.config)).and_then(|listener| {
+                let shard = Shard::new(config.core, config.mailbox)?;
+                Ok((listener, Rc::new(shard)))
+            });
         match opened {
             Ok((listener, shard)) => {
                 let _ = step.send(Ok(()));
                 let (tasks, core) = (LocalSet::new(), Arc::clone(&shard.core));
                 if let Err(error) =
-                    self.0.block_on(tasks.run_until(run(shard, listener, plan.commands)))
+                    self.0.block_on(tasks.run_until(run(shard, listener, config.commands)))
                 {
                     // The node is not whole any more: it takes no events, and the health check says
                     // so.
@@ -92,7 +99,7 @@ impl Prepared {
     }
 }
 
-impl Starting {
+impl StartingShard {
     /// Waits until the shard has its descriptor table.
     pub(crate) fn wait_for_table(&self) -> io::Result<()> {
         self.step()

@@ -17,7 +17,7 @@ use crate::conn::{Conn, Millis};
 const TICKS_PER_SWEEP: usize = 4;
 
 /// The shard's timer task.
-pub(super) async fn keep_time(shard: Rc<Shard>) {
+pub(super) async fn run_timer(shard: Rc<Shard>) {
     let config = &shard.core.config;
     let deadlines = Deadlines::new(config.heartbeat, config.write_timeout);
     let mut ticks = interval(deadlines.tick);

@@ -27,7 +27,7 @@ const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 pub(super) struct Write {
     pub(super) conn: Rc<Conn>,
     /// At least one.
-    pub(super) slices: Slices,
+    pub(super) slices: WriteSlices,
     /// Length of the slices together.
     pub(super) bytes: usize,
     /// Whether the session may have more at once.
@@ -37,7 +37,7 @@ pub(super) struct Write {
 }
 
 /// Slices of batches; nearly always one.
-pub(super) enum Slices {
+pub(super) enum WriteSlices {
     One(Bytes),
     Many(Vec<Bytes>),
 }
@@ -45,7 +45,7 @@ pub(super) enum Slices {
 /// The bytes the socket accepted, or why none.
 pub(super) type WriteResult = Result<usize, Errno>;
 
-impl Slices {
+impl WriteSlices {
     pub(super) fn as_slice(&self) -> &[Bytes] {
         match self {
             Self::One(slice) => std::slice::from_ref(slice),
@@ -74,7 +74,7 @@ impl Write {
         }
         let mut borrowed = conn.stream().borrow_mut();
         let stream = borrowed.as_mut()?;
-        let mut slices = SliceList::from(std::mem::take(&mut stream.unsent));
+        let mut slices = WriteBuilder::from(std::mem::take(&mut stream.unsent));
         while slices.has_room() && !stream.ended {
             match stream.session.next_slice(&conn.signals) {
                 Next::Slice(slice) => slices.push(slice),
@@ -88,7 +88,7 @@ impl Write {
         let (more, ends) = (!slices.has_room(), stream.ended);
         drop(borrowed);
         let write = slices.into_write(conn, more, ends)?;
-        write.conn.set_write_pending(true);
+        write.conn.begin_write();
         Some(write)
     }
 
@@ -107,13 +107,13 @@ impl Write {
 }
 
 /// Collects the slices of a write, without an allocation while there is one.
-enum SliceList {
+enum WriteBuilder {
     None,
     One(Bytes),
     Many(Vec<Bytes>, usize),
 }
 
-impl From<Vec<Bytes>> for SliceList {
+impl From<Vec<Bytes>> for WriteBuilder {
     fn from(unsent: Vec<Bytes>) -> Self {
         if unsent.is_empty() {
             return Self::None;
@@ -123,7 +123,7 @@ impl From<Vec<Bytes>> for SliceList {
     }
 }
 
-impl SliceList {
+impl WriteBuilder {
     fn push(&mut self, slice: Bytes) {
         *self = match std::mem::replace(self, Self::None) {
             Self::None => Self::One(slice),
@@ -152,9 +152,9 @@ impl SliceList {
             Self::None => return None,
             Self::One(slice) => {
                 let bytes = slice.len();
-                (Slices::One(slice), bytes)
+                (WriteSlices::One(slice), bytes)
             }
-            Self::Many(slices, bytes) => (Slices::Many(slices), bytes),
+            Self::Many(slices, bytes) => (WriteSlices::Many(slices), bytes),
         };
         Some(Write { conn, slices, bytes, more, ends })
     }

@@ -77,7 +77,7 @@ pub(super) fn write_now(shard: &Rc<Shard>, conn: &Rc<Conn>) {
 /// Applies a write's result; true if it was complete and the stream is still open.
 fn complete(shard: &Rc<Shard>, write: &Write, result: WriteResult) -> bool {
     let conn = &write.conn;
-    conn.set_write_pending(false);
+    conn.end_write();
     let sent = match result {
         Ok(sent) => sent,
         Err(Errno::AGAIN) => 0,

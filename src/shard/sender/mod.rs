@@ -13,7 +13,7 @@ pub(super) use syscall::send_vectored;
 use uring::Uring;
 
 /// Resolves `Auto`; fails if io_uring was requested and is unavailable.
-pub(crate) fn available(io: Io) -> io::Result<Io> {
+pub(crate) fn resolve_io(io: Io) -> io::Result<Io> {
     match io {
         Io::Auto => Ok(if Uring::new().is_ok() { Io::Uring } else { Io::Send }),
         Io::Uring => Uring::new().map(|_| Io::Uring),
@@ -27,7 +27,7 @@ pub(super) enum Sender {
 }
 
 impl Sender {
-    /// The sender for an [`available`] way.
+    /// The sender for an io [`resolve_io`] returned.
     pub(super) fn new(io: Io) -> io::Result<Self> {
         match io {
             Io::Uring => Uring::new().map(|uring| Self::Uring(Box::new(uring))),

@@ -6,14 +6,14 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags, send, sendmsg};
 
-use crate::shard::write::{SLICES_MAX, Slices, Write, WriteResult};
+use crate::shard::write::{SLICES_MAX, Write, WriteResult, WriteSlices};
 
 pub(super) fn send_one(write: &Write) -> WriteResult {
     let fd = write.conn.fd();
     loop {
         let result = match &write.slices {
-            Slices::One(slice) => send(fd, slice, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
-            Slices::Many(slices) => {
+            WriteSlices::One(slice) => send(fd, slice, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+            WriteSlices::Many(slices) => {
                 let mut io_slices = [IoSlice::new(&[]); SLICES_MAX];
                 let used = slices.len().min(SLICES_MAX);
                 for (io_slice, slice) in io_slices.iter_mut().zip(slices) {

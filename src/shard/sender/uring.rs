@@ -12,7 +12,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 use libc::{iovec, msghdr};
 use rustix::io::Errno;
 
-use crate::shard::write::{Slices, WRITES_MAX, Write, WriteResult};
+use crate::shard::write::{WRITES_MAX, Write, WriteResult, WriteSlices};
 
 pub(in crate::shard) struct Uring {
     uring: IoUring,
@@ -45,11 +45,11 @@ impl Uring {
         for (write, at) in writes.iter().zip(0..) {
             let fd = types::Fd(write.conn.fd().as_raw_fd());
             let entry: squeue::Entry = match &write.slices {
-                Slices::One(slice) => {
+                WriteSlices::One(slice) => {
                     let length = u32::try_from(slice.len()).expect("a batch is under 4 GiB");
                     opcode::Send::new(fd, slice.as_ptr(), length).flags(FLAGS).build()
                 }
-                Slices::Many(_) => {
+                WriteSlices::Many(_) => {
                     let message = messages.next().expect("a message was prepared for each");
                     opcode::SendMsg::new(fd, message).flags(FLAGS as u32).build()
                 }
@@ -68,7 +68,7 @@ impl Uring {
         self.messages.clear();
         self.iovecs.clear();
         for write in writes {
-            if let Slices::Many(slices) = &write.slices {
+            if let WriteSlices::Many(slices) = &write.slices {
                 let iovec_of = |slice: &bytes::Bytes| iovec {
                     iov_base: slice.as_ptr().cast_mut().cast(),
                     iov_len: slice.len(),
@@ -78,7 +78,7 @@ impl Uring {
         }
         let (base, mut at) = (self.iovecs.as_mut_ptr(), 0);
         for write in writes {
-            if let Slices::Many(slices) = &write.slices {
+            if let WriteSlices::Many(slices) = &write.slices {
                 // SAFETY: all-zero is a valid message without address, control data and flags.
                 let mut message: msghdr = unsafe { std::mem::zeroed() };
                 // `wrapping_add` stays inside the slices: each write has one iovec per slice.
