@@ -34,7 +34,7 @@ impl Config {
         }
         Err(ConfigError::Conflict(format!(
             "FANFARE_ADDR={}: anyone who can reach this address could publish, because publishing \
-             requires no key; listen on a loopback address such as 127.0.0.1:{}, or set \
+             is not authenticated; listen on a loopback address such as 127.0.0.1:{}, or set \
              FANFARE_ALLOW_ANONYMOUS_PUBLISH=true",
             self.addr,
             self.addr.port()

@@ -34,7 +34,8 @@ pub struct Config {
     #[arg(value_parser = values::addr, help_heading = LISTENING)]
     pub addr: SocketAddr,
 
-    /// Listen on an address that other machines can reach, although publishing requires no key.
+    /// Listen on an address that other machines can reach, although publishing is not
+    /// authenticated.
     ///
     /// true or false; the flag without a value means true. Anyone who can reach the port can
     /// publish. While this is false, FANFARE_ADDR must be a loopback address; with any other
@@ -252,9 +253,9 @@ pub struct Config {
     /// Maximum number of streams a shard's pump handles before it yields to other tasks.
     ///
     /// 1 to 65_536. A lower number shortens the latency of accepting connections and of health
-    /// checks; a higher number costs less processor time. While events are being published on the
-    /// shard, the pump yields earlier: after a sixteenth of the number or four streams per event
-    /// published since it last yielded, whichever is more, but never more than the number.
+    /// checks; a higher number costs less processor time. While events are published on the shard,
+    /// the limit is lower: the larger of a sixteenth of this number and four streams per event
+    /// published since the shard last yielded, up to this number.
     #[arg(long, value_name = "COUNT", default_value = "256", help_heading = DELIVERY)]
     #[arg(value_parser = count::<usize>(1..=65_536))]
     pub quantum_streams: usize,

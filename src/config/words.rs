@@ -27,7 +27,8 @@ pub enum Io {
     Uring,
     /// The shard writes to detached streams with one send(2) per stream
     Send,
-    /// Streams stay with hyper, one task each: slower and larger, for comparison
+    /// Streams stay with hyper, one task each, which uses more processor time and memory; for
+    /// comparison
     Hyper,
 }
 

@@ -63,8 +63,7 @@ async fn submit(shard: &ShardHandle, head: &Parts, body: &mut Incoming) -> Resul
         .as_ref()
         .is_some_and(|id| core.log.incarnation().seq_of(id.as_str()).is_some())
     {
-        let detail =
-            "this id is of the form the node gives events itself; leave `id` out, or use another";
+        let detail = "this id has the form of node-assigned ids; leave `id` out, or use another";
         return Err(Problem::bad_request(Kind::BadField, detail));
     }
     let id = publication.id.clone();

@@ -16,8 +16,8 @@
 //! so a long replay can't lag out of a ring. Only what retention evicts meanwhile can be missed,
 //! and then the stream sends `lagged` and ends (I6).
 //!
-//! Files, upwards: `control` (the node's own events), `signals` (requests to a session),
-//! `subscription`, `merge` (the rings of a session in one order), this one.
+//! Files, in dependency order: `control` (the node's own events), `signals` (requests to a
+//! session), `subscription`, `merge` (the rings of a session in one order), this one.
 #![forbid(unsafe_code)]
 
 mod control;
@@ -84,7 +84,8 @@ pub(crate) struct Session {
 }
 
 enum Phase {
-    /// The first bytes are still to be sent; then the replay, if one was asked for.
+    /// The preamble, with the reset if there is one, is still to be sent; then the replay, if one
+    /// was asked for.
     Opening(Bytes, Option<Box<Replay>>),
     /// Boxed: it is dropped when the stream is live.
     Replay(Box<Replay>),
@@ -116,13 +117,13 @@ pub(crate) enum Next {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Busy {
     /// `FANFARE_STREAMS_MAX` streams are open.
-    #[error("as many streams are open as FANFARE_STREAMS_MAX allows; come back later")]
+    #[error("as many streams are open as FANFARE_STREAMS_MAX allows; reconnect later")]
     Streams,
     /// `FANFARE_TOPICS_MAX` topics have readers.
-    #[error("as many topics are being read as FANFARE_TOPICS_MAX allows; come back later")]
+    #[error("as many topics are being read as FANFARE_TOPICS_MAX allows; reconnect later")]
     Topics,
     /// The node is draining.
-    #[error("this node is leaving service; come back to another one")]
+    #[error("this node is shutting down; reconnect to another node")]
     Draining,
 }
 
@@ -202,8 +203,8 @@ impl Session {
 
     /// What to send now. After [`Next::End`] nothing follows.
     pub(crate) fn next_slice(&mut self, signals: &Signals) -> Next {
-        // The first bytes are sent whatever happens: a `shutdown` before the `reset` would carry a
-        // position that says nothing was missed.
+        // The preamble and the reset are always sent first: a `shutdown` before the `reset` would
+        // carry a position that says nothing was missed.
         if signals.is_ending() && !matches!(self.phase, Phase::Opening(..)) {
             return self
                 .end_with(|session, id| control::shutdown(session.context.retry.draw(), id));

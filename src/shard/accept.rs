@@ -73,7 +73,7 @@ fn admit(fd: OwnedFd, shard: &Rc<Shard>, refusals: &mut RateLimitedLog) {
     match shard.epoll.add(&conn) {
         Ok(()) => drop(spawn_local(HttpConn::new(conn, shard))),
         Err(error) => {
-            refusals.log(|| tracing::error!(%error, "can't watch connections"));
+            refusals.log(|| tracing::error!(%error, "can't add a connection to epoll"));
             shard.close(&conn);
         }
     }

@@ -3,11 +3,12 @@
 //!
 //! 1. All runtimes are built on the caller's thread: tokio's wake-up descriptors must be in the
 //!    table that shards copy, since other threads wake them by number.
-//! 2. Each shard's thread starts and, where the plan says so, takes its own descriptor table
+//! 2. Each shard's thread starts and, if each shard is to have its own descriptor table, takes it
 //!    (`unshare(CLONE_FILES)`, no privilege needed). `RLIMIT_NOFILE` is per table, so each shard
-//!    then has all of it; and no system call counts references on a table that others use.
-//! 3. When all have, the node reserves the address. Before, the tables would have copied the
-//!    reservation and held the port.
+//!    then has all of it; and the kernel skips descriptor reference counting for a table used by
+//!    one thread.
+//! 3. When all have, the node reserves the address. Reserved earlier, each table would hold a copy
+//!    of the socket and keep the port bound.
 //! 4. Each shard opens its listener, its epoll instance and its sender, in its own table, and
 //!    serves.
 
@@ -51,7 +52,7 @@ impl ShardRuntime {
         Builder::new_current_thread().enable_all().build().map(Self)
     }
 
-    /// Starts the shard's thread, which waits for the address, and ends after it was ordered to
+    /// Starts the shard's thread, which waits for the address, and ends after the command to
     /// drain.
     pub(crate) fn start(self, config: ShardConfig) -> io::Result<StartingShard> {
         let (addr, addr_rx) = sync_channel(1);
@@ -69,7 +70,7 @@ impl ShardRuntime {
         addr_rx: &Receiver<SocketAddr>,
         step: &SyncSender<io::Result<()>>,
     ) {
-        // The starter may have failed; then nobody receives this, and no address comes.
+        // If the node has failed to start, nothing receives this, and no address comes.
         let _ = step.send(if config.core.own_descriptor_tables {
             take_descriptor_table()
         } else {
@@ -85,12 +86,13 @@ impl ShardRuntime {
             Ok((listener, shard)) => {
                 let _ = step.send(Ok(()));
                 let (tasks, core) = (LocalSet::new(), Arc::clone(&shard.core));
+                let index = shard.mailbox.index;
                 if let Err(error) =
                     self.0.block_on(tasks.run_until(run(shard, listener, config.commands)))
                 {
-                    // The node is not whole any more: it takes no events, and the health check says
-                    // so.
-                    tracing::error!(%error, "a shard has failed");
+                    // A node without all its shards can't serve all its connections: it takes no
+                    // more events, and its health check fails.
+                    tracing::error!(shard = index, %error, "a shard has failed");
                     core.queue.close();
                 }
             }
