@@ -1,9 +1,8 @@
-//! What a publish to a ring costs, and what it takes until every reader has it, beside
-//! `tokio::sync::broadcast`.
+//! Time to publish to a ring, and until every reader has read it, beside `tokio::sync::broadcast`.
 //!
-//! One thread does everything, so this is work, without contention or wake-ups. `fanout` is one
-//! event at a time; `burst` is 50, which are one batch for the ring, hence one epoch, and so many
-//! values for the channel. `cargo bench --bench ring`.
+//! One thread does everything, so this is work, without contention or wake-ups. `fanout` publishes
+//! one event at a time; `burst` publishes 50 events: one epoch in the ring, 50 values in the
+//! channel. `cargo bench --bench ring`.
 
 mod reader;
 

@@ -1,10 +1,10 @@
-//! What an event costs from the queue queue to its readers' hands, at 1, 100 and 10,000 topics.
+//! Time per event from the queue to the readers, with 1, 100 and 10,000 topics.
 //!
 //! A batch is full: 1,024 events of 200 bytes, over the topics in rotation. The clock runs while
-//! the batch is taken and until the one reader of each topic has drained; `through` runs it from
-//! the submit, too, and `unread` has no readers. The publisher has gone before its answer comes.
-//! Batches taken beforehand fill history and window, so that each event that comes in also drops
-//! one. `cargo bench --bench sequencer`.
+//! the batch is run and until the one reader of each topic has read it; `through` includes the
+//! submits, and `unread` has no readers. Publishers don't wait for their answers. Batches run
+//! beforehand fill history and window, so that each new event also evicts one.
+//! `cargo bench --bench sequencer`.
 
 mod reader;
 

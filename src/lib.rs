@@ -46,7 +46,7 @@
 //!
 //! # Modules
 //!
-//! In the order of their dependencies: a module imports only modules above it in this table, which
+//! In dependency order: a module imports only modules above it in this table, which
 //! `tests/it/source_tree.rs` checks.
 //!
 //! | module | what it is |

@@ -1,4 +1,4 @@
-//! Process-wide operating-system interfaces: huge pages, the descriptor limit, signals.
+//! Process set-up for `main`: memory pages, descriptor limit, signal handlers.
 #![forbid(unsafe_code)]
 
 use tokio::signal::unix::{Signal, SignalKind, signal};

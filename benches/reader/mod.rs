@@ -1,4 +1,4 @@
-//! A stream's way of reading one ring, without the stream: a cursor, and the last seq it has had.
+//! A ring reader: a cursor and the last seq read.
 
 use std::hint::black_box;
 

@@ -1,4 +1,4 @@
-//! Endpoints for operators.
+//! Admin endpoints: health check and statistics.
 //!
 //! | endpoint | content |
 //! |---|---|

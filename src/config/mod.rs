@@ -5,7 +5,7 @@
 //! environment (I8); all others receive a [`Config`]. A loaded [`Config`] is valid: every value is
 //! within its bounds, and the rules between settings hold ([`Config::check`]).
 //!
-//! Dependencies are acyclic: each file imports only files of the rows above its own.
+//! Files, in dependency order:
 //!
 //! | file | contents |
 //! |---|---|

@@ -1,8 +1,9 @@
 //! A stream as the body of a hyper response: the payload of each chunk is a frame, which hyper
 //! frames for the wire.
 //!
-//! A stream over HTTP/1.1 uses it only for its first bytes, until the connection is detached. Every
-//! other stream uses it as long as it lasts.
+//! A stream that may be detached uses it only for its preamble. Only a stream over HTTP/1.1 may be,
+//! because the encoder writes HTTP/1.1 chunks, and none with `FANFARE_IO=hyper`. Every other stream
+//! uses it as long as it lasts.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -46,8 +47,8 @@ impl Body for StreamBody {
                 return Poll::Ready(Some(Ok(Frame::data(payload))));
             }
             if self.begun && self.conn.lifecycle.may_detach() {
-                // hyper has the first bytes and polls again after it has flushed them. The rest
-                // bypasses hyper.
+                // hyper has the preamble and polls again after it has flushed it. The rest bypasses
+                // hyper.
                 self.conn.lifecycle.opened();
                 return Poll::Pending;
             }

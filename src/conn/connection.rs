@@ -1,8 +1,8 @@
 //! The state of one connection, shared by its HTTP task and by the shard's reactor, pump and timer.
 //!
-//! A connection begins with hyper, in a task of its own. Once the head and the first bytes of a
-//! stream are on the wire it is **detached**: the task ends, and the shard's pump writes to the
-//! descriptor. What is left of the stream is this and its session.
+//! hyper serves a new connection, in a task of its own. Once hyper has sent the head and the
+//! preamble of a stream, the connection is **detached**: the task ends, and the shard's pump writes
+//! to the descriptor. Only this state and the session remain.
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

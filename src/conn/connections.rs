@@ -38,8 +38,8 @@ impl Connections {
         self.0.borrow().capacity()
     }
 
-    /// Calls `visit` with the connections at `count` keys from `from` on; returns the key to go on
-    /// at, 0 at the end.
+    /// Visits the connections with keys in `from..from + count`. Returns the key to continue from,
+    /// or 0 after the last.
     pub(crate) fn sweep(
         &self,
         from: usize,

@@ -39,7 +39,7 @@ impl ShardHandle {
     }
 
     /// Opens a stream on `conn` and returns its response body. With `may_detach`, the pump writes
-    /// the stream once its first bytes are on the wire.
+    /// the stream once its preamble is sent.
     ///
     /// # Errors
     ///
@@ -126,12 +126,12 @@ mod tests {
     /// Ensures that a client receives its reset before it receives a new position.
     ///
     /// Scenario: a stream asks to resume after an unknown id, and the node drains before the
-    /// stream's first bytes are taken.
+    /// stream's preamble is taken.
     ///
     /// Cause: `shutdown` came first, with the position after the reset as its id; the client would
     /// resume from there and never learn that it had missed events.
     ///
-    /// Fix: the first bytes always go first.
+    /// Fix: the preamble and the reset are always sent first.
     #[test]
     fn a_stream_that_drains_at_once_still_sends_its_reset() {
         let shard = handle(Config::default());

@@ -1,21 +1,21 @@
-//! A connection's way from hyper to the pump, and its end: a small state machine.
+//! Lifecycle state machine of a connection: HTTP, opened, flushed, detached, closed.
 
 use std::cell::Cell;
 
-/// Where a connection is on its way.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// hyper reads and writes.
     #[default]
     Http,
-    /// hyper has the stream's first bytes and was told to wait; its next flush puts them on the
-    /// wire.
+    /// hyper has the stream's preamble and waits for more of the body; its next flush sends the
+    /// preamble.
     Opened,
-    /// The first bytes are on the wire.
+    /// hyper has sent the preamble.
     Flushed,
     /// The pump writes.
     Detached,
-    /// Nobody reads or writes any more.
+    /// The connection is neither read nor written any more.
     Closed,
 }
 
@@ -36,8 +36,8 @@ impl Lifecycle {
         self.stage() == Stage::Detached
     }
 
-    /// Sets whether the response that begins may leave hyper: over HTTP/1.1, whose chunks the
-    /// encoder made.
+    /// Whether the stream may be detached: only over HTTP/1.1, because the encoder writes HTTP/1.1
+    /// chunks, and not with `FANFARE_IO=hyper`.
     pub(super) fn set_may_detach(&self, may: bool) {
         self.may_detach.set(may);
     }
@@ -46,7 +46,7 @@ impl Lifecycle {
         self.may_detach.get()
     }
 
-    /// hyper has the stream's first bytes.
+    /// hyper has the stream's preamble.
     pub(super) fn opened(&self) {
         if self.stage() == Stage::Http {
             self.stage.set(Stage::Opened);

@@ -1,13 +1,12 @@
-//! One connection of a shard: its descriptor, readiness, lifecycle and stream, and the lists a
-//! shard keeps of its connections.
+//! The state of one connection, and a shard's lists of connections and subscribers.
 //!
 //! Everything here stays on the shard's thread, so plain cells are enough. What acts on it lies
 //! above: `http` answers requests through [`ShardHandle`], `shard` reads, writes and closes.
 //!
-//! Files, upwards: `readiness` (what the socket can do, and since when), `lifecycle` (how far the
-//! connection is from hyper to the pump), `connection` (both, with the descriptor and the stream),
-//! `connections` (all of a shard's), `subscribers` (those that read each ring), `handle` (what an
-//! HTTP handler needs of its shard), `body` (a stream as a hyper response body).
+//! Files, in dependency order: `readiness` (what the socket can do, and since when), `lifecycle`
+//! (how far the connection is from hyper to the pump), `connection` (both, with the descriptor and
+//! the stream), `connections` (all of a shard's), `subscribers` (those that read each ring),
+//! `handle` (what an HTTP handler needs of its shard), `body` (a stream as a hyper response body).
 #![forbid(unsafe_code)]
 
 mod body;

@@ -72,12 +72,12 @@ impl Subscribers {
         Ok(Subscription { waker: Arc::clone(&list.waker), index })
     }
 
-    /// Appends subscribers of a waker's ring to `out`, `limit` of them at most, from the index
-    /// below `below` down. Returns the index to go on below, if there are more.
+    /// Appends up to `limit` subscribers of a waker's ring to `out`. Visits entries downwards,
+    /// starting below index `below`. Returns the next `below`, or `None` when done.
     ///
-    /// Downwards, because subscribers may leave between two calls: the last one, already visited,
-    /// then moves down and is visited twice. Upwards it would be missed. One that joins needs no
-    /// visit: its cursor is at the ring's end.
+    /// Downwards, because subscribers may leave between two calls, and the last entry then moves to
+    /// the free index. Going down, that entry was visited before and is visited twice. Going up, it
+    /// would be missed. A subscriber that joins needs no visit: its cursor is at the ring's end.
     pub(crate) fn collect(
         &self,
         waker: &Arc<RingWaker>,

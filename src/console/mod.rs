@@ -1,4 +1,4 @@
-//! Web console at `/`: a publish form and a live list of events in one self-contained HTML page.
+//! Web console at `/`: one self-contained HTML page with a publish form and a live list of events.
 
 #![forbid(unsafe_code)]
 

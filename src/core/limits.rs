@@ -11,8 +11,7 @@ const DESCRIPTORS_RESERVED: usize = 64;
 /// Descriptors each shard needs for itself: listener, epoll, eventfd, and tokio's share of them.
 const DESCRIPTORS_PER_SHARD: usize = 8;
 
-/// Of the connections that descriptors allow, those that are not for streams, so that a full node
-/// still answers publishers and health checks.
+/// Connections kept free for publishers and health checks; streams may not use them.
 const CONNECTIONS_RESERVED: usize = 256;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +22,7 @@ pub(crate) struct ConnectionLimits {
     pub(crate) streams: usize,
     /// Connections of one shard.
     pub(crate) shard_connections: usize,
-    /// Connections of one shard with which it still opens a stream.
+    /// A shard with more connections than this opens no further stream.
     pub(crate) shard_connections_for_streams: usize,
     /// Whether each shard takes its own descriptor table.
     pub(crate) own_tables: bool,

@@ -1,4 +1,4 @@
-//! What all shards of a node share: settings, the way from publisher to ring, and the quotas.
+//! What all shards share: settings, queue, log, rings, sequencer and quotas.
 //!
 //! [`Core`] is built by `node`, once, and is safe to use from any thread.
 #![forbid(unsafe_code)]
@@ -20,7 +20,7 @@ pub(crate) use limits::ConnectionLimits;
 /// The shared parts of a node.
 pub(crate) struct Core {
     pub(crate) config: Config,
-    /// The way in for events.
+    /// Queue of publications.
     pub(crate) queue: Queue,
     pub(crate) log: Arc<Log>,
     pub(crate) registry: Arc<Registry>,
@@ -30,9 +30,9 @@ pub(crate) struct Core {
     pub(crate) connections: Arc<Quota>,
     /// Open streams, over all shards.
     pub(crate) streams: Arc<Quota>,
-    /// Connections one shard may have: what its descriptor table has room for.
+    /// Connections one shard may have: the room in its descriptor table.
     pub(crate) shard_connections_max: usize,
-    /// Connections a shard may have and still open a stream.
+    /// A shard with more connections than this opens no further stream.
     pub(crate) shard_connections_for_streams: usize,
     /// How shards write to streams; never [`Io::Auto`].
     pub(crate) io: Io,

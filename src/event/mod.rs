@@ -4,7 +4,7 @@
 //! [`Topic`] and [`EventId`] can only be constructed from text that is safe on the wire, so code
 //! below this module doesn't check for control characters again.
 //!
-//! Each file depends only on those before it: `wire`, `id`, `topic`, `batch`, this one.
+//! Files, in dependency order: `wire`, `id`, `topic`, `batch`, this one.
 #![forbid(unsafe_code)]
 
 mod batch;

@@ -1,11 +1,11 @@
-//! The native HTTP interface: routes, request parsing, content negotiation, CORS, problem details.
+//! The HTTP interface: routes, request parsing, content negotiation, CORS, problem details.
 //!
 //! Called once per request, on the thread of its connection; nothing here runs per event. Every
 //! loop is bounded by the size of the request's head, or of its body.
 //!
-//! Files, upwards: `excerpt`, `header`, `urlencoded` (readers of text), `publication` and `query`
-//! (what a request asks for), `negotiate`, `cors`, `problem` (errors as responses), `response`,
-//! `refuse`, `publish` and `subscribe` (handlers), `service` (routes).
+//! Files, in dependency order: `excerpt`, `header`, `urlencoded` (readers of text), `publication`
+//! and `query` (what a request asks for), `negotiate`, `cors`, `problem` (errors as responses),
+//! `response`, `refuse`, `publish` and `subscribe` (handlers), `service` (routes).
 #![forbid(unsafe_code)]
 
 mod cors;

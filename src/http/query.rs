@@ -74,11 +74,11 @@ impl From<NotUtf8> for SubscribeError {
 
 /// Parses the query of a subscribe request and its `Last-Event-ID`.
 ///
-/// `topic` is repeatable; without one, the stream selects every public event. The position comes
-/// from the header, which a reconnecting client keeps up to date, or else from the last
-/// `lastEventID` parameter of the query: some clients append theirs to a URL that already has one.
-/// Other parameters (cache busters) are ignored, unless their name starts with `topic` or `match`
-/// in any case: a misspelling there would silently select every event.
+/// `topic` is repeatable; without one, the stream selects every event. The position comes from the
+/// header, which a reconnecting client keeps up to date, or else from the last `lastEventID`
+/// parameter of the query: some clients append theirs to a URL that already has one. Other
+/// parameters (cache busters) are ignored, unless their name starts with `topic` or `match` in any
+/// case: a misspelling there would silently select every event.
 ///
 /// A header that is not UTF-8 counts as an unknown id. An error would stop an `EventSource` from
 /// reconnecting.

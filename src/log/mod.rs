@@ -1,4 +1,5 @@
-//! Append-only event log: assigns the order of events and serves replays from its [`history`].
+//! Event log: stores events in seq order, evicts them by retention, and serves replays from its
+//! [`history`]. The sequencer assigns the seqs.
 //!
 //! The only backend is in memory, a [`History`] behind a readers-writer lock. The sequencer is the
 //! only writer and takes the lock once per batch. Shards take it to read one bounded page, when a

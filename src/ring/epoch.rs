@@ -18,7 +18,7 @@ pub enum EventIndices {
 }
 
 impl EventIndices {
-    /// Of ascending, distinct indices; at least one.
+    /// Builds from ascending, distinct indices; at least one.
     pub fn of(indices: &[u32]) -> Self {
         let (first, last) = (indices[0], indices[indices.len() - 1]);
         if (last - first) as usize == indices.len() - 1 {

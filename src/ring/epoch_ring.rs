@@ -3,7 +3,7 @@
 //! The sequencer is the only writer ([`Ring::publish`], [`Ring::expel`]), one thread at a time,
 //! under its lock. Any number of sessions on any shard read ([`Ring::read`]), each with its own
 //! cursor: the number of the next epoch it wants. A reader gets that epoch, has to wait, or has
-//! lagged; it never holds the writer up, and the writer never looks at a reader (I3).
+//! lagged; it never blocks the writer, and the writer never looks at a reader (I3).
 //!
 //! Epoch `n` lives in slot `n % slots`. A ring starts without slots, doubles up to the window when
 //! it is full of live epochs, and frees its slots when all epochs are expelled, so a million quiet
@@ -48,10 +48,10 @@ pub struct Ring<C: SlotFamily = ArcSwapSlot> {
     window: NonZeroUsize,
 }
 
-/// What a session finds at its cursor.
+/// Result of a read.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Read<R> {
-    /// What the caller derived from the epoch at its cursor.
+    /// The value returned by `look`.
     Epoch(R),
     /// The epoch is not published yet.
     Wait,

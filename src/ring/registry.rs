@@ -18,7 +18,7 @@ use super::wake::{Mailbox, PendingWakes, RingWaker};
 use crate::event::{Batch, Selector, Topic, TopicMap};
 use crate::quota::Quota;
 
-/// Stripes of the map; more than any machine has shards that subscribe at once.
+/// Stripes of the map; enough that shards rarely contend for one.
 const STRIPES: usize = 256;
 
 struct Entry {

@@ -1,5 +1,5 @@
-//! How far every ring has got: what a session with several selectors needs to read them in one
-//! order.
+//! The highest seq published to all rings. A session with several selectors needs it to read their
+//! rings in one order.
 //!
 //! # Ordering
 //!

@@ -17,8 +17,8 @@ use serde_json::json;
 
 use crate::event::wire::{self, Fields};
 
-/// The first bytes of a stream: its own reconnection time and a comment, so that the client knows
-/// it is open.
+/// The preamble of a stream: its own reconnection time and a comment, so that the client knows it
+/// is open.
 pub(super) fn preamble(retry: Duration) -> Bytes {
     let mut out = Vec::with_capacity(32);
     wire::encode_preamble(millis(retry), &mut out);
@@ -31,7 +31,7 @@ pub(super) fn reset(asked: &str, oldest: Option<&str>, reason: &str, id: Option<
     Fields { event_type: Some("reset"), data: &data, id, retry: None }.to_chunk()
 }
 
-/// The stream missed so many events and ends.
+/// The stream missed that many events and ends.
 pub(super) fn lagged(missed: u64, id: &str) -> Bytes {
     let data = json!({ "missed": missed }).to_string();
     Fields { event_type: Some("lagged"), data: &data, id: Some(id), retry: None }.to_chunk()

@@ -1,9 +1,9 @@
 //! k-way merge of a session's rings, in seq order.
 //!
 //! With one ring the order is the ring's own. With several, the next event is the one with the
-//! lowest seq among the rings' next ones, up to the [`Watermark`]. An event in two of the rings
-//! comes once, because everything up to the last seq delivered is skipped. The events of a slice
-//! are neighbours by seq, so no event of another ring can belong inside it.
+//! lowest seq in any ring, up to the [`Watermark`]. Seqs up to the last one delivered are skipped,
+//! so an event in two rings is delivered once. A slice has consecutive seqs, so no other ring's
+//! event falls inside it.
 
 use bytes::Bytes;
 
@@ -27,7 +27,7 @@ pub(super) enum Step {
     Slice(Bytes, Seq),
     /// Nothing yet.
     Wait,
-    /// An event left its ring before it was read; so many were missed.
+    /// An event left its ring before it was read; that many events were missed.
     Lagged(u64),
 }
 

@@ -44,11 +44,11 @@ impl Epoll {
     }
 }
 
-/// What identifies a connection to the kernel: its key and its descriptor.
+/// Identifies a connection in its epoll events: its key and its descriptor.
 ///
-/// Both, because a connection that is closed gives its key back at once, and its descriptor only
-/// when the last reference to it is dropped. An event of the old connection must not be taken for
-/// one of the next connection with that key.
+/// On close the key is reusable at once, but the descriptor stays open and watched until the last
+/// `Rc<Conn>` is dropped. The token holds both, so a late event of the old connection can't match
+/// the new one.
 pub(super) fn token(conn: &Conn) -> u64 {
     u64::from(conn.key()) | (conn.fd().as_raw_fd() as u64) << 32
 }

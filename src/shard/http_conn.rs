@@ -23,16 +23,16 @@ type Http = http1::Connection<HyperIo, Service>;
 ///
 /// # Detaching
 ///
-/// A stream's body gives hyper the first bytes; at the next poll it returns `Pending` and records
+/// A stream's body gives hyper the preamble; at the next poll it returns `Pending` and records
 /// [`Stage::Opened`]. hyper then writes what it has and flushes; the flush records
-/// [`Stage::Flushed`]. From here on hyper holds nothing of the response, so the connection is
-/// taken apart, hyper's buffers are freed, and this task ends. Bytes a client sent after its
-/// request are dropped with the buffers: nothing will be answered on this connection any more.
+/// [`Stage::Flushed`]. From then on hyper holds nothing of the response, so the connection is taken
+/// apart, hyper's buffers are freed, and this task ends. Bytes a client sent after its request are
+/// dropped with the buffers: nothing will be answered on this connection any more.
 ///
 /// # Cancel safety
 ///
-/// Dropping the task before that closes the connection and releases what it holds: subscriptions,
-/// permits, its key.
+/// Dropping the task before it is detached closes the connection and releases its subscriptions,
+/// permits and key.
 pub(super) struct HttpConn {
     http: Option<Box<Http>>,
     conn: Rc<Conn>,
@@ -53,7 +53,8 @@ impl HttpConn {
         Self { http: Some(Box::new(http)), conn, shard: Rc::clone(shard), shutting_down: false }
     }
 
-    /// An error is the peer's: it disconnected, sent no HTTP, or was too slow with its head.
+    /// Errors are ignored: they mean that the peer disconnected, sent no HTTP or was too slow with
+    /// its head.
     fn poll_http(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(http) = &mut self.http else { return Poll::Ready(()) };
         let ended = ready!(http.poll_without_shutdown(cx));

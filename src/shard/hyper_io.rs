@@ -65,7 +65,7 @@ impl Read for HyperIo {
                     // A short read emptied the socket: an edge reports the next byte, or the end.
                     // Unless the end was reported already: then it is still to be read.
                     readiness.set_readable(read == room || readiness.is_hung_up());
-                    // SAFETY: `recv` has initialised so many bytes.
+                    // SAFETY: `recv` has initialised that many bytes.
                     unsafe { buf.advance(read) };
                     return Poll::Ready(Ok(()));
                 }

@@ -6,11 +6,11 @@
 //! reactor (`reactor`), the fan-out loop (`pump`) and the `timer`. Only this module starts threads
 //! for sessions (I8).
 //!
-//! Files, upwards: `listener`, `write` (bytes for one connection), `sender` (many writes in one
-//! system call, or one each), `epoll`, `quantum` (how long the pump runs before it yields), `state`
-//! (what the tasks share), `writer` (prepare, send, complete), then the tasks: `hyper_io` and
-//! `http_conn`, `accept`, `reactor`, `pump`, `timer`, `drain`; `run` (all tasks), `start` (the
-//! thread).
+//! Files, in dependency order: `listener`, `write` (bytes for one connection), `sender` (many
+//! writes in one system call, or one each), `epoll`, `quantum` (how long the pump runs before it
+//! yields), `state` (what the tasks share), `writer` (prepare, send, complete), then the tasks:
+//! `hyper_io` and `http_conn`, `accept`, `reactor`, `pump`, `timer`, `drain`; `run` (all tasks),
+//! `start` (the thread).
 
 mod accept;
 mod drain;

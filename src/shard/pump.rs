@@ -36,7 +36,8 @@ pub(super) async fn pump(shard: Rc<Shard>) {
                 below = pump.shard.handle.subscribers.collect(&waker, at, room, &mut pump.visits);
                 if pump.spent + pump.visits.len() >= pump.shard.quantum() {
                     pump.visit().await;
-                    // A busy ring may have a new epoch before its walk has ended, and again.
+                    // A busy ring can get new epochs faster than one pass over its subscribers;
+                    // scheduled streams are served in between.
                     pump.visit_ready().await;
                 }
             }
@@ -88,8 +89,8 @@ impl Pump {
         // Not after every stream: with few on a topic, polling the I/O driver would be most of what
         // an event costs.
         if self.spent >= self.shard.quantum() {
-            // Behind the I/O driver and what other threads have woken, for which a full local queue
-            // would wait long.
+            // Yields to the I/O driver and to tasks woken by other threads, which tokio polls only
+            // after 31 local tasks.
             self.spent = 0;
             self.shard.end_quantum();
             yield_now().await;
@@ -136,7 +137,7 @@ mod tests {
 
     const STREAMS: usize = 256;
 
-    /// Opens a detached stream and returns its peer, which has received the first bytes.
+    /// Opens a detached stream and returns its peer, which has received the preamble.
     fn stream(shard: &Rc<Shard>, quota: &Arc<Quota>) -> UnixStream {
         let (near, mut far) = UnixStream::pair().unwrap();
         let conn = Rc::new(Conn::new(near.into(), quota.try_permit().unwrap(), 0));
@@ -145,7 +146,7 @@ mod tests {
         conn.lifecycle.detached();
         drop(body.unwrap());
         write_now(shard, &conn);
-        assert!(far.read(&mut [0; 1024]).unwrap() > 0, "the first bytes");
+        assert!(far.read(&mut [0; 1024]).unwrap() > 0, "the preamble");
         far.set_nonblocking(true).unwrap();
         far
     }

@@ -24,7 +24,7 @@ pub(super) struct Shard {
     pub(super) epoll: Epoll,
     pub(super) sender: RefCell<Sender>,
     quantum: RefCell<Quantum>,
-    /// Connections for the pump to visit, whatever their rings hold; each is there once.
+    /// Scheduled connections for the pump; each is there once.
     ready: RefCell<VecDeque<Rc<Conn>>>,
     clock: Cell<Millis>,
     started: Instant,
@@ -55,7 +55,7 @@ impl Shard {
         self.quantum.borrow_mut().end(self.handle.take_published());
     }
 
-    /// Has a connection visited: by its HTTP task or, once it is detached, by the pump.
+    /// Schedules a connection: wakes its HTTP task or, if detached, queues it for the pump.
     pub(super) fn schedule(&self, conn: &Rc<Conn>) {
         if !conn.lifecycle.is_detached() {
             conn.wake_task();

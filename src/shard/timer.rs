@@ -49,8 +49,7 @@ impl Deadlines {
     fn new(heartbeat: Duration, write_timeout: Duration) -> Self {
         let shortest = heartbeat.min(write_timeout);
         let tick = (shortest / 16).clamp(Duration::from_millis(5), Duration::from_millis(500));
-        // A sweep's length early on average, so that looking every sweep still keeps to the
-        // setting.
+        // Due one sweep early, so that a check once per sweep is never late.
         let heartbeat = heartbeat.saturating_sub(tick * TICKS_PER_SWEEP as u32);
         Self {
             tick,

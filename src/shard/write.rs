@@ -14,8 +14,8 @@ pub(super) const WRITES_MAX: usize = 128;
 /// Slices in one write, at most; the others go with the next one.
 pub(super) const SLICES_MAX: usize = 64;
 
-/// A write takes no further slice from this many bytes on. About what a socket's buffer holds: what
-/// is over would stay here.
+/// A write takes no further slice from this many bytes on. About the size of a socket's send
+/// buffer: more would not be accepted and would stay in `unsent`.
 const WRITE_BYTES: usize = 64 * 1024;
 
 /// Unsent slices smaller than this on average are copied.

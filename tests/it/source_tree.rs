@@ -24,35 +24,20 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 /// The top-level modules from the lowest layer to the highest; those of one layer must not import
 /// each other.
 const LAYERS: &[&[&str]] = &[
-    // std or loom.
     &["sync"],
-    // A counting semaphore.
     &["quota"],
-    // Every setting; an event and its wire form.
     &["config", "event"],
-    // Recent batches in memory; the order and history of events.
     &["ring", "log"],
-    // Batches: order, encode, route, wake.
     &["sequencer"],
-    // What all shards share.
     &["core"],
-    // One subscriber's stream.
     &["session"],
-    // What a request handler needs of its shard.
     &["conn"],
-    // The page at `/`.
     &["console"],
-    // The health document.
     &["admin"],
-    // Routes, requests and problems.
     &["http"],
-    // Threads, listeners, connections, timers.
     &["shard"],
-    // The composition root.
     &["node"],
-    // Memory pages, descriptors and signals, for `main` alone.
     &["process"],
-    // The crate's documentation and its program.
     &["lib", "main"],
 ];
 

@@ -57,10 +57,8 @@ impl EventTopics {
 }
 
 impl StoredEvent {
-    /// The event's memory cost, without the names of its topics. Those are counted once per topic:
-    /// events share the name with the topic's entry, which exists at least as long as the event
-    /// names it. (A topic evicts an event that is not its last only to make room for a newer one,
-    /// and newer events leave later.)
+    /// The event's memory cost. Topic names are counted with the topic's entry, which outlives
+    /// every event that refers to it.
     pub(super) fn bytes(&self) -> u64 {
         let id = self.id.as_ref().map_or(0, |id| ID_BYTES + id.as_str().len() as u64);
         EVENT_BYTES
@@ -73,10 +71,10 @@ impl StoredEvent {
 /// Every stored event by seq: the index that serves `*` and finds the oldest event.
 ///
 /// A B-tree, because an event may leave from the middle: a busy topic at its limit evicts its own
-/// oldest event, not the oldest of the store. An old stretch of seqs can so be reduced to one quiet
-/// topic's event among thousands of gaps. A B-tree merges such remains one node at a time: every
-/// node but the root stays at least five elevenths full, and a range scan never walks over gaps.
-/// Removal at either end or in the middle costs the depth of the tree, seven at a million events.
+/// oldest event, not the oldest of the store. A range of old seqs may then hold a single event of a
+/// quiet topic. A B-tree merges such remains one node at a time: every node but the root stays at
+/// least five elevenths full, and a range scan never walks over gaps. Removal at either end or in
+/// the middle costs the depth of the tree, seven at a million events.
 #[derive(Default)]
 pub(super) struct EventsBySeq {
     tree: BTreeMap<Seq, Arc<StoredEvent>>,

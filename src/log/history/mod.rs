@@ -22,9 +22,7 @@
 //! moves to the loss table (`topic_index`), which has a fixed size and may report a loss that did
 //! not happen, but never hides one.
 //!
-//! # Files
-//!
-//! Each depends only on those above it:
+//! # Files, in dependency order
 //!
 //! | file | content |
 //! |---|---|

@@ -38,10 +38,10 @@ pub struct Reset {
     /// that id resumes completely, provided nothing else is evicted, and skips no stored event that
     /// it has not received.
     ///
-    /// For [`Reason::Expired`] this is the highest evicted seq that the selectors match, unless
-    /// stored events precede it. That happens with several topics: one topic may have lost an event
-    /// above those that another still has. The reset then carries no id, its client continues with
-    /// the events that follow, and receives another reset if it reconnects from one of those below.
+    /// For [`Reason::Expired`] it is the highest evicted seq that the selectors match, if no stored
+    /// event that they match is older. With several topics one can be: `a` may have lost event 5
+    /// while `b` still stores event 3. The reset then carries no id. The stream continues with
+    /// event 3, and a client that reconnects from an event before 5 receives another reset.
     ///
     /// For the other reasons it is the newest seq, from which the stream is live.
     pub from: Option<Seq>,

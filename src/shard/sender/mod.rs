@@ -27,7 +27,7 @@ pub(super) enum Sender {
 }
 
 impl Sender {
-    /// The sender for an io [`resolve_io`] returned.
+    /// The sender for a mode that [`resolve_io`] returned.
     pub(super) fn new(io: Io) -> io::Result<Self> {
         match io {
             Io::Uring => Uring::new().map(|uring| Self::Uring(Box::new(uring))),

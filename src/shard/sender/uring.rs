@@ -2,7 +2,7 @@
 //!
 //! Every send has `MSG_DONTWAIT`, so it completes inside the call that submits it, and nothing is
 //! in flight when [`Uring::send`] returns: no asynchronous integration, no buffer that must outlive
-//! the call. It takes a third less processor time per delivery than one `write(2)` each
+//! the call. It takes less processor time per delivery than one `write(2)` each
 //! (`docs/benchmarks.md`).
 
 use std::io;
