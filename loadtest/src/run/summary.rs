@@ -2,25 +2,25 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::driver::Driver;
 use super::outcome::Outcome;
-use super::session::Session;
 use crate::measure::clock::{self, SECOND};
 use crate::report::{
     ClientCost, Delivery, Machine, Opening, Publishing, Report, ServerCost, Slow, Storm, VERSION,
 };
 
-pub(super) fn report(session: &Session<'_>, outcome: &Outcome) -> Report {
-    let (scenario, record) = (session.scenario, &session.record);
-    let delivery = delivery(session, outcome);
-    let publishing = publishing(session, outcome);
-    let server = server_cost(session, outcome, &delivery, &publishing);
+pub(super) fn report(driver: &Driver<'_>, outcome: &Outcome) -> Report {
+    let (scenario, record) = (driver.scenario, &driver.record);
+    let delivery = delivery(driver, outcome);
+    let publishing = publishing(driver, outcome);
+    let server = server_cost(driver, outcome, &delivery, &publishing);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
     let mut report = Report {
         version: VERSION,
         tool: env!("CARGO_PKG_VERSION").into(),
         began: now.saturating_sub((clock::now() - outcome.started) / SECOND),
-        machine: Machine { busy: session.window.processors(), ..Machine::read() },
-        opening: opening(session, outcome),
+        machine: Machine { busy: driver.measurement.processors(), ..Machine::read() },
+        opening: opening(driver, outcome),
         delivery,
         publishing,
         account: record.total.account.clone(),
@@ -30,10 +30,10 @@ pub(super) fn report(session: &Session<'_>, outcome: &Outcome) -> Report {
             latency: record.slow_latency.percentiles(),
         },
         server,
-        client: client_cost(session, outcome),
+        client: client_cost(driver, outcome),
         causes: record.total.causes.clone(),
         controls: record.total.controls.clone(),
-        storms: storms(session, outcome),
+        storms: storms(driver, outcome),
         left: record.total.left,
         series: record.series.points(&record.monitor),
         problems: outcome.problems.clone(),
@@ -62,8 +62,8 @@ fn delivery_problems(report: &Report) -> Vec<String> {
     problems
 }
 
-fn opening(session: &Session<'_>, outcome: &Outcome) -> Opening {
-    let (record, seconds) = (&session.record, seconds(outcome.ramp_nanos));
+fn opening(driver: &Driver<'_>, outcome: &Outcome) -> Opening {
+    let (record, seconds) = (&driver.record, seconds(outcome.ramp_nanos));
     Opening {
         streams: outcome.streams,
         seconds,
@@ -74,21 +74,21 @@ fn opening(session: &Session<'_>, outcome: &Outcome) -> Opening {
     }
 }
 
-fn storms(session: &Session<'_>, outcome: &Outcome) -> Vec<Storm> {
-    let workers = session.workers();
+fn storms(driver: &Driver<'_>, outcome: &Outcome) -> Vec<Storm> {
+    let workers = driver.workers();
     let storms = outcome.measured.storms.iter().zip(1..);
     storms
         .map(|(times, number)| {
             let since = |at: u64| at.saturating_sub(times.reconnect_at) as f64 / 1e6;
-            let recovered_at = session.announced.recovered_at(number, workers);
+            let recovered_at = driver.announced.recovered_at(number, workers);
             Storm { back_ms: times.open_at.map(since), whole_ms: recovered_at.map(since) }
         })
         .collect()
 }
 
-fn delivery(session: &Session<'_>, outcome: &Outcome) -> Delivery {
-    let (record, measured) = (&session.record, &outcome.measured);
-    let (count, nanos) = if session.scenario.is_closed_loop() {
+fn delivery(driver: &Driver<'_>, outcome: &Outcome) -> Delivery {
+    let (record, measured) = (&driver.record, &outcome.measured);
+    let (count, nanos) = if driver.scenario.is_closed_loop() {
         (measured.deliveries, measured.busy_nanos)
     } else {
         let last = record.total.last_arrival;
@@ -106,8 +106,8 @@ fn delivery(session: &Session<'_>, outcome: &Outcome) -> Delivery {
     }
 }
 
-fn publishing(session: &Session<'_>, outcome: &Outcome) -> Publishing {
-    let published = &session.record.published;
+fn publishing(driver: &Driver<'_>, outcome: &Outcome) -> Publishing {
+    let published = &driver.record.published;
     let accepted = published.latency.count();
     let seconds = seconds(outcome.publishing_nanos);
     Publishing {
@@ -120,7 +120,7 @@ fn publishing(session: &Session<'_>, outcome: &Outcome) -> Publishing {
 }
 
 fn server_cost(
-    session: &Session<'_>,
+    driver: &Driver<'_>,
     outcome: &Outcome,
     delivery: &Delivery,
     publishing: &Publishing,
@@ -128,9 +128,9 @@ fn server_cost(
     let (before, idle) = (outcome.cost_before?, outcome.cost_idle?);
     let after = outcome.cost_after.unwrap_or(idle);
     // A server that has ended during the measurement has no second reading.
-    let known = session.window.server_cost();
+    let known = driver.measurement.server_cost();
     let measured = known.unwrap_or_default();
-    let monitor = &session.record.monitor;
+    let monitor = &driver.record.monitor;
     let (streams, deliveries) = (outcome.streams as f64, delivery.count as f64);
     let publishes = if delivery.count == 0 { publishing.accepted as f64 } else { 0.0 };
     let operations = if deliveries > 0.0 { deliveries } else { publishes };
@@ -154,10 +154,10 @@ fn server_cost(
     })
 }
 
-fn client_cost(session: &Session<'_>, outcome: &Outcome) -> ClientCost {
-    let total = &session.record.total;
+fn client_cost(driver: &Driver<'_>, outcome: &Outcome) -> ClientCost {
+    let total = &driver.record.total;
     ClientCost {
-        processes: session.workers() as u64,
+        processes: driver.workers() as u64,
         cpu_s: seconds(total.cpu),
         memory: total.memory,
         memory_per_stream: ratio(total.memory as f64, total.open as f64),

@@ -16,12 +16,12 @@ pub(super) struct Usage {
 
 /// The measured part of a run.
 #[derive(Default)]
-pub(super) struct MeasurementWindow {
+pub(super) struct MeasurementInterval {
     begin: Option<Usage>,
     end: Option<Usage>,
 }
 
-impl MeasurementWindow {
+impl MeasurementInterval {
     /// Begins the measurement, or restarts it.
     pub(super) fn begin(&mut self, usage: Usage) {
         (self.begin, self.end) = (Some(usage), None);

@@ -12,10 +12,10 @@ use crate::publish::PublisherEvent;
 use crate::scenario::{Scenario, Target};
 use crate::subscribe::{Assignment, FromWorker, RequestTemplate, ToWorker};
 
-/// Messages queued for the session; workers and publisher block beyond it.
+/// Messages queued for the driver; workers and publisher block beyond it.
 const MESSAGES_MAX: usize = 4096;
 
-/// A message to the session.
+/// A message to the driver.
 pub(super) enum Message {
     /// From the worker of this index.
     Worker(usize, FromWorker),

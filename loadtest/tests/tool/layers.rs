@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::support::rust::{Lexer, Token};
 
-/// Source text by module path: `[]` is `main.rs`, `["run", "session"]` is `run/session.rs`.
+/// Source text by module path: `[]` is `main.rs`, `["run", "driver"]` is `run/driver.rs`.
 type Sources = BTreeMap<Vec<String>, String>;
 type ModulePath = Vec<String>;
 

@@ -1,5 +1,5 @@
-//! The parent's event loop: handles messages of workers and publisher while it waits for a
-//! condition.
+//! The event loop of the parent process: drives a run by handling the messages of workers and
+//! publisher while it waits for a condition.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::announcements::Announcements;
 use super::record::Record;
-use super::usage::MeasurementWindow;
+use super::usage::MeasurementInterval;
 use super::workers::{Message, Workers};
 use crate::measure::clock::{self, SECOND};
 use crate::publish::{Command, PublishPlan, PublishTemplate, Published, Publisher, PublisherEvent};
@@ -29,21 +29,21 @@ pub(super) enum Stop {
     Problem(String),
 }
 
-/// A run's processes and what is known of them.
-pub(super) struct Session<'a> {
+/// Drives one run: its processes, and what they have reported.
+pub(super) struct Driver<'a> {
     pub(super) scenario: &'a Scenario,
     workers: Workers,
     publisher: Option<Publisher>,
     pub(super) announced: Announcements,
     pub(super) record: Record,
-    pub(super) window: MeasurementWindow,
+    pub(super) measurement: MeasurementInterval,
     pub(super) progress: Progress,
     /// Whether the server's memory is recorded with each tick.
     pub(super) ramping: bool,
     interrupted: Arc<AtomicBool>,
 }
 
-impl<'a> Session<'a> {
+impl<'a> Driver<'a> {
     pub(super) fn new(
         scenario: &'a Scenario,
         workers: Workers,
@@ -57,7 +57,7 @@ impl<'a> Session<'a> {
             publisher: None,
             announced: Announcements::default(),
             record,
-            window: MeasurementWindow::default(),
+            measurement: MeasurementInterval::default(),
             progress,
             ramping: false,
             interrupted,
@@ -106,11 +106,11 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn begin_measurement(&mut self) {
-        self.window.begin(self.record.usage());
+        self.measurement.begin(self.record.usage());
     }
 
     pub(super) fn end_measurement(&mut self) {
-        self.window.end_with(|| self.record.usage());
+        self.measurement.end_with(|| self.record.usage());
     }
 
     pub(super) fn clear_interrupt(&self) {
@@ -128,7 +128,7 @@ impl<'a> Session<'a> {
         let (mut last, mut changed) = (0, clock::now());
         while !self.announced.is_settled(workers) {
             let check = clock::now() + CHECK_INTERVAL;
-            self.wait_while(check, |session| !session.announced.is_settled(workers))?;
+            self.wait_while(check, |driver| !driver.announced.is_settled(workers))?;
             let open = self.record.open_streams();
             if open != last {
                 (last, changed) = (open, clock::now());
@@ -144,8 +144,8 @@ impl<'a> Session<'a> {
     pub(super) fn wait_complete(&mut self, from: u64, to: u64, deadline: u64) -> Result<u64, Stop> {
         let workers = self.workers();
         let mut next = from;
-        self.wait_while(deadline, |session| {
-            while next <= to && session.announced.is_complete(next, workers) {
+        self.wait_while(deadline, |driver| {
+            while next <= to && driver.announced.is_complete(next, workers) {
                 next += 1;
             }
             next <= to
@@ -163,7 +163,7 @@ impl<'a> Session<'a> {
 
     /// Waits until the publisher has sent its last scheduled event.
     pub(super) fn wait_exhausted(&mut self, deadline: u64) -> Result<(), Stop> {
-        self.wait_while(deadline, |session| !session.announced.exhausted)?;
+        self.wait_while(deadline, |driver| !driver.announced.exhausted)?;
         if self.announced.exhausted {
             return Ok(());
         }
@@ -176,7 +176,7 @@ impl<'a> Session<'a> {
     /// Waits until the publisher has ended.
     pub(super) fn wait_published(&mut self) -> Result<Published, Stop> {
         let deadline = clock::now() + self.scenario.patience.nanos();
-        self.wait_while(deadline, |session| session.announced.published.is_none())?;
+        self.wait_while(deadline, |driver| driver.announced.published.is_none())?;
         let published = self.announced.published.take();
         published.ok_or_else(|| Stop::Problem("the last publishes got no response".into()))
     }
@@ -184,14 +184,14 @@ impl<'a> Session<'a> {
     /// Waits until no event is missing, at most for the scenario's patience.
     pub(super) fn wait_drained(&mut self) -> Result<(), Stop> {
         let deadline = clock::now() + self.scenario.patience.nanos();
-        self.wait_while(deadline, |session| session.announced.drained < session.workers())
+        self.wait_while(deadline, |driver| driver.announced.drained < driver.workers())
     }
 
     /// Waits for the workers' reports; returns how many are missing.
     pub(super) fn wait_reports(&mut self) -> usize {
         let workers = self.workers();
-        let _ = self.wait_while(clock::now() + REPORT_TIMEOUT, |session| {
-            session.announced.reported < workers && session.announced.exited < workers
+        let _ = self.wait_while(clock::now() + REPORT_TIMEOUT, |driver| {
+            driver.announced.reported < workers && driver.announced.exited < workers
         });
         workers.saturating_sub(self.announced.reported)
     }
@@ -219,7 +219,7 @@ impl<'a> Session<'a> {
                 Ok(message) => self.handle(message)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    unreachable!("the session keeps a sender")
+                    unreachable!("the driver keeps a sender")
                 }
             }
         }
