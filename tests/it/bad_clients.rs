@@ -93,9 +93,12 @@ async fn an_incomplete_head_is_closed_after_the_head_timeout() {
     }
 }
 
-/// Ensures: a body whose framing is broken is refused as such.
-/// Scenario: a chunked publish whose chunk size is not hexadecimal.
+/// Ensures that a body whose framing is broken is refused as such.
+///
+/// Scenario: a chunked publish has a chunk size that is not hexadecimal.
+///
 /// Cause: every failure to read a body was reported as text that is not UTF-8.
+///
 /// Fix: only the decoder reports an encoding; a failed read is a 400 without a type of its own.
 #[tokio::test]
 async fn a_body_that_breaks_its_framing_is_refused() {

@@ -11,7 +11,7 @@ fn topic(round: usize, number: usize) -> String {
 }
 
 /// Opens streams while events are published to their topics, reads some of them, and closes all,
-/// half of them with a TCP reset.
+/// half of them with an abort (RST).
 async fn open_and_close(node: &Process, round: usize) {
     let events = |data: &'static str| {
         (0..STREAMS).map(move |number| (topic(round, number), data.to_owned()))

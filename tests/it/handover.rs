@@ -57,7 +57,7 @@ async fn events_that_fill_buffers_are_handed_over_whole() {
 }
 
 #[tokio::test]
-async fn a_crowd_of_subscribers_loses_nothing() {
+async fn many_subscribers_lose_nothing() {
     for seed in 300..304 {
         let plan = Plan { subscribers: 200, ..plan(seed) };
         assert_eq!(Round::run(plan, |_| {}).await, 0, "seed {seed}");
@@ -66,7 +66,7 @@ async fn a_crowd_of_subscribers_loses_nothing() {
 
 /// A connection reads one or two events, so that most streams end within their hand-over.
 #[tokio::test]
-async fn hasty_subscribers_lose_nothing() {
+async fn subscribers_that_reconnect_often_lose_nothing() {
     for seed in 400..404 {
         let plan = Plan { events_per_connection: 3, padding: 0, ..plan(seed) };
         assert_eq!(Round::run(plan, |_| {}).await, 0, "seed {seed}");
@@ -75,7 +75,7 @@ async fn hasty_subscribers_lose_nothing() {
 
 /// Many publishers make batches of many events on many rings, which must be merged in one order.
 #[tokio::test]
-async fn unions_stay_in_order_when_batches_are_large() {
+async fn streams_of_several_topics_stay_in_order_when_batches_are_large() {
     for seed in 500..510 {
         let plan = Plan {
             subscribers: 60,

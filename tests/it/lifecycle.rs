@@ -234,11 +234,14 @@ async fn with_a_descriptor_table_for_each_shard_a_node_holds_more_streams_than_t
     }
 }
 
-/// Ensures: a node survives running out of descriptors and accepts again when there are some.
+/// Ensures that a node survives running out of descriptors, and accepts again when there are some.
+///
 /// Scenario: the soft limit falls below the number of open descriptors, so that `accept` fails with
 /// `EMFILE` until the limit is raised.
+///
 /// Cause: the node counts its connections, but other threads or a lower limit can use up the
 /// descriptors all the same.
+///
 /// Fix: a failed `accept` is logged and retried; open connections are not affected.
 #[tokio::test]
 async fn a_node_out_of_descriptors_serves_its_streams_and_accepts_again_later() {

@@ -79,7 +79,7 @@ async fn earliest_replays_the_whole_history() {
 }
 
 #[tokio::test]
-async fn a_union_is_replayed_in_one_order_and_each_event_once() {
+async fn a_stream_of_several_topics_is_replayed_in_one_order_and_each_event_once() {
     let node = TestNode::start();
     let mut publisher = node.connect().await;
     let start = publisher.publish("a", "start").await;

@@ -39,8 +39,13 @@ async fn a_port_of_another_program_is_refused() {
 }
 
 /// Ensures that the node refuses a port that another program listens on with `SO_REUSEPORT`.
-/// Without the probe at start, the kernel would let both programs listen and divide the connections
-/// between them.
+///
+/// Scenario: the other program listens before the node starts.
+///
+/// Cause: the listeners of a node set `SO_REUSEPORT` too, so the kernel would let both programs
+/// listen and divide the connections between them.
+///
+/// Fix: the node first binds the address without `SO_REUSEPORT`.
 #[tokio::test]
 async fn a_port_of_another_program_with_reuse_port_is_refused() {
     let other = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();

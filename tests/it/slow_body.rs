@@ -4,12 +4,15 @@ use std::time::{Duration, Instant};
 
 use crate::support::{Request, TestNode};
 
-/// Ensures: a publish with an incomplete body is refused with 408 after `FANFARE_BODY_TIMEOUT`, and
-/// its connection is closed.
+/// Ensures that a publish with an incomplete body is refused with 408 after `FANFARE_BODY_TIMEOUT`,
+/// and that its connection is closed.
+///
 /// Scenario: 3 of 10 bytes are sent.
-/// Cause: the refusal drained the rest of the body, which did not come either, under a second
-/// timeout of the same length, so the response came after twice the time.
-/// Fix: a body that timed out is not drained.
+///
+/// Cause: the refusal waited for the rest of the body to discard it, under a second timeout of the
+/// same length. The rest did not come either, so the response was sent after twice the time.
+///
+/// Fix: the rest of a body that timed out is not discarded.
 ///
 /// The timeout itself is under test, so time is measured.
 #[tokio::test]

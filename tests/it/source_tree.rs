@@ -7,8 +7,9 @@
 //! folder's `mod.rs` is one more node, `mod`. A path to a sibling is an edge, and so is a path to
 //! an item that `mod.rs` only passes on from a sibling. A path to an item that `mod.rs` defines is
 //! an edge to `mod`. `mod.rs` has an edge to each child it uses; declaring the child (`mod`) or
-//! re-exporting its items (`pub use`) is no use, unless `mod.rs` mentions the re-exported name
-//! elsewhere. The graph must have no cycle. Tests are left out: they may import anything.
+//! re-exporting its items (`pub use`) does not count as a use, unless `mod.rs` mentions the
+//! re-exported name elsewhere. The graph must have no cycle. Tests are left out: they may import
+//! anything.
 //!
 //! **Columns.** No line of a tracked text file is longer than 100 characters.
 

@@ -46,7 +46,7 @@ async fn no_topic_or_a_star_selects_every_event() {
 }
 
 #[tokio::test]
-async fn a_union_is_delivered_in_one_order_and_each_event_once() {
+async fn a_stream_of_several_topics_receives_each_event_once_and_in_order() {
     let node = TestNode::with(|config| config.shards = 1);
     let mut streams = Vec::new();
     for query in ["topic=a&topic=b&topic=c", "topic=c&topic=a&topic=b", "topic=*"] {

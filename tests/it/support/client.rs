@@ -49,7 +49,7 @@ impl Connection {
         Self { socket, buffer: Vec::new() }
     }
 
-    /// Closes the connection with a reset, as the kernel does for a client that has crashed.
+    /// Aborts the connection (RST), as the kernel does for a client that has crashed.
     pub fn crash(self) {
         SockRef::from(&self.socket).set_linger(Some(Duration::ZERO)).unwrap();
     }
@@ -186,7 +186,7 @@ impl Connection {
         (self.buffer.len() >= count).then(|| self.buffer.drain(..count).collect())
     }
 
-    /// Reads more; false at the end of the connection, which a reset is too.
+    /// Reads more; false if the connection was closed or aborted (RST).
     async fn fill(&mut self, what: &str) -> bool {
         let read = within(what, self.socket.read_buf(&mut self.buffer)).await;
         read.is_ok_and(|bytes| bytes > 0)

@@ -77,7 +77,7 @@ impl Endpoint {
     }
 
     /// Sends bytes on a connection of their own; returns what is received until the node closes
-    /// it, or resets it.
+    /// or aborts (RST) it.
     pub async fn exchange(&self, bytes: &[u8]) -> String {
         let mut socket = TcpStream::connect(self.addr).await.expect("the node listens");
         let (mut reader, mut writer) = socket.split();

@@ -28,7 +28,7 @@ pub struct Plan {
     pub events_per_connection: usize,
     /// Most bytes of padding in an event.
     pub padding: usize,
-    /// Whether some events have ids chosen by their publisher.
+    /// Whether some events have a publisher's id.
     pub own_ids: bool,
 }
 

@@ -69,7 +69,7 @@ impl Stream {
         Self { connection, framing, interpreter, items: VecDeque::new(), head, retry: 0 }
     }
 
-    /// Closes the connection with a reset.
+    /// Aborts the connection (RST).
     pub fn crash(self) {
         self.connection.crash();
     }
