@@ -96,8 +96,8 @@ async fn a_publish_that_was_begun_before_the_signal_is_finished() {
     assert_eq!(node.end().await.code, Some(0));
 }
 
-/// The time of the drain is under test, so time is measured. The body's own timeout is out of the
-/// way.
+/// The time of the drain is under test, so time is measured. The body timeout is longer than the
+/// test.
 #[tokio::test]
 async fn a_publish_that_is_never_finished_is_cut_off_at_the_end_of_the_drain() {
     let drain = Duration::from_millis(500);

@@ -67,7 +67,7 @@ async fn fields_with_invalid_values_are_refused() {
 }
 
 #[tokio::test]
-async fn an_id_of_the_nodes_own_form_is_refused() {
+async fn a_publishers_id_of_the_form_of_a_node_assigned_id_is_refused() {
     let mut scene = Scene::new().await;
     let own = scene.node.publish("a", "x").await;
     scene.stream.event().await;

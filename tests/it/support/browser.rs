@@ -186,7 +186,7 @@ impl Drop for Driver {
         // SAFETY: killpg takes plain numbers. The driver leads its group, which the browser is in,
         // and has not been waited for, so the group is still its own.
         let _ = unsafe { libc::killpg(group, libc::SIGKILL) };
-        // It may have exited, and the profile may be gone: that is what is wanted.
+        // Errors are ignored: the driver may have exited and the profile may have been deleted.
         let _ = self.process.wait();
         let _ = std::fs::remove_dir_all(&self.profile);
     }

@@ -47,7 +47,7 @@ pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
     }
 }
 
-/// Polls a condition that can only be asked for, such as a number of the health document, until it
+/// Polls a condition that sends no notification, such as a number of the health document, until it
 /// is true; panics with `what` if that takes longer than the deadline.
 pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let poll = async {

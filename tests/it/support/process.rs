@@ -121,7 +121,7 @@ impl Process {
         let (_, hard) = rlimit::Resource::NOFILE.get().expect("there is a limit");
         let limits = libc::rlimit { rlim_cur: limit, rlim_max: hard };
         let (pid, none) = (self.running.pid(), std::ptr::null_mut());
-        // SAFETY: the new limits live until the call returns, and the old ones are not asked for.
+        // SAFETY: the new limits live until the call returns, and the old ones are not requested.
         let result = unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &limits, none) };
         assert_eq!(result, 0, "the limit can be set");
     }
