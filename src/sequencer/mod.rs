@@ -11,8 +11,8 @@
 //! 3. publish it to the rings, raise the watermark, then wake the shards;
 //! 4. acknowledge, so that an acknowledged event is on its way to every stream (I7).
 //!
-//! Files, upwards: `closable_queue`, `queue` (bounded, closable), `combiner` (who runs a batch),
-//! `route` (events by topic), `window` (what the rings keep alive), this one.
+//! Files, in dependency order: `closable_queue`, `queue` (bounded, closable), `combiner` (who runs
+//! a batch), `route` (events by topic), `window` (what the rings keep alive), this one.
 #![forbid(unsafe_code)]
 
 mod closable_queue;
