@@ -13,8 +13,9 @@
 //! 1. A `POST /events` arrives on the shard that accepted its connection. `http` parses it into an
 //!    [`event::Publication`], or answers with a problem document.
 //! 2. The publication goes into a bounded queue ([`sequencer::Queue`]), or the publisher is told at
-//!    once that the queue is full. The shard then runs the batch itself if the sequencer is free
-//!    ([`sequencer::Combiner`]), else its thread does.
+//!    once that the queue is full. The shard then runs the batch itself if few events wait and
+//!    nobody uses the sequencer or the log ([`sequencer::Combiner`]); else the sequencer's own
+//!    thread does.
 //! 3. The [`sequencer`] takes what is in the queue as one batch and encodes each event, with its
 //!    id, into one buffer: an [`event::Batch`].
 //! 4. It appends copies of the events to the [`log`], for replay.
@@ -56,7 +57,7 @@
 //! | [`config`] | every setting; the only reader of the environment |
 //! | [`event`] | an event, its names and its encoding; pure |
 //! | [`ring`] | the lock-free epoch ring per topic, and the wake-ups of shards |
-//! | [`log`] | the order of events, and the history kept for replay |
+//! | [`log`] | the history kept for replay |
 //! | [`sequencer`] | the queue, and the one writer of log and rings |
 //! | `core` | what all shards share |
 //! | `session` | one subscriber's stream: replay, live events, control events |

@@ -110,7 +110,7 @@ impl Node {
         tracing::info!(
             streams_max,
             configured,
-            "FANFARE_STREAMS_MAX is not reached; raise {limit}"
+            "FANFARE_STREAMS_MAX can't be reached; raise {limit}"
         );
     }
 

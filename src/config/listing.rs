@@ -175,8 +175,8 @@ mod tests {
             assert_eq!(row.matches('|').count(), 5, "{row}");
         }
         for row in [
-            "| `FANFARE_HEARTBEAT` | `--heartbeat` | `30s` | Time after which an idle stream \
-             receives a comment |",
+            "| `FANFARE_HEARTBEAT` | `--heartbeat` | `30s` | Longest time for which an idle \
+             stream receives nothing; then it receives a comment |",
             "| `FANFARE_IO` | `--io` | `auto` | How events are written to the sockets of streams: \
              auto, uring, send or hyper |",
             "| `FANFARE_CORS_ORIGINS` | `--cors-origins` | empty | Other origins whose pages may \

@@ -150,7 +150,8 @@ pub struct Config {
     /// Maximum number of streams on this node.
     ///
     /// 1 to 1_000_000_000. A stream request above the maximum receives the response that
-    /// FANFARE_BUSY_ANSWER selects. The descriptor limit of the process lowers the maximum.
+    /// FANFARE_BUSY_ANSWER selects. FANFARE_CONNECTIONS_MAX and the descriptor limit can lower the
+    /// maximum.
     #[arg(long, value_name = "COUNT", default_value = "1_000_000", help_heading = STREAMS)]
     #[arg(value_parser = count::<usize>(1..=COUNT_MAX))]
     pub streams_max: usize,
@@ -201,7 +202,7 @@ pub struct Config {
     #[arg(value_parser = duration("1ms", "1d"))]
     pub retry_max: Duration,
 
-    /// Time after which an idle stream receives a comment.
+    /// Longest time for which an idle stream receives nothing; then it receives a comment.
     ///
     /// 100ms to 1h. It must be shorter than the idle timeout of every proxy between node and
     /// client; otherwise the proxy closes idle streams.

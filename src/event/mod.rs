@@ -22,10 +22,10 @@ pub(crate) use topic::{TopicHasher, TopicMap};
 /// trust that such an event comes from the node.
 pub(crate) const CONTROL_TYPES: [&str; 4] = ["reset", "lagged", "shutdown", "busy"];
 
-/// A validated event from a publisher, before the log assigns its seq.
+/// A validated event from a publisher, before the sequencer assigns its seq.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Publication {
-    /// At least one topic, none twice. The first is the canonical one.
+    /// At least one topic, none twice.
     pub topics: Box<[Topic]>,
     /// The payload: any UTF-8 text, with any line breaks.
     pub data: String,

@@ -90,7 +90,7 @@ pub(crate) fn publish_allowed(
     own || is_allowed(origins, origin)
 }
 
-/// Returns the authority of a request: `:authority` or that of an absolute-form target, which
+/// Returns the authority of a request: that of an absolute-form target, which
 /// override `Host` (RFC 9112 §3.2.2).
 pub(crate) fn requested_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let authority = uri.authority().map(|authority| authority.as_str());

@@ -12,7 +12,7 @@ use hyper::body::{Body, Frame, SizeHint};
 
 use crate::conn::StreamBody;
 
-/// The answer to a request, at once or when its event is in the log. Boxed: hyper keeps room for it
+/// The response to a request, at once or later. Boxed: hyper keeps room for it
 /// as long as the connection lasts.
 pub(crate) enum Answer {
     Now(Option<Box<Response<ResponseBody>>>),

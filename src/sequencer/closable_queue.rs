@@ -59,8 +59,8 @@ impl<T> ClosableQueue<T> {
 
     /// Adds an item, without waiting. Does not wake the consumer.
     pub(super) fn push(&self, item: T) -> Result<(), PushError> {
-        // Ordering: Relaxed: the fence orders it before the load of `closed`. Pairs with the fence in
-        // `is_finished`. Model: closing_loses_no_item.
+        // Ordering: Relaxed: the fence orders it before the load of `closed`. Pairs with the fence
+        // in `is_finished`. Model: closing_loses_no_item.
         self.pushing.fetch_add(1, Ordering::Relaxed);
         fence(Ordering::SeqCst);
         let pushed = if self.is_closed() {
@@ -131,8 +131,8 @@ impl<T> ClosableQueue<T> {
         if !self.items.is_empty() {
             return true;
         }
-        // Ordering: SeqCst: what this thread popped before the load of `closed`. Pairs with the fence
-        // in `is_finished`. Model: closing_ends_the_run.
+        // Ordering: SeqCst: what this thread popped before the load of `closed`. Pairs with the
+        // fence in `is_finished`. Model: closing_ends_the_run.
         fence(Ordering::SeqCst);
         self.is_closed()
     }
@@ -142,8 +142,8 @@ impl<T> ClosableQueue<T> {
         if !self.is_closed() {
             return false;
         }
-        // Ordering: SeqCst: the load of `closed` before those of `pushing` and the items. Pairs with
-        // the fences in `push` and `needs_consumer`. Model: closing_loses_no_item.
+        // Ordering: SeqCst: the load of `closed` before those of `pushing` and the items. Pairs
+        // with the fences in `push` and `needs_consumer`. Model: closing_loses_no_item.
         fence(Ordering::SeqCst);
         // Ordering: Acquire: a push that has ended has its item in the queue, so the items are read
         // after this. Pairs with Release in `push`. By argument, see the table.

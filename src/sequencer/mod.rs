@@ -41,7 +41,7 @@ pub use queue::{ByteReservation, Queue, QueueFull, Submission};
 use route::Router;
 use window::LiveWindow;
 
-/// Events evicted from the history for their age between two batches, at most.
+/// Events evicted from the history before the queue is looked at again, at most.
 const EVICTED_MAX: usize = 4096;
 
 /// How long a quiet node keeps what is too old: the sequencer's thread evicts at least this often.
@@ -56,7 +56,7 @@ const WINDOW_AGE_SLACK: Duration = Duration::from_secs(5);
 pub struct Deps {
     /// Source of events.
     pub queue: Queue,
-    /// Gives an event its place.
+    /// Stores events, for replay.
     pub log: Arc<Log>,
     /// The rings.
     pub registry: Arc<Registry>,
@@ -73,8 +73,9 @@ pub struct BatchLimits {
     pub bytes: usize,
     /// Bytes of batches the rings keep alive (`FANFARE_WINDOW_BYTES`).
     pub window_bytes: u64,
-    /// Age at which a batch leaves the rings: longer than a stream can be behind without being
-    /// closed (`FANFARE_WRITE_TIMEOUT` and 5 s).
+    /// Age at which a batch leaves the rings: longer than a socket may accept nothing
+    /// (`FANFARE_WRITE_TIMEOUT` and 5 s). A stream whose socket accepts a little may still be
+    /// behind; it receives `lagged`.
     pub window_age: Duration,
     /// Longest time between two evictions on a quiet node.
     pub evict_interval: Duration,

@@ -31,7 +31,7 @@ pub enum QueueFull {
     #[error("publish bodies take up {0} bytes (FANFARE_QUEUE_BYTES); publish again later")]
     Bytes(usize),
     /// The node has stopped accepting events.
-    #[error("this node is shutting down; publish to another node")]
+    #[error("this node has failed and accepts no more events; publish to another node")]
     Closed,
 }
 

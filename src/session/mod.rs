@@ -116,8 +116,11 @@ pub(crate) enum Next {
 /// Why a stream can't be opened now; the client should reconnect later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Busy {
-    /// `FANFARE_STREAMS_MAX` streams are open.
-    #[error("as many streams are open as FANFARE_STREAMS_MAX allows; reconnect later")]
+    /// The node, or the shard of the connection, has no room for another stream.
+    #[error(
+        "this node has no room for another stream (FANFARE_STREAMS_MAX, \
+         FANFARE_CONNECTIONS_MAX, descriptor limit); reconnect later"
+    )]
     Streams,
     /// `FANFARE_TOPICS_MAX` topics have readers.
     #[error("as many topics are being read as FANFARE_TOPICS_MAX allows; reconnect later")]

@@ -64,8 +64,13 @@ pub(super) async fn accept(listener: std::net::TcpListener, shard: &Rc<Shard>) -
 fn admit(fd: OwnedFd, shard: &Rc<Shard>, refusals: &mut RateLimitedLog) {
     let room = shard.handle.connections.len() < shard.core.shard_connections_max;
     let Some(permit) = shard.core.connections.try_permit().filter(|_| room) else {
-        let max = shard.core.connections.max();
-        refusals.log(|| tracing::warn!(max, "connection limit reached; closing new connections"));
+        let (max, of) = match room {
+            true => (shard.core.connections.max(), "the node"),
+            false => (shard.core.shard_connections_max, "this shard"),
+        };
+        refusals.log(|| {
+            tracing::warn!(max, "connection limit of {of} reached; closing new connections");
+        });
         return;
     };
     let conn = Rc::new(Conn::new(fd, permit, shard.now()));

@@ -31,8 +31,8 @@ impl From<&Config> for ListenerOptions {
     }
 }
 
-/// Time without traffic after which the kernel sends keepalive probes. Heartbeats keep live streams
-/// under it; it is for idle publishers.
+/// Time without traffic after which the kernel sends keepalive probes. It is for idle
+/// publishers: streams usually send heartbeats more often.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// Finds out that nobody else listens on an address, and holds it until the shards do. Port 0 takes

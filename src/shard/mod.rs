@@ -1,7 +1,8 @@
 //! A shard: one thread with one single-threaded tokio runtime and one listener, which owns its
 //! connections for as long as they live.
 //!
-//! Nothing on a shard is shared with another but the [`Core`](crate::core::Core). Its tasks: one
+//! A shard shares with others only the [`Core`](crate::core::Core) and its mailbox, into which
+//! whoever runs the sequencer puts wakers. Its tasks: one
 //! per connection that hyper serves (`http_conn`), the accept loop (`accept`), the readiness
 //! reactor (`reactor`), the fan-out loop (`pump`) and the `timer`. Only this module starts threads
 //! for sessions (I8).

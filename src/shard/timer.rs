@@ -1,9 +1,9 @@
 //! The timer of a shard: heartbeats for idle streams, aborts of blocked connections.
 //!
 //! Each tick checks a part of the shard's connections, so that a tick's work is bounded and every
-//! connection has been checked after [`TICKS_PER_SWEEP`] ticks. Heartbeats are due a little before
-//! the setting, spread by connection: sessions that received the same event would otherwise all be
-//! due at once.
+//! connection has been checked after [`TICKS_PER_SWEEP`] ticks. Heartbeats are due up to a quarter
+//! before the setting, spread by connection: sessions that received the same event would otherwise
+//! all be due at once.
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -89,10 +89,11 @@ fn refused_streams_that_are_not_retried_fail_the_run() {
 #[test]
 fn a_stream_cut_inside_an_event_resumes_exactly_once() {
     for framing in [Framing::Chunked, Framing::OddChunks, Framing::UntilClose] {
-        let arguments = format!("{FANOUT} --resume true --retry-delay 20ms");
-        let run = run(&arguments, start(Fault::Cuts(12), framing));
+        let fanout = FANOUT.replace("--events 40", "--events 60");
+        let arguments = format!("{fanout} --resume true --retry-delay 20ms");
+        let run = run(&arguments, start(Fault::Cuts(16), framing));
         run.assert_clean();
-        assert_eq!(run.at("/account/received"), 800.0, "{framing:?}: {}", run.text);
+        assert_eq!(run.at("/account/received"), 1200.0, "{framing:?}: {}", run.text);
         assert_eq!(run.at("/causes/open: ended by the server"), 60.0, "{framing:?}: {}", run.text);
     }
 }

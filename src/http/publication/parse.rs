@@ -18,8 +18,8 @@ use crate::http::header::{parameter, split_unquoted};
 /// Parses a publish request. Unknown fields are errors: an ignored field would publish an event
 /// other than the publisher meant.
 ///
-/// `topic` is repeatable (in JSON: an array); duplicates are dropped and the first topic is the
-/// canonical one. `data` defaults to the empty string, and an empty `type` counts as absent.
+/// `topic` is repeatable (in JSON: an array); duplicates are dropped.
+/// `data` defaults to the empty string, and an empty `type` counts as absent.
 /// Parameters of the content type are ignored, except a charset other than UTF-8.
 ///
 /// # Errors

@@ -38,10 +38,11 @@ pub struct Reset {
     /// that id resumes completely, provided nothing else is evicted, and skips no stored event that
     /// it has not received.
     ///
-    /// For [`Reason::Expired`] it is the highest evicted seq that the selectors match, if no stored
-    /// event that they match is older. With several topics one can be: `a` may have lost event 5
-    /// while `b` still stores event 3. The reset then carries no id. The stream continues with
-    /// event 3, and a client that reconnects from an event before 5 receives another reset.
+    /// For [`Reason::Expired`] it is the highest evicted seq that the selectors match, if no event
+    /// between the requested id and that seq is still stored for them. With several topics one can
+    /// be: `a` may have lost event 5 while `b` still stores event 3. The reset then carries no id.
+    /// The stream continues with event 3, and a client that reconnects from an event before 5
+    /// receives another reset.
     ///
     /// For the other reasons it is the newest seq, from which the stream is live.
     pub from: Option<Seq>,

@@ -20,7 +20,8 @@ pub(crate) enum Fault {
     Misroutes,
     /// The server stalls for a second before this event.
     Stalls(u64),
-    /// Every nth event, all streams are closed in the middle of it.
+    /// Every nth event, all streams are closed in the middle of it; later, if some have not
+    /// reconnected yet.
     Cuts(u64),
     /// Every second subscription is refused.
     Refuses,
@@ -45,6 +46,9 @@ struct State {
     events: Vec<(String, String)>,
     streams: Vec<(String, TcpStream)>,
     held_back: Option<(String, String)>,
+    cuts_due: u64,
+    /// Most streams open at once.
+    streams_max: usize,
     subscriptions: u64,
     publishes: u64,
 }
@@ -59,6 +63,8 @@ pub(crate) fn start(fault: Fault, framing: Framing) -> SocketAddr {
         events: Vec::new(),
         streams: Vec::new(),
         held_back: None,
+        cuts_due: 0,
+        streams_max: 0,
         subscriptions: 0,
         publishes: 0,
     };
@@ -132,6 +138,7 @@ impl State {
             }
         }
         self.streams.push((topic, stream));
+        self.streams_max = self.streams_max.max(self.streams.len());
     }
 
     fn publish(&mut self, topic: &str, data: &str) -> String {
@@ -163,7 +170,15 @@ impl State {
                 let distinct: std::collections::BTreeSet<String> = topics.into_iter().collect();
                 distinct.iter().for_each(|topic| self.send(topic, id, data));
             }
-            Fault::Cuts(every) if nth(every) => self.cut(id, data),
+            Fault::Cuts(every) => {
+                self.cuts_due += u64::from(nth(every));
+                if self.cuts_due > 0 && self.streams.len() == self.streams_max {
+                    self.cuts_due -= 1;
+                    self.cut(id, data);
+                } else {
+                    self.send(topic, id, data);
+                }
+            }
             _ => self.send(topic, id, data),
         }
         if !matches!(self.fault, Fault::Reorders(every) if self.publishes.is_multiple_of(every))
