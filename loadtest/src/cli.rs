@@ -32,7 +32,7 @@ pub(crate) enum Command {
     Storm(RunArgs),
     /// Some of the streams read slowly or not at all.
     Slow(RunArgs),
-    /// Ingest rate over keep-alive connections.
+    /// Publish rate over keep-alive connections.
     Publish(RunArgs),
     /// A scenario from a TOML file.
     Run {
