@@ -8,7 +8,7 @@
 //!
 //! | word | writer | readers | what becomes visible | model |
 //! |---|---|---|---|---|
-//! | `used` | any thread, Relaxed read-modify-write | any thread | the number only | none: a count |
+//! | `used` | any thread, Relaxed RMW | any thread | the number only | none: a count |
 #![forbid(unsafe_code)]
 
 use std::sync::Arc;

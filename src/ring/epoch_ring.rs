@@ -12,11 +12,15 @@
 //!
 //! # Ordering
 //!
-//! | word | writer | readers | what becomes visible | model |
-//! |---|---|---|---|---|
-//! | `tail` | sequencer, Release | sessions, Acquire | the array and slot of every epoch below it, `counted` | `a_reader_sees_every_epoch_or_knows_it_lagged` |
-//! | `slots`, slot | sequencer, Release (in [`ArcSlot`]) | sessions, Acquire | the epoch | the same, `growing_loses_nothing` |
-//! | `head`, `counted` | sequencer, Relaxed | sequencer; sessions for `counted` | nothing: `counted` rides on `tail`; the sequencer's lock hands both to the next thread | the same |
+//! | word | writer | readers | what becomes visible |
+//! |---|---|---|---|
+//! | `tail` | sequencer, Release | sessions, Acquire | array, slots below it, `counted` |
+//! | `slots`, slot | sequencer, Release ([`ArcSlot`]) | sessions, Acquire | the epoch |
+//! | `head` | sequencer, Relaxed | sequencer | nothing: its lock hands it on |
+//! | `counted` | sequencer, Relaxed | sequencer, sessions | nothing: it rides on `tail` |
+//!
+//! Models: `a_reader_sees_every_epoch_or_knows_it_lagged`, `growing_loses_nothing`,
+//! `expelling_is_seen_as_lag`.
 //!
 //! Why *tail, then array, then slot* is enough: the reader read `tail > n`, so it loads the array
 //! and the slot as they were when epoch `n` was published, or later ones. In every later state slot

@@ -6,9 +6,12 @@
 //!
 //! # Ordering
 //!
-//! | word | writer | readers | what becomes visible | model |
-//! |---|---|---|---|---|
-//! | `PendingFlag` | sequencer sets, shard clears; both AcqRel swaps | each other | to the shard: the ring's tail as it was when the sequencer set the flag or found it set | `no_wake_is_lost` |
+//! | word | writers | readers | what becomes visible |
+//! |---|---|---|---|
+//! | `PendingFlag` | sequencer, shard: AcqRel swaps | each other | the ring's tail |
+//!
+//! The tail that the shard sees is that of the moment when the sequencer set the flag or found it
+//! set. Model: `no_wake_is_lost`.
 //!
 //! The sequencer publishes, then sets the flag; the shard clears the flag, then reads the ring. All
 //! swaps of one flag have one order. If the sequencer's swap comes before the shard's clear, the

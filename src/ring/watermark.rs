@@ -3,9 +3,11 @@
 //!
 //! # Ordering
 //!
-//! | word | writer | readers | what becomes visible | model |
-//! |---|---|---|---|---|
-//! | `Watermark` | sequencer, Release | sessions, Acquire | every ring's epochs of the batches up to it | `two_rings_are_read_in_one_order` |
+//! | word | writer | readers | what becomes visible |
+//! |---|---|---|---|
+//! | `Watermark` | sequencer, Release | sessions, Acquire | the epochs up to it, in every ring |
+//!
+//! Model: `two_rings_are_read_in_one_order`.
 //!
 //! A batch goes to its rings one after the other. A session that read them meanwhile could see the
 //! later event of one ring and not yet the earlier one of another. So it reads the watermark first

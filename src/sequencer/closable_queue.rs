@@ -16,11 +16,13 @@
 //!
 //! # Ordering
 //!
-//! | word | writer | readers | what becomes visible | model |
-//! |---|---|---|---|---|
-//! | `pushing` | producers, Release when a push ends | consumer, Acquire | the item of a push that has ended | by argument: the stand-in queue synchronises as well |
-//! | `closed` | whoever closes, Release | producers and consumer, Acquire | nothing else | by argument |
-//! | fences | push, `needs_consumer`; `is_finished` | | one of two that race sees the other | `closing_loses_no_item`, `closing_ends_the_run` |
+//! | word | writer | readers | what becomes visible |
+//! |---|---|---|---|
+//! | `pushing` | producers, Release when a push ends | consumer, Acquire | the item of that push |
+//! | `closed` | whoever closes, Release | producers, consumer, Acquire | nothing else |
+//!
+//! Models of the fences: `closing_loses_no_item`, `closing_ends_the_run`. The Release and Acquire
+//! of the two words hold by argument: the models' stand-in queue synchronises as well.
 //!
 //! [`is_finished`]: ClosableQueue::is_finished
 //! [`needs_consumer`]: ClosableQueue::needs_consumer
@@ -69,7 +71,7 @@ impl<T> ClosableQueue<T> {
             self.items.push(item).map_err(|_| PushError::Full)
         };
         // Ordering: Release: whoever sees the push ended sees its item. Pairs with Acquire in
-        // `is_finished`. By argument, see the table.
+        // `is_finished`. By argument, see the module.
         self.pushing.fetch_sub(1, Ordering::Release);
         if pushed.is_err() {
             // The consumer may have seen this push under way and parked. Model:
@@ -114,13 +116,13 @@ impl<T> ClosableQueue<T> {
 
     /// Refuses every later push. Items pushed before stay in the queue.
     pub(super) fn close(&self) {
-        // Ordering: Release: pairs with Acquire in `is_closed`. By argument, see the table.
+        // Ordering: Release: pairs with Acquire in `is_closed`. By argument, see the module.
         self.closed.store(true, Ordering::Release);
         self.wake();
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        // Ordering: Acquire: pairs with Release in `close`. By argument, see the table.
+        // Ordering: Acquire: pairs with Release in `close`. By argument, see the module.
         self.closed.load(Ordering::Acquire)
     }
 
@@ -146,7 +148,7 @@ impl<T> ClosableQueue<T> {
         // with the fences in `push` and `needs_consumer`. Model: closing_loses_no_item.
         fence(Ordering::SeqCst);
         // Ordering: Acquire: a push that has ended has its item in the queue, so the items are read
-        // after this. Pairs with Release in `push`. By argument, see the table.
+        // after this. Pairs with Release in `push`. By argument, see the module.
         self.pushing.load(Ordering::Acquire) == 0 && self.items.is_empty()
     }
 }
