@@ -26,8 +26,8 @@
 //! 7. Each `session` reads its rings from its cursor on, without a lock, and yields slices of the
 //!    batch's buffer. A replay comes from the log first; a gap is announced.
 //! 8. The pump writes the slices of many connections in one system call. A peer that does not read
-//!    fills its socket's buffer, falls out of the rings' window and receives `lagged`, or its
-//!    connection is reset.
+//!    fills its socket's buffer. If it reads again after its next event has left the window, it
+//!    receives `lagged`; if its socket accepts nothing for too long, the connection is aborted.
 //!
 //! # Invariants
 //!

@@ -1,9 +1,9 @@
 //! A stream as the body of a hyper response: the payload of each chunk is a frame, which hyper
 //! frames for the wire.
 //!
-//! A stream that may be detached uses it only for its preamble. Only a stream over HTTP/1.1 may be,
-//! because the encoder writes HTTP/1.1 chunks, and none with `FANFARE_IO=hyper`. Every other stream
-//! uses it as long as it lasts.
+//! A stream over HTTP/1.1 is detached after its preamble and uses the body only for that: the
+//! encoder writes HTTP/1.1 chunks. Streams over HTTP/1.0, and all streams with `FANFARE_IO=hyper`,
+//! use it to their end.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -47,7 +47,7 @@ impl Body for StreamBody {
                 return Poll::Ready(Some(Ok(Frame::data(payload))));
             }
             if self.begun && self.conn.lifecycle.may_detach() {
-                // hyper has the preamble and polls again after it has flushed it. The rest bypasses
+                // hyper has buffered the preamble; `Pending` makes it flush. The rest bypasses
                 // hyper.
                 self.conn.lifecycle.opened();
                 return Poll::Pending;

@@ -73,8 +73,8 @@ pub struct BatchLimits {
     pub bytes: usize,
     /// Bytes of batches the rings keep alive (`FANFARE_WINDOW_BYTES`).
     pub window_bytes: u64,
-    /// Age at which a batch leaves the rings: longer than a socket may accept nothing
-    /// (`FANFARE_WRITE_TIMEOUT` and 5 s). A stream whose socket accepts a little may still be
+    /// Age at which a batch leaves the rings: longer than a socket may be blocked
+    /// (`FANFARE_WRITE_TIMEOUT`), plus 5 s. A stream whose socket accepts a little may still be
     /// behind; it receives `lagged`.
     pub window_age: Duration,
     /// Longest time between two evictions on a quiet node.
@@ -198,7 +198,7 @@ impl BatchRunner for Sequencer {
         true
     }
 
-    /// A batch trims the window itself.
+    /// Also trims the rings' window, which otherwise happens only when a batch is published.
     fn evict_expired(&mut self) -> bool {
         let now = self.started.elapsed();
         self.live.trim(now);
@@ -222,7 +222,7 @@ impl Combiner<Sequencer> {
     }
 
     /// Enqueues the event, then runs the batch or wakes the sequencer's thread. The receiver yields
-    /// the event's seq once the log has the event.
+    /// the event's seq once log and rings have the event.
     ///
     /// # Errors
     ///

@@ -16,7 +16,7 @@ use crate::quota::Quota;
 /// An event in the queue, with its share of the byte budget.
 pub struct Submission {
     pub(super) publication: Publication,
-    /// Receives the event's seq once the log has the event.
+    /// Receives the event's seq once log and rings have the event.
     ack: oneshot::Sender<Seq>,
     reservation: ByteReservation,
 }
@@ -70,7 +70,7 @@ impl Queue {
     }
 
     /// Pushes an event without running a batch; [`Combiner::submit`](super::Combiner::submit) does
-    /// both. The receiver yields the event's seq once the log has the event.
+    /// both. The receiver yields the event's seq once log and rings have the event.
     ///
     /// # Errors
     ///

@@ -1,8 +1,9 @@
 //! Eviction of batches from the rings, by age and by bytes.
 //!
 //! A slot of a ring keeps its whole batch's buffer alive. A quiet ring would keep the batch of its
-//! last epoch for ever. So a batch leaves all of its rings when it is older than a socket may
-//! accept nothing, or when all batches together exceed `FANFARE_WINDOW_BYTES`.
+//! last epoch for ever. So a batch leaves all of its rings when it is older than a socket may be
+//! blocked (`FANFARE_WRITE_TIMEOUT`) plus 5 s, or when all batches together exceed
+//! `FANFARE_WINDOW_BYTES`.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

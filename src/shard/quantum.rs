@@ -1,10 +1,10 @@
 //! The pump's quantum: how many streams it visits before it yields to the shard's other tasks.
 //!
 //! Usually `FANFARE_QUANTUM_STREAMS`. While events are published on the shard it is shorter. With
-//! whole quanta, a publisher that waits for each answer gets one answer per quantum: its events
-//! arrive in different quanta, and a stream needs one send per event instead of one for all. A
-//! short quantum grows with the events published since the last one, so publishing never takes the
-//! shard's time from its streams.
+//! whole quanta, a publisher that waits for each response publishes once per quantum, so each of
+//! its events costs every stream a send of its own; the events of a faster publisher would share
+//! one. A short quantum grows with the events published since the last one, up to a whole quantum,
+//! so that publishing does not crowd out the streams.
 
 /// A short quantum is this part of a whole one.
 const PARTS: usize = 16;
