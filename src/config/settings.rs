@@ -132,7 +132,7 @@ pub struct Config {
     #[arg(value_parser = bytes::<u64>("1KiB", "1024TiB"))]
     pub queue_bytes: u64,
 
-    /// Maximum number of events per batch, which the sequencer takes from the queue at once.
+    /// Maximum number of events that the sequencer takes from the queue at once, as one batch.
     ///
     /// 1 to 65_536. Events beyond it go into the next batch, which follows immediately.
     #[arg(long, value_name = "COUNT", default_value = "1024", help_heading = PUBLISHING)]
@@ -210,7 +210,7 @@ pub struct Config {
     #[arg(value_parser = duration("100ms", "1h"))]
     pub heartbeat: Duration,
 
-    /// Time after which a stream is closed whose socket accepts no data.
+    /// Time after which a stream whose socket accepts no data is closed.
     ///
     /// 100ms to 1d; it runs only while there is data to send. The client can reconnect and resume
     /// from history.
@@ -227,7 +227,7 @@ pub struct Config {
     #[arg(value_parser = bytes::<usize>("4KiB", "16MiB"))]
     pub send_buffer_bytes: usize,
 
-    /// Maximum number of epochs a ring keeps for streams that are behind.
+    /// Capacity of each ring: maximum number of epochs it keeps for streams that are behind.
     ///
     /// 2 to 1_048_576. An epoch is one batch's share in one ring. A stream that falls further
     /// behind receives a `lagged` event and is closed; the client can reconnect and resume from

@@ -90,8 +90,8 @@ pub(crate) fn publish_allowed(
     own || is_allowed(origins, origin)
 }
 
-/// Returns the authority of a request: that of an absolute-form target, which
-/// override `Host` (RFC 9112 §3.2.2).
+/// Returns the authority of a request: that of an absolute-form target, which overrides `Host`
+/// (RFC 9112 §3.2.2), or else that of `Host`.
 pub(crate) fn requested_host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let authority = uri.authority().map(|authority| authority.as_str());
     authority.or_else(|| headers.get(HOST)?.to_str().ok())

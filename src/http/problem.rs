@@ -1,8 +1,9 @@
 //! Problem details (RFC 9457): error responses as `application/problem+json`.
 //!
-//! The only place that maps errors to statuses. `type` is `about:blank` if the status is specific
-//! enough. Where a program may have to distinguish several causes of one status, `type` is one of
-//! these stable identifiers, which are part of the protocol:
+//! The error enums of parsing and of the queue are mapped to statuses here; for other problems a
+//! handler calls one of the constructors. `type` is `about:blank` if the status is specific enough.
+//! Where a program may have to distinguish several causes of one status, `type` is one of these
+//! stable identifiers, which are part of the protocol:
 //!
 //! | `type` | status | cause |
 //! |---|---|---|

@@ -10,9 +10,9 @@
 //! A push counts itself in `pushing`, then reads `closed`. [`is_finished`] reads `closed`, then
 //! `pushing` and the items. Each side has a SeqCst fence between its two steps (store buffering),
 //! so at least one of two that race sees the other. If the push sees `closed`, it returns its item
-//! and wakes the consumer. If the check sees the push, either under way or by its item, the queue
-//! is not finished. [`needs_consumer`] is the same for a producer that has emptied the queue
-//! itself: it sees `closed`, or the check sees the queue empty.
+//! and wakes the consumer. If `is_finished` sees the push, either under way or by its item, the
+//! queue is not finished. [`needs_consumer`] has the same fence, for a producer that has emptied
+//! the queue itself: either it sees `closed`, or `is_finished` sees the queue empty.
 //!
 //! # Ordering
 //!
@@ -126,9 +126,9 @@ impl<T> ClosableQueue<T> {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Whether the consumer must run, as a producer finds that has run the consumer's work itself:
-    /// items are left, or the queue was closed meanwhile and the consumer may have parked because
-    /// of those items.
+    /// For a producer that has just run a batch itself: whether it must still wake the consumer.
+    /// True if items are left, or if the queue was closed meanwhile, since the consumer may have
+    /// parked when it saw the items that the producer has taken.
     pub(super) fn needs_consumer(&self) -> bool {
         if !self.items.is_empty() {
             return true;

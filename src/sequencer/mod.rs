@@ -1,5 +1,5 @@
-//! The sequencer: the queue of events, and the single writer of the log and of every ring, which
-//! assigns the seqs.
+//! The sequencer: the queue of events, and the single writer that assigns the seqs and fills the
+//! log and every ring.
 //!
 //! The sequencer takes the events that wait in the [queue](Queue), up to `FANFARE_BATCH_EVENTS` and
 //! `FANFARE_BATCH_BYTES`, and makes one batch of them. One thread at a time runs it: the

@@ -27,8 +27,11 @@ pub enum QueueFull {
     /// `FANFARE_QUEUE_EVENTS` events are waiting.
     #[error("the queue is full ({0} events, FANFARE_QUEUE_EVENTS); publish again later")]
     Events(usize),
-    /// `FANFARE_QUEUE_BYTES` bytes of bodies are being read or waiting.
-    #[error("publish bodies take up {0} bytes (FANFARE_QUEUE_BYTES); publish again later")]
+    /// The body does not fit into `FANFARE_QUEUE_BYTES` beside those being read or waiting.
+    #[error(
+        "no room for this body: publish bodies may take up {0} bytes in total \
+         (FANFARE_QUEUE_BYTES); publish again later"
+    )]
     Bytes(usize),
     /// The node has stopped accepting events.
     #[error("this node has failed and accepts no more events; publish to another node")]

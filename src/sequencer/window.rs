@@ -47,7 +47,7 @@ impl LiveWindow {
     }
 
     /// Evicts the batches that are too old or over the byte bound. The newest two stay whatever
-    /// their size: two large events back to back must not make a stream lag that keeps up.
+    /// their size: two large events back to back must not make a stream that keeps up lag.
     pub(super) fn trim(&mut self, now: Duration) {
         while let Some(oldest) = self.batches.front() {
             let aged = now.saturating_sub(oldest.at) > self.age_max;

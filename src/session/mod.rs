@@ -10,11 +10,11 @@
 //! The session subscribes first, with its cursors at the rings' ends, so from then on the rings
 //! hold what is published for it. Then, page by page: move the cursors to the rings' ends, *then*
 //! read the log after the last event sent. The sequencer appends a batch to the log before it
-//! publishes it to a ring, so everything before the cursors was in the log when it was read. If the
-//! page was not full, the log had nothing more, and reading the rings from the cursors on misses
-//! nothing; what is in both is skipped by its seq. The cursors move along while the replay lasts,
-//! so a long replay can't lag out of a ring. Only what retention evicts meanwhile can be missed,
-//! and then the stream sends `lagged` and ends (I6).
+//! publishes it to a ring, so everything before the cursors was in the log by the time of the read.
+//! If the page was not full, the log had nothing more, and reading the rings from the cursors on
+//! misses nothing; what is in both is skipped by its seq. The cursors move along while the replay
+//! lasts, so a long replay can't lag out of a ring. Only what retention evicts meanwhile can be
+//! missed, and then the stream sends `lagged` and ends (I6).
 //!
 //! Files, in dependency order: `control` (the node's own events), `signals` (requests to a
 //! session), `subscription`, `merge` (the rings of a session in one order), this one.

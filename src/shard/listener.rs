@@ -44,9 +44,9 @@ pub(crate) fn reserve(addr: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
     let socket = socket(addr)?;
     socket.bind(&addr.into())?;
     let addr = socket.local_addr()?.as_socket().expect("an inet socket has an inet address");
-    // Set late, it lets the shards' listeners in beside this. Two nodes that start in the same
-    // instant can both get this far, since neither listens yet; there is no call that would tell
-    // them apart.
+    // Setting SO_REUSEPORT after the bind still lets the shards' listeners bind the same address.
+    // Two nodes that start in the same instant can both get this far, since neither listens yet;
+    // there is no call that would tell them apart.
     socket.set_reuse_port(true)?;
     Ok((socket, addr))
 }

@@ -1,11 +1,11 @@
-//! A shard: one thread with one single-threaded tokio runtime and one listener, which owns its
-//! connections for as long as they live.
+//! A shard: a thread that owns the connections it accepts for as long as they live, with a listener
+//! and a single-threaded tokio runtime of its own.
 //!
 //! A shard shares with others only the [`Core`](crate::core::Core) and its mailbox, into which
-//! whoever runs the sequencer puts wakers. Its tasks: one
-//! per connection that hyper serves (`http_conn`), the accept loop (`accept`), the readiness
-//! reactor (`reactor`), the fan-out loop (`pump`) and the `timer`. Only this module starts threads
-//! for sessions (I8).
+//! whoever runs the sequencer puts the wakers of the rings to read. The tasks of a shard: one per
+//! connection that hyper serves (`http_conn`), the accept loop (`accept`), the readiness reactor
+//! (`reactor`), the fan-out loop (`pump`) and the `timer`. Only this module starts threads for
+//! sessions (I8).
 //!
 //! Files, in dependency order: `listener`, `write` (bytes for one connection), `sender` (many
 //! writes in one system call, or one each), `epoll`, `quantum` (how long the pump runs before it

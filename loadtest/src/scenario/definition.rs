@@ -144,7 +144,7 @@ pub(crate) struct Scenario {
     /// SO_RCVBUF of the streams, bytes.
     #[arg(long)]
     pub(crate) receive_buffer: Option<usize>,
-    /// Source addresses [default: as many of 127.0.0.0/8 as needed if the server is on loopback].
+    /// Source addresses [default: as many of 127.64.0.0/10 as needed if the server is on loopback].
     #[arg(long, value_delimiter = ',')]
     pub(crate) source: Vec<IpAddr>,
     /// Interval of the time series.
