@@ -116,7 +116,7 @@ impl Shard {
             let mut left = self.left();
             loop {
                 tokio::select! {
-                    () = self.mailbox.woken() => {}
+                    () = self.mailbox.wait() => {}
                     _ = &mut stopped => return,
                 }
                 while let Some(waker) = self.mailbox.take() {

@@ -70,6 +70,7 @@ impl Config {
             ("send_buffer_bytes", bytes(self.send_buffer_bytes)),
             ("window", count(self.window)),
             ("window_bytes", bytes_text(self.window_bytes)),
+            ("lag_max", duration_text(self.lag_max)),
             ("io", self.io.to_string()),
             ("quantum_streams", count(self.quantum_streams)),
             ("history_events", count(self.history_events)),
@@ -112,7 +113,7 @@ mod tests {
         let names: Vec<_> =
             Config::default().settings().iter().map(|setting| setting.name).collect();
         assert_eq!(names, ids);
-        assert_eq!(ids.len(), 34);
+        assert_eq!(ids.len(), 35);
     }
 
     #[test]

@@ -230,19 +230,28 @@ pub struct Config {
     /// Capacity of each ring: maximum number of epochs it keeps for streams that are behind.
     ///
     /// 2 to 1_048_576. An epoch is one batch's share in one ring. A stream that falls further
-    /// behind receives a `lagged` event and is closed; the client can reconnect and resume from
-    /// history.
-    #[arg(long, value_name = "COUNT", default_value = "1024", help_heading = DELIVERY)]
+    /// behind continues from history without a reconnection. The default leaves the bound to
+    /// FANFARE_WINDOW_BYTES; an epoch counts there with at least 128 bytes.
+    #[arg(long, value_name = "COUNT", default_value = "65_536", help_heading = DELIVERY)]
     #[arg(value_parser = count::<usize>(2..=1_048_576))]
     pub window: usize,
 
     /// Maximum total size of the recent batches that the rings keep, in bytes.
     ///
     /// 1MiB to 1024TiB, at least FANFARE_BATCH_BYTES. Above the maximum the oldest batch is removed
-    /// from every ring; a stream that has not read it receives a `lagged` event and is closed.
+    /// from every ring; a stream that has not read it continues from history.
     #[arg(long, value_name = "BYTES", default_value = "64MiB", help_heading = DELIVERY)]
     #[arg(value_parser = bytes::<u64>("1MiB", "1024TiB"))]
     pub window_bytes: u64,
+
+    /// Longest time for which a stream may read from history after it fell behind the window.
+    ///
+    /// 0s to 1d. A stream that has not caught up by then, or whose next event is no longer in
+    /// history, receives a `lagged` event and is closed; the client can reconnect and resume. With
+    /// 0s every stream that falls behind the window is closed.
+    #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = DELIVERY)]
+    #[arg(value_parser = duration("0s", "1d"))]
+    pub lag_max: Duration,
 
     /// How events are written to the sockets of streams.
     ///

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::body::StreamBody;
 use super::connection::Conn;
@@ -16,7 +17,7 @@ use crate::session::{Busy, Retry, Session, SessionContext};
 
 pub(crate) struct ShardHandle {
     pub(crate) core: Arc<Core>,
-    pub(crate) connections: Connections,
+    pub(crate) connections: Rc<Connections>,
     pub(crate) subscribers: Rc<Subscribers>,
     sessions: Rc<SessionContext>,
     /// Events published here since the pump last yielded.
@@ -26,16 +27,21 @@ pub(crate) struct ShardHandle {
 impl ShardHandle {
     /// The handle of the shard with `mailbox`.
     pub(crate) fn new(core: Arc<Core>, mailbox: &Arc<Mailbox>) -> Self {
-        let subscribers =
-            Rc::new(Subscribers::new(Arc::clone(&core.registry), Arc::clone(mailbox)));
+        let connections = Rc::new(Connections::default());
+        let subscribers = Rc::new(Subscribers::new(
+            Arc::clone(&core.registry),
+            Arc::clone(mailbox),
+            Rc::clone(&connections),
+        ));
         let sessions = Rc::new(SessionContext {
             log: Arc::clone(&core.log),
             watermark: Arc::clone(&core.watermark),
             retry: Retry::from(&core.config),
+            lag_max: core.config.lag_max,
+            now: Cell::new(Duration::ZERO),
             subscriptions: Rc::clone(&subscribers) as _,
         });
-        let (connections, published) = (Connections::default(), Cell::new(0));
-        Self { core, connections, subscribers, sessions, published }
+        Self { core, connections, subscribers, sessions, published: Cell::new(0) }
     }
 
     /// Opens a stream on `conn` and returns its response body. With `may_detach`, the pump writes
@@ -68,9 +74,16 @@ impl ShardHandle {
         }
         let room = self.connections.len() <= self.core.shard_connections_for_streams;
         let permit = self.core.streams.try_permit().filter(|_| room).ok_or(Busy::Streams)?;
-        let subscribe = |selector: &Selector| self.subscribers.subscribe(selector, conn);
+        let subscribe =
+            |selector: &Selector, cursor| self.subscribers.subscribe(selector, conn, cursor);
         Session::open(&self.sessions, permit, subscribe, selectors, position)
             .map_err(|_| Busy::Topics)
+    }
+
+    /// Sets the time, since the shard started, by which sessions measure how long they have been
+    /// behind.
+    pub(crate) fn set_time(&self, now: Duration) {
+        self.sessions.now.set(now);
     }
 
     /// Records that an event was published on this shard.
@@ -101,10 +114,17 @@ mod tests {
         ShardHandle::new(Core::for_test(config), &Arc::new(Mailbox::new(0)))
     }
 
-    fn open(shard: &ShardHandle, topics: &[&str]) -> Result<Session, Busy> {
+    fn conn(shard: &ShardHandle) -> Rc<Conn> {
+        let conn = Rc::new(Conn::for_test());
+        shard.connections.insert(&conn);
+        conn
+    }
+
+    /// Opens a stream, which lasts as long as the body.
+    fn open(shard: &ShardHandle, topics: &[&str]) -> Result<StreamBody, Busy> {
         let selectors: Vec<_> =
             topics.iter().map(|topic| Selector::parse(topic).unwrap()).collect();
-        shard.open_session(&Rc::new(Conn::for_test()), &selectors, &Position::Live)
+        shard.open_stream(&conn(shard), &selectors, &Position::Live, true)
     }
 
     #[tokio::test]
@@ -135,7 +155,7 @@ mod tests {
     #[test]
     fn a_stream_that_drains_at_once_still_sends_its_reset() {
         let shard = handle(Config::default());
-        let (conn, position) = (Rc::new(Conn::for_test()), Position::After("unknown".into()));
+        let (conn, position) = (conn(&shard), Position::After("unknown".into()));
         let mut session = shard.open_session(&conn, &[Selector::All], &position).unwrap();
         conn.signals.request_end();
         let texts: Vec<_> = std::iter::from_fn(|| match session.next_slice(&conn.signals) {

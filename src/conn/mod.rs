@@ -19,6 +19,8 @@ mod subscribers;
 
 pub(crate) use body::StreamBody;
 pub(crate) use connection::{Conn, Stream};
+pub(crate) use connections::Round;
 pub(crate) use handle::ShardHandle;
 pub(crate) use lifecycle::Stage;
 pub(crate) use readiness::Millis;
+pub(crate) use subscribers::Rest;

@@ -1,10 +1,20 @@
 //! A shard's subscribers of each ring it reads: a map from selector to the connections whose
-//! sessions read it.
+//! sessions read it, and how far the pump's walk over them has come.
 //!
 //! The first subscription to a selector subscribes the shard in the [`Registry`], the last one that
 //! is given up unsubscribes it.
+//!
+//! # Walks and rounds
+//!
+//! A *walk* visits all subscribers of one ring, in parts. The pump takes the wakers of several
+//! rings at once; those taken together belong to one *round*. A visit to a stream reads all of its
+//! rings, so a stream is visited once per round, however many of its rings belong to it: each
+//! connection has the number of the round of its last visit, and a walk skips the connections that
+//! were visited in its own round or later.
+//!
+//! A ring that is woken while it is being walked is walked again afterwards, in the later round.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -12,6 +22,7 @@ use std::sync::Arc;
 use slab::Slab;
 
 use super::connection::Conn;
+use super::connections::{Connections, Round};
 use crate::event::Selector;
 use crate::ring::{Mailbox, Registry, RingWaker, RingsFull};
 use crate::session::{Subscription, Unsubscribe};
@@ -19,6 +30,7 @@ use crate::session::{Subscription, Unsubscribe};
 pub(crate) struct Subscribers {
     registry: Arc<Registry>,
     mailbox: Arc<Mailbox>,
+    connections: Rc<Connections>,
     rings: RefCell<Rings>,
 }
 
@@ -28,30 +40,61 @@ struct Rings {
     lists: Slab<List>,
 }
 
-/// The subscribers of one ring. Without gaps: a walk costs what there are, not what there were.
+/// The subscribers of one ring. Dense, so that a walk takes time in proportion to the current
+/// subscribers, not to the most there have been.
 struct List {
     waker: Arc<RingWaker>,
     entries: Vec<Entry>,
+    walk: Option<Walk>,
 }
 
+/// One cursor of one connection's session.
+#[derive(Clone, Copy)]
 struct Entry {
-    conn: Rc<Conn>,
-    /// The entry's index in its list, shared with the [`Subscription`]: the last entry moves to
-    /// where one leaves.
-    index: Rc<Cell<u32>>,
+    conn: u32,
+    cursor: u32,
+}
+
+/// How far a list has been walked.
+struct Walk {
+    round: Round,
+    /// Entries at and above this index have been visited. Downwards, because subscribers may leave
+    /// meanwhile, and the last entry then moves to the free index. Going down, that entry was
+    /// visited before and is visited twice. Going up, it would be missed. A subscriber that joins
+    /// needs no visit: its cursor is at the ring's end.
+    below: Option<usize>,
+    /// The round of a wake-up since the walk began.
+    again: Option<Round>,
+}
+
+/// What [`Subscribers::collect`] leaves of a walk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rest {
+    /// Subscribers not yet visited.
+    More,
+    /// Nothing, but the ring was woken in that round, after the walk had begun, and is walked
+    /// again.
+    Again(Round),
+    /// Nothing.
+    Done,
 }
 
 impl Subscribers {
-    pub(super) fn new(registry: Arc<Registry>, mailbox: Arc<Mailbox>) -> Self {
-        Self { registry, mailbox, rings: RefCell::default() }
+    pub(super) fn new(
+        registry: Arc<Registry>,
+        mailbox: Arc<Mailbox>,
+        connections: Rc<Connections>,
+    ) -> Self {
+        Self { registry, mailbox, connections, rings: RefCell::default() }
     }
 
-    /// Subscribes a connection: from here on the pump visits it when the selector's ring has a new
-    /// epoch.
+    /// Subscribes a connection's session with its cursor number `cursor`: from here on the pump
+    /// visits it when the selector's ring has a new epoch.
     pub(super) fn subscribe(
         &self,
         selector: &Selector,
-        conn: &Rc<Conn>,
+        conn: &Conn,
+        cursor: u32,
     ) -> Result<Subscription, RingsFull> {
         let rings = &mut *self.rings.borrow_mut();
         let key = match rings.by_selector.get(selector) {
@@ -60,59 +103,87 @@ impl Subscribers {
                 let vacant = rings.lists.vacant_entry();
                 let key = vacant.key();
                 let waker = self.registry.subscribe(selector, &self.mailbox, key)?;
-                vacant.insert(List { waker, entries: Vec::new() });
+                vacant.insert(List { waker, entries: Vec::new(), walk: None });
                 rings.by_selector.insert(selector.clone(), key);
                 key
             }
         };
         let list = &mut rings.lists[key];
         let index = u32::try_from(list.entries.len()).expect("a shard has under 2^32 connections");
-        let index = Rc::new(Cell::new(index));
-        list.entries.push(Entry { conn: Rc::clone(conn), index: Rc::clone(&index) });
+        list.entries.push(Entry { conn: conn.key(), cursor });
         Ok(Subscription { waker: Arc::clone(&list.waker), index })
     }
 
-    /// Appends up to `limit` subscribers of a waker's ring to `out`. Visits entries downwards,
-    /// starting below index `below`. Returns the next `below`, or `None` when done.
-    ///
-    /// Downwards, because subscribers may leave between two calls, and the last entry then moves to
-    /// the free index. Going down, that entry was visited before and is visited twice. Going up, it
-    /// would be missed. A subscriber that joins needs no visit: its cursor is at the ring's end.
+    /// Begins a walk over the subscribers of a ring that was woken in `round`, or records that the
+    /// walk under way must be followed by another one. Returns the number of subscribers if the
+    /// walk is new.
+    pub(crate) fn begin_walk(&self, waker: &Arc<RingWaker>, round: Round) -> Option<usize> {
+        let mut rings = self.rings.borrow_mut();
+        let list = rings.list(waker)?;
+        match &mut list.walk {
+            None => {
+                list.walk = Some(Walk { round, below: None, again: None });
+                return Some(list.entries.len());
+            }
+            // Nobody has been visited yet.
+            Some(walk) if walk.below.is_none() => walk.round = round,
+            Some(walk) => walk.again = Some(round),
+        }
+        None
+    }
+
+    /// Continues the walk over the subscribers of a waker's ring: looks at up to `limit` of them,
+    /// and appends to `out` those that were not visited in the walk's round or later. They count as
+    /// visited in round `now`, the current one. Returns what is left, and how many it looked at.
     pub(crate) fn collect(
         &self,
         waker: &Arc<RingWaker>,
-        below: usize,
+        now: Round,
         limit: usize,
         out: &mut Vec<Rc<Conn>>,
-    ) -> Option<usize> {
-        let rings = self.rings.borrow();
-        // The key may belong to another ring since the waker was put into the mailbox.
-        let list = rings.lists.get(waker.key).filter(|list| Arc::ptr_eq(&list.waker, waker))?;
-        let end = below.min(list.entries.len());
+    ) -> (Rest, usize) {
+        let mut rings = self.rings.borrow_mut();
+        let Some(list) = rings.list(waker) else { return (Rest::Done, 0) };
+        let Some(walk) = &mut list.walk else { return (Rest::Done, 0) };
+        let end = walk.below.unwrap_or(usize::MAX).min(list.entries.len());
         let start = end.saturating_sub(limit);
-        out.extend(list.entries[start..end].iter().rev().map(|entry| Rc::clone(&entry.conn)));
-        (start > 0).then_some(start)
+        let keys = list.entries[start..end].iter().rev().map(|entry| entry.conn);
+        self.connections.collect_unvisited(keys, walk.round, now, out);
+        if start > 0 {
+            walk.below = Some(start);
+            return (Rest::More, end - start);
+        }
+        let again = walk.again;
+        list.walk = again.map(|round| Walk { round, below: None, again: None });
+        (again.map_or(Rest::Done, Rest::Again), end - start)
+    }
+}
+
+impl Rings {
+    /// The list of a waker. Its key may belong to another ring since the waker was put into the
+    /// mailbox.
+    fn list(&mut self, waker: &Arc<RingWaker>) -> Option<&mut List> {
+        self.lists.get_mut(waker.key).filter(|list| Arc::ptr_eq(&list.waker, waker))
     }
 }
 
 impl Unsubscribe for Subscribers {
     /// The last subscription to a ring that is given up unsubscribes the shard.
-    fn unsubscribe(&self, subscription: &Subscription) {
+    fn unsubscribe(&self, waker: &Arc<RingWaker>, index: u32) {
         let rings = &mut *self.rings.borrow_mut();
-        let key = subscription.waker.key;
+        let key = waker.key;
         let entries = &mut rings.lists[key].entries;
-        let index = subscription.index.get();
         entries.swap_remove(index as usize);
-        if let Some(moved) = entries.get(index as usize) {
-            moved.index.set(index);
+        if let Some(&Entry { conn, cursor }) = entries.get(index as usize) {
+            self.connections.subscription_moved(conn, cursor, index);
         }
         if entries.len() * 4 < entries.capacity() {
             entries.shrink_to(entries.len() * 2);
         }
         if entries.is_empty() {
             rings.lists.remove(key);
-            rings.by_selector.remove(&subscription.waker.selector);
-            self.registry.unsubscribe(&subscription.waker);
+            rings.by_selector.remove(&waker.selector);
+            self.registry.unsubscribe(waker);
             if rings.lists.is_empty() {
                 *rings = Rings::default();
             } else if rings.by_selector.len() * 4 < rings.by_selector.capacity() {
@@ -125,51 +196,105 @@ impl Unsubscribe for Subscribers {
 #[cfg(all(test, not(ring_loom)))]
 mod tests {
     use super::*;
-    use std::num::NonZeroUsize;
+    use crate::config::Config;
+    use crate::conn::ShardHandle;
+    use crate::core::Core;
+    use crate::event::Position;
 
-    fn subscribers() -> Subscribers {
-        let registry = Arc::new(Registry::new(10, NonZeroUsize::new(8).unwrap()));
-        Subscribers::new(registry, Arc::new(Mailbox::new(0)))
+    fn shard() -> ShardHandle {
+        ShardHandle::new(Core::for_test(Config::default()), &Arc::new(Mailbox::new(0)))
+    }
+
+    fn streams(shard: &ShardHandle, topics: &[&str], count: usize) -> Vec<Rc<Conn>> {
+        let selectors: Vec<_> =
+            topics.iter().map(|topic| Selector::parse(topic).unwrap()).collect();
+        let open = |_| {
+            let conn = Rc::new(Conn::for_test());
+            shard.connections.insert(&conn);
+            let body = shard.open_stream(&conn, &selectors, &Position::Live, true).unwrap();
+            conn.lifecycle.detached();
+            drop(body);
+            conn
+        };
+        (0..count).map(open).collect()
+    }
+
+    fn waker(shard: &ShardHandle, topic: &str) -> Arc<RingWaker> {
+        let rings = shard.subscribers.rings.borrow();
+        let key = rings.by_selector[&Selector::parse(topic).unwrap()];
+        Arc::clone(&rings.lists[key].waker)
+    }
+
+    /// Continues a walk; returns the positions of the connections it found in `conns`.
+    fn collect(
+        shard: &ShardHandle,
+        waker: &Arc<RingWaker>,
+        now: Round,
+        limit: usize,
+        conns: &[Rc<Conn>],
+    ) -> (Vec<usize>, Rest) {
+        let mut found = Vec::new();
+        let (rest, _) = shard.subscribers.collect(waker, now, limit, &mut found);
+        let position =
+            |conn: &Rc<Conn>| conns.iter().position(|other| Rc::ptr_eq(other, conn)).unwrap();
+        (found.iter().map(position).collect(), rest)
     }
 
     #[test]
     fn subscribers_come_in_parts_and_none_is_missed_when_others_leave() {
-        let subscribers = subscribers();
-        let conns: Vec<_> = (0..5).map(|_| Rc::new(Conn::for_test())).collect();
-        let subscriptions: Vec<_> =
-            conns.iter().map(|conn| subscribers.subscribe(&Selector::All, conn).unwrap()).collect();
-        let position =
-            |conn: &Rc<Conn>| conns.iter().position(|other| Rc::ptr_eq(other, conn)).unwrap();
-        let mut seen = Vec::new();
-        let next = subscribers.collect(&subscriptions[0].waker, usize::MAX, 2, &mut seen);
-        assert_eq!((seen.iter().map(position).collect::<Vec<_>>(), next), (vec![4, 3], Some(3)));
+        let shard = shard();
+        let conns = streams(&shard, &["a", "b"], 5);
+        let a = waker(&shard, "a");
+        assert_eq!(shard.subscribers.begin_walk(&a, 1), Some(5));
+        assert_eq!(collect(&shard, &a, 1, 2, &conns), (vec![4, 3], Rest::More));
         // The last one, already visited, moves to the index of one that is not.
-        subscribers.unsubscribe(&subscriptions[1]);
-        assert_eq!(subscribers.collect(&subscriptions[0].waker, next.unwrap(), 9, &mut seen), None);
-        assert_eq!(seen.iter().map(position).collect::<Vec<_>>(), [4, 3, 2, 4, 0]);
-        for subscription in
-            [&subscriptions[4], &subscriptions[0], &subscriptions[3], &subscriptions[2]]
-        {
-            subscribers.unsubscribe(subscription);
+        conns[1].close_stream();
+        assert_eq!(collect(&shard, &a, 1, 9, &conns), (vec![2, 0], Rest::Done));
+        for conn in [&conns[4], &conns[0], &conns[3], &conns[2]] {
+            conn.close_stream();
         }
-        assert!(subscribers.registry.topics() == 0);
+        assert_eq!(shard.core.registry.topics(), 0);
+    }
+
+    #[test]
+    fn a_stream_is_visited_once_a_round_whatever_the_number_of_its_rings() {
+        let shard = shard();
+        let conns = streams(&shard, &["a", "b"], 2);
+        let (a, b) = (waker(&shard, "a"), waker(&shard, "b"));
+        assert_eq!(shard.subscribers.begin_walk(&a, 1), Some(2));
+        assert_eq!(shard.subscribers.begin_walk(&b, 1), Some(2));
+        assert_eq!(collect(&shard, &a, 1, 9, &conns), (vec![1, 0], Rest::Done));
+        assert_eq!(collect(&shard, &b, 1, 9, &conns), (vec![], Rest::Done));
+        assert_eq!(shard.subscribers.begin_walk(&b, 2), Some(2));
+        assert_eq!(collect(&shard, &b, 2, 9, &conns), (vec![1, 0], Rest::Done));
+    }
+
+    #[test]
+    fn a_ring_woken_during_its_walk_is_walked_again_and_one_that_waits_is_not() {
+        let shard = shard();
+        let conns = streams(&shard, &["a"], 2);
+        let a = waker(&shard, "a");
+        assert_eq!(shard.subscribers.begin_walk(&a, 1), Some(2));
+        assert_eq!(shard.subscribers.begin_walk(&a, 2), None);
+        assert_eq!(collect(&shard, &a, 2, 1, &conns), (vec![1], Rest::More));
+        assert_eq!(shard.subscribers.begin_walk(&a, 3), None);
+        assert_eq!(collect(&shard, &a, 3, 1, &conns), (vec![0], Rest::Again(3)));
+        // The second stream was visited in round 3, after the wake-up.
+        assert_eq!(collect(&shard, &a, 3, 9, &conns), (vec![1], Rest::Done));
     }
 
     #[test]
     fn the_last_to_leave_unsubscribes_the_shard_and_a_stale_waker_has_no_subscribers() {
-        let subscribers = subscribers();
-        let conn = Rc::new(Conn::for_test());
-        let selector = Selector::parse("a").unwrap();
-        let first = subscribers.subscribe(&selector, &conn).unwrap();
-        let second = subscribers.subscribe(&selector, &conn).unwrap();
-        subscribers.unsubscribe(&first);
-        assert_eq!(subscribers.registry.topics(), 1);
-        subscribers.unsubscribe(&second);
-        assert_eq!(subscribers.registry.topics(), 0);
-        let other = subscribers.subscribe(&Selector::parse("b").unwrap(), &conn).unwrap();
-        assert_eq!(other.waker.key, first.waker.key, "the key is used again");
-        let mut seen = Vec::new();
-        assert_eq!(subscribers.collect(&first.waker, usize::MAX, 9, &mut seen), None);
-        assert!(seen.is_empty());
+        let shard = shard();
+        let conns = streams(&shard, &["a"], 2);
+        let stale = waker(&shard, "a");
+        conns[0].close_stream();
+        assert_eq!(shard.core.registry.topics(), 1);
+        conns[1].close_stream();
+        assert_eq!(shard.core.registry.topics(), 0);
+        let other = streams(&shard, &["b"], 1);
+        assert_eq!(waker(&shard, "b").key, stale.key, "the key is used again");
+        assert_eq!(shard.subscribers.begin_walk(&stale, 1), None);
+        assert_eq!(collect(&shard, &stale, 1, 9, &other), (vec![], Rest::Done));
     }
 }

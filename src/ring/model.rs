@@ -197,13 +197,13 @@ fn no_wake_is_lost() {
                 for seq in 1..=EPOCHS {
                     waker.ring.publish(&batch(seq), EventIndices::Range(0..1));
                     wakes.add(&waker);
-                    wakes.wake_all();
+                    wakes.wake_all(Seq(1));
                 }
             })
         };
         let mut seen = 0;
         while seen < EPOCHS {
-            block_on(mailbox.woken());
+            block_on(mailbox.wait());
             while let Some(taken) = mailbox.take() {
                 taken.clear();
                 seen = taken.ring.tail();

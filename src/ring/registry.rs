@@ -202,14 +202,14 @@ mod tests {
         let topic = Topic::new("a").unwrap();
         for _ in 0..2 {
             registry.publish(&topic, &batch(), &[0], &mut wakes).unwrap();
-            wakes.wake_all();
+            wakes.wake_all(Seq(1));
         }
         let taken = mailbox.take().unwrap();
         assert!(Arc::ptr_eq(&taken, &waker) && taken.key == 7);
         assert!(mailbox.take().is_none());
         taken.clear();
         registry.publish(&topic, &batch(), &[0], &mut wakes).unwrap();
-        wakes.wake_all();
+        wakes.wake_all(Seq(1));
         assert!(mailbox.take().is_some());
         assert!(waker.ring.read(2, |_| ()) == Read::Epoch(()));
     }
@@ -229,7 +229,7 @@ mod tests {
         registry.subscribe(&selector("a"), &mailbox, 0).unwrap();
         registry.publish(&Topic::new("a").unwrap(), &batch(), &[0], &mut wakes).unwrap();
         assert!(mailbox.take().is_none());
-        wakes.wake_all();
+        wakes.wake_all(Seq(1));
         assert!(mailbox.take().is_some());
     }
 
@@ -246,7 +246,7 @@ mod tests {
         registry.unsubscribe(&wakers[0]);
         let topic = Topic::new("a").unwrap();
         assert!(registry.publish(&topic, &batch(), &[0], &mut wakes).is_some());
-        wakes.wake_all();
+        wakes.wake_all(Seq(1));
         assert!(mailboxes[0].take().is_none() && mailboxes[1].take().is_some());
         registry.unsubscribe(&wakers[1]);
         registry.unsubscribe(&wakers[1]);

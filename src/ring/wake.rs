@@ -9,6 +9,8 @@
 //! | word | writers | readers | what becomes visible |
 //! |---|---|---|---|
 //! | `PendingFlag` | sequencer, shard: AcqRel swaps | each other | the ring's tail |
+//! | `Mailbox::woken` | sequencer, Release | its shard, Acquire | the wakers up to this seq |
+//! | `Mailbox::visited` | its shard, Relaxed | sequencer | nothing |
 //!
 //! The tail that the shard sees is that of the moment when the sequencer set the flag or found it
 //! set. Model: `no_wake_is_lost`.
@@ -26,8 +28,8 @@
 use std::sync::Arc;
 
 use super::epoch_ring::Ring;
-use crate::event::Selector;
-use crate::sync::{AtomicBool, Notify, Ordering, SegQueue};
+use crate::event::{Selector, Seq};
+use crate::sync::{AtomicBool, AtomicU64, Notify, Ordering, SegQueue};
 
 /// Whether a waker is in its mailbox.
 struct PendingFlag(AtomicBool);
@@ -88,18 +90,56 @@ impl RingWaker {
 /// The queue needs no bound of its own: a waker is in it at most once, so it holds at most the
 /// wakers of the rings the shard reads (`FANFARE_TOPICS_MAX` and one) and of those it has left
 /// since the pump last looked.
-#[derive(Default)]
 pub struct Mailbox {
     /// The shard's number.
     pub index: usize,
     queue: SegQueue<Arc<RingWaker>>,
     notify: Notify,
+    /// The last seq of the newest batch that put a waker into the mailbox.
+    woken: AtomicU64,
+    /// The highest `woken` all of whose wakers the shard has acted on.
+    visited: AtomicU64,
+}
+
+impl Default for Mailbox {
+    fn default() -> Self {
+        Self::new(0)
+    }
 }
 
 impl Mailbox {
     /// The mailbox of shard `index`.
     pub fn new(index: usize) -> Self {
-        Self { index, ..Self::default() }
+        Self {
+            index,
+            queue: SegQueue::new(),
+            notify: Notify::new(),
+            woken: AtomicU64::new(0),
+            visited: AtomicU64::new(0),
+        }
+    }
+
+    /// The last seq of the newest batch all of whose wakers for this shard are in the mailbox, or
+    /// were.
+    pub fn woken(&self) -> Seq {
+        // Ordering: Acquire: the wakers of batches up to it. Pairs with Release in
+        // `PendingWakes::wake_all`.
+        Seq(self.woken.load(Ordering::Acquire))
+    }
+
+    /// Records that the shard has visited the streams of all wakers up to `seq`, a value that
+    /// [`woken`](Self::woken) returned before it took them. The shard's pump only.
+    pub fn set_visited(&self, seq: Seq) {
+        // Ordering: Relaxed: it only delays eviction.
+        self.visited.store(seq.0, Ordering::Relaxed);
+    }
+
+    /// The seq up to which the shard has visited its streams, if there are streams of later batches
+    /// to visit. Sequencer only.
+    fn behind(&self) -> Option<Seq> {
+        // Ordering: Relaxed: the sequencer wrote `woken` itself, under its lock.
+        let visited = self.visited.load(Ordering::Relaxed);
+        (visited < self.woken.load(Ordering::Relaxed)).then_some(Seq(visited))
     }
 
     /// Takes a waker. The shard's pump only.
@@ -107,7 +147,7 @@ impl Mailbox {
         self.queue.pop()
     }
 
-    /// Wakes the shard's pump, or makes its next [`woken`](Self::woken) return at once.
+    /// Wakes the shard's pump, or makes its next [`wait`](Self::wait) return at once.
     pub fn wake(&self) {
         self.notify.notify_one();
     }
@@ -117,7 +157,7 @@ impl Mailbox {
     /// # Cancel safety
     ///
     /// Dropping the future loses no wake-up.
-    pub async fn woken(&self) {
+    pub async fn wait(&self) {
         self.notify.notified().await;
     }
 }
@@ -130,6 +170,8 @@ pub struct PendingWakes {
     mailboxes: Vec<Option<Arc<Mailbox>>>,
     /// The indices in use in `mailboxes`.
     filled: Vec<usize>,
+    /// Every mailbox that has received a waker; one per shard at most.
+    known: Vec<Arc<Mailbox>>,
 }
 
 impl PendingWakes {
@@ -138,8 +180,9 @@ impl PendingWakes {
     }
 
     /// Puts each waker into its mailbox, unless it is there already, and wakes the shards whose
-    /// mailboxes received one. Sequencer only, after the watermark is raised.
-    pub fn wake_all(&mut self) {
+    /// mailboxes received one. `last` is the seq of the batch's last event. Sequencer only, after
+    /// the watermark is raised.
+    pub fn wake_all(&mut self, last: Seq) {
         for waker in self.wakers.drain(..) {
             if waker.pending.set() {
                 let mailbox = Arc::clone(&waker.mailbox);
@@ -149,9 +192,21 @@ impl PendingWakes {
         }
         for index in self.filled.drain(..) {
             if let Some(mailbox) = self.mailboxes[index].take() {
+                // Ordering: Release: the wakers just put in. Pairs with Acquire in
+                // `Mailbox::woken`.
+                mailbox.woken.store(last.0, Ordering::Release);
                 mailbox.wake();
+                if !self.known.iter().any(|known| Arc::ptr_eq(known, &mailbox)) {
+                    self.known.push(mailbox);
+                }
             }
         }
+    }
+
+    /// The lowest seq up to which a shard that is behind has visited its streams; `None` if no
+    /// shard is behind. Sequencer only.
+    pub fn slowest(&self) -> Option<Seq> {
+        self.known.iter().filter_map(|mailbox| mailbox.behind()).min()
     }
 
     fn remember(

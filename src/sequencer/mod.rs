@@ -73,9 +73,9 @@ pub struct BatchLimits {
     pub bytes: usize,
     /// Bytes of batches the rings keep alive (`FANFARE_WINDOW_BYTES`).
     pub window_bytes: u64,
-    /// Age at which a batch leaves the rings: longer than a socket may be blocked
-    /// (`FANFARE_WRITE_TIMEOUT`), plus 5 s. A stream whose socket accepts a little may still be
-    /// behind; it receives `lagged`.
+    /// Age at which a batch leaves the rings, once every shard has visited its streams: longer than
+    /// a socket may be blocked (`FANFARE_WRITE_TIMEOUT`), plus 5 s. A stream whose socket accepts a
+    /// little may still be behind; it continues from the history.
     pub window_age: Duration,
     /// Longest time between two evictions on a quiet node.
     pub evict_interval: Duration,
@@ -170,9 +170,9 @@ impl Sequencer {
         }
         self.router.clear();
         if !placed.is_empty() {
-            self.live.admit(now, batch.bytes(), placed);
+            self.live.admit(now, batch, placed);
         }
-        self.live.trim(now);
+        self.live.trim(now, || self.wakes.slowest());
     }
 }
 
@@ -190,8 +190,9 @@ impl BatchRunner for Sequencer {
         let publications = self.submissions.iter_mut().map(|waiting| &mut waiting.publication);
         self.deps.log.append(&batch, publications, now);
         self.publish(&batch, now);
-        self.deps.watermark.raise(Seq(first.0 + batch.len() as u64 - 1));
-        self.wakes.wake_all();
+        let last = Seq(first.0 + batch.len() as u64 - 1);
+        self.deps.watermark.raise(last);
+        self.wakes.wake_all(last);
         for (index, submission) in self.submissions.drain(..).enumerate() {
             submission.acknowledge(Seq(first.0 + index as u64));
         }
@@ -201,7 +202,7 @@ impl BatchRunner for Sequencer {
     /// Also trims the rings' window, which otherwise happens only when a batch is published.
     fn evict_expired(&mut self) -> bool {
         let now = self.started.elapsed();
-        self.live.trim(now);
+        self.live.trim(now, || self.wakes.slowest());
         self.deps.log.expire(now, EVICTED_MAX)
     }
 

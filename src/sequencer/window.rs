@@ -2,13 +2,15 @@
 //!
 //! A slot of a ring keeps its whole batch's buffer alive. A quiet ring would keep the batch of its
 //! last epoch for ever. So a batch leaves all of its rings when it is older than a socket may be
-//! blocked (`FANFARE_WRITE_TIMEOUT`) plus 5 s, or when all batches together exceed
-//! `FANFARE_WINDOW_BYTES`.
+//! blocked (`FANFARE_WRITE_TIMEOUT`) plus 5 s and every shard has visited the streams it is for, or
+//! when all batches together exceed `FANFARE_WINDOW_BYTES`. Age alone is not enough: a node that is
+//! late would take events from streams that are ready to receive them (I10).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::event::{Batch, Seq};
 use crate::ring::Ring;
 
 /// The epochs of one batch: ring and number.
@@ -22,6 +24,7 @@ const EPOCH_BYTES: u64 = 128;
 
 struct LiveBatch {
     at: Duration,
+    last: Seq,
     bytes: u64,
     epochs: Placed,
 }
@@ -40,17 +43,21 @@ impl LiveWindow {
     }
 
     /// Records a batch that was published to at least one ring.
-    pub(super) fn admit(&mut self, at: Duration, bytes: usize, epochs: Placed) {
-        let bytes = bytes as u64 + BATCH_BYTES + EPOCH_BYTES * epochs.len() as u64;
+    pub(super) fn admit(&mut self, at: Duration, batch: &Batch, epochs: Placed) {
+        let bytes = batch.bytes() as u64 + BATCH_BYTES + EPOCH_BYTES * epochs.len() as u64;
         self.bytes += bytes;
-        self.batches.push_back(LiveBatch { at, bytes, epochs });
+        let last = Seq(batch.first().0 + batch.len() as u64 - 1);
+        self.batches.push_back(LiveBatch { at, last, bytes, epochs });
     }
 
     /// Evicts the batches that are too old or over the byte bound. The newest two stay whatever
     /// their size: two large events back to back must not make a stream that keeps up lag.
-    pub(super) fn trim(&mut self, now: Duration) {
+    /// `slowest` returns the seq up to which the slowest shard has visited its streams, if any is
+    /// behind.
+    pub(super) fn trim(&mut self, now: Duration, slowest: impl Fn() -> Option<Seq>) {
         while let Some(oldest) = self.batches.front() {
-            let aged = now.saturating_sub(oldest.at) > self.age_max;
+            let aged = now.saturating_sub(oldest.at) > self.age_max
+                && slowest().is_none_or(|visited| oldest.last <= visited);
             let over = self.bytes > self.bytes_max && self.batches.len() > 2;
             if !aged && !over {
                 break;
@@ -72,13 +79,16 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
-    use crate::event::{Batch, Seq};
     use crate::ring::EventIndices;
 
     fn publish(window: &mut LiveWindow, ring: &Arc<Ring>, at: u64) {
-        let batch = Arc::new(Batch::new(vec![0; 100].into(), Box::new([100]), Seq(1)));
+        let batch = Arc::new(Batch::new(vec![0; 100].into(), Box::new([100]), Seq(at + 1)));
         let number = ring.publish(&batch, EventIndices::Range(0..1));
-        window.admit(Duration::from_secs(at), batch.bytes(), vec![(Arc::clone(ring), number)]);
+        window.admit(Duration::from_secs(at), &batch, vec![(Arc::clone(ring), number)]);
+    }
+
+    fn live(ring: &Ring) -> usize {
+        (0..5).filter(|&n| ring.read(n, |_| ()) == crate::ring::Read::Epoch(())).count()
     }
 
     #[test]
@@ -88,15 +98,33 @@ mod tests {
             LiveWindow::new(3 * (100 + BATCH_BYTES + EPOCH_BYTES), Duration::from_secs(20));
         for at in 0..5 {
             publish(&mut window, &ring, at);
-            window.trim(Duration::from_secs(at));
+            window.trim(Duration::from_secs(at), || None);
         }
-        let live = |ring: &Ring| {
-            (0..5).filter(|&n| ring.read(n, |_| ()) == crate::ring::Read::Epoch(())).count()
-        };
         assert_eq!(live(&ring), 3);
-        window.trim(Duration::from_secs(23));
+        window.trim(Duration::from_secs(23), || None);
         assert_eq!(live(&ring), 2);
-        window.trim(Duration::from_secs(60));
+        window.trim(Duration::from_secs(60), || None);
         assert_eq!((live(&ring), ring.slots(), window.bytes), (0, 0, 0));
+    }
+
+    /// Ensures that a stream that is ready is not lagged out because its node is late.
+    ///
+    /// Scenario: a shard takes longer to visit its streams than batches stay in the rings.
+    ///
+    /// Cause: batches left the rings by age alone. With a million streams and a write timeout of
+    /// one second, four events back to back ended 253,480 of them.
+    ///
+    /// Fix: a batch stays until every shard has visited its streams.
+    #[test]
+    fn a_batch_that_a_shard_has_not_visited_does_not_age() {
+        let ring = Arc::new(Ring::new(NonZeroUsize::new(64).unwrap()));
+        let mut window = LiveWindow::new(1 << 20, Duration::from_secs(20));
+        for at in 0..5 {
+            publish(&mut window, &ring, at);
+        }
+        for (slowest, left) in [(Some(Seq(0)), 5), (Some(Seq(2)), 3), (None, 0)] {
+            window.trim(Duration::from_secs(60), || slowest);
+            assert_eq!(live(&ring), left, "{slowest:?}");
+        }
     }
 }

@@ -5,19 +5,24 @@
 //! so an event in two rings is delivered once. A slice has consecutive seqs, so no other ring's
 //! event falls inside it.
 
+use std::cell::Cell;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::subscription::Subscription;
-use crate::event::Seq;
-use crate::ring::{Epoch, Read, Ring, Watermark};
+use crate::event::{Selector, Seq};
+use crate::ring::{Epoch, Read, Ring, RingWaker, Watermark};
 
 /// A session's position in one ring.
 pub(super) struct Cursor {
-    pub(super) subscription: Subscription,
+    pub(super) waker: Arc<RingWaker>,
     /// The next epoch to read.
     next: u64,
-    /// Events of the ring before `next`.
-    counted: u64,
+    /// Events of the ring before `next`, modulo 2^32: it only serves to count missed events.
+    counted: u32,
+    /// The session's index among the shard's subscribers of the ring.
+    pub(super) index: Cell<u32>,
 }
 
 /// What comes next for the session.
@@ -27,8 +32,8 @@ pub(super) enum Step {
     Slice(Bytes, Seq),
     /// Nothing yet.
     Wait,
-    /// An event left its ring before it was read; that many events were missed.
-    Lagged(u64),
+    /// An event left its ring before it was read.
+    Lagged,
 }
 
 /// What one ring's next epoch holds for the merge.
@@ -42,29 +47,32 @@ enum Peek {
 
 impl Cursor {
     pub(super) fn new(subscription: Subscription) -> Self {
-        let mut cursor = Self { subscription, next: 0, counted: 0 };
+        let Subscription { waker, index } = subscription;
+        let mut cursor = Self { waker, next: 0, counted: 0, index: Cell::new(index) };
         cursor.seek_to_end();
         cursor
     }
 
+    pub(super) fn selector(&self) -> &Selector {
+        &self.waker.selector
+    }
+
     /// Moves to the ring's end: what is published from here on will be read. What was published
-    /// before is in the log for whoever reads it after this.
-    pub(super) fn seek_to_end(&mut self) {
+    /// before is in the log for whoever reads it after this. Returns how many events were passed
+    /// over.
+    pub(super) fn seek_to_end(&mut self) -> u64 {
         self.next = self.ring().tail();
-        self.counted = self.ring().counted();
+        let counted = self.ring().counted() as u32;
+        u64::from(counted.wrapping_sub(std::mem::replace(&mut self.counted, counted)))
     }
 
     fn ring(&self) -> &Ring {
-        &self.subscription.waker.ring
+        &self.waker.ring
     }
 
     fn advance(&mut self, counted: u64) {
         self.next += 1;
-        self.counted = counted;
-    }
-
-    fn missed(&self) -> u64 {
-        self.ring().counted().saturating_sub(self.counted)
+        self.counted = counted as u32;
     }
 
     /// The next slice after `last`, whatever other rings have.
@@ -80,7 +88,7 @@ impl Cursor {
                 }
                 Read::Epoch((None, counted)) => self.advance(counted),
                 Read::Wait => return Step::Wait,
-                Read::Lagged => return Step::Lagged(self.missed()),
+                Read::Lagged => return Step::Lagged,
             }
         }
     }
@@ -111,13 +119,13 @@ pub(super) fn step(cursors: &mut [Cursor], last: Seq, watermark: &Watermark) -> 
     }
     let watermark = watermark.reached();
     let mut lowest: Option<(Seq, usize)> = None;
-    for at in 0..cursors.len() {
-        match cursors[at].peek(last, watermark) {
+    for (at, cursor) in cursors.iter_mut().enumerate() {
+        match cursor.peek(last, watermark) {
             Ok(Some(seq)) if lowest.is_none_or(|(other, _)| seq < other) => {
                 lowest = Some((seq, at))
             }
             Ok(_) => {}
-            Err(()) => return Step::Lagged(cursors.iter().map(Cursor::missed).sum()),
+            Err(()) => return Step::Lagged,
         }
     }
     match lowest {
@@ -128,11 +136,8 @@ pub(super) fn step(cursors: &mut [Cursor], last: Seq, watermark: &Watermark) -> 
 
 #[cfg(all(test, not(ring_loom)))]
 mod tests {
-    use std::num::NonZeroUsize;
-    use std::rc::Rc;
-    use std::sync::Arc;
-
     use proptest::prelude::*;
+    use std::num::NonZeroUsize;
 
     use super::*;
     use crate::event::{Batch, Selector, Topic};
@@ -156,7 +161,7 @@ mod tests {
             let subscription = |topic: &usize| {
                 let selector = Selector::Topic(name(*topic));
                 let waker = self.registry.subscribe(&selector, &self.mailbox, *topic).unwrap();
-                Subscription { waker, index: Rc::default() }
+                Subscription { waker, index: 0 }
             };
             topics.iter().map(|topic| Cursor::new(subscription(topic))).collect()
         }
@@ -258,7 +263,16 @@ mod tests {
         for _ in 0..5 {
             rig.publish(&[vec![0], vec![0]]);
         }
-        assert_eq!(step(&mut one, last, &rig.watermark), Step::Lagged(10));
-        assert_eq!(step(&mut two, Seq(0), &rig.watermark), Step::Lagged(13));
+        assert_eq!(step(&mut one, last, &rig.watermark), Step::Lagged);
+        assert_eq!(step(&mut two, Seq(0), &rig.watermark), Step::Lagged);
+        let passed =
+            |cursors: &mut [Cursor]| cursors.iter_mut().map(Cursor::seek_to_end).sum::<u64>();
+        assert_eq!((passed(&mut one), passed(&mut two)), (10, 13));
+    }
+
+    /// A stream of a hundred topics holds a hundred of these.
+    #[test]
+    fn a_cursor_stays_small() {
+        assert!(size_of::<Cursor>() <= 24, "{}", size_of::<Cursor>());
     }
 }

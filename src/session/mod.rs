@@ -16,6 +16,15 @@
 //! lasts, so a long replay can't lag out of a ring. Only what retention evicts meanwhile can be
 //! missed, and then the stream sends `lagged` and ends (I6).
 //!
+//! # Catching up in place
+//!
+//! A live session whose next event has left a ring, because its socket was blocked or because the
+//! node itself was late, continues from the log after the last event sent: it replays, as above,
+//! and is live again after the last page. The client notices nothing (I10). The stream is lagged
+//! out only if the log has evicted an event it needs, or if it has been behind for
+//! `FANFARE_LAG_MAX`: a reader that is slower than its topics would read pages, which takes the
+//! lock the sequencer appends under, for as long as it likes.
+//!
 //! Files, in dependency order: `control` (the node's own events), `signals` (requests to a
 //! session), `subscription`, `merge` (the rings of a session in one order), this one.
 #![forbid(unsafe_code)]
@@ -25,6 +34,7 @@ mod merge;
 mod signals;
 mod subscription;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +60,10 @@ pub(crate) struct SessionContext {
     pub(crate) log: Arc<Log>,
     pub(crate) watermark: Arc<Watermark>,
     pub(crate) retry: Retry,
+    /// How long a session may be behind (`FANFARE_LAG_MAX`).
+    pub(crate) lag_max: Duration,
+    /// The shard's time.
+    pub(crate) now: Cell<Duration>,
     pub(crate) subscriptions: Rc<dyn Unsubscribe>,
 }
 
@@ -100,6 +114,15 @@ struct Replay {
     /// Whether the log may have more after the page. If not, what follows is in the rings, from the
     /// cursors on.
     more: bool,
+    /// Set if the session was live before and has to catch up.
+    behind: Option<Behind>,
+}
+
+/// A session that was live and is behind the rings.
+struct Behind {
+    since: Duration,
+    /// Events of the rings not sent yet; an event counts once in each of its rings.
+    events: u64,
 }
 
 /// What a session has to send now.
@@ -142,7 +165,8 @@ impl Busy {
 }
 
 impl Session {
-    /// Subscribes to every selector by `subscribe`, finds where the stream starts and reads the
+    /// Subscribes to every selector by `subscribe`, which receives the selector and the number of
+    /// its cursor, finds where the stream starts and reads the
     /// first page of its replay.
     ///
     /// # Errors
@@ -151,7 +175,7 @@ impl Session {
     pub(crate) fn open(
         context: &Rc<SessionContext>,
         permit: Permit,
-        mut subscribe: impl FnMut(&Selector) -> Result<Subscription, RingsFull>,
+        mut subscribe: impl FnMut(&Selector, u32) -> Result<Subscription, RingsFull>,
         selectors: &[Selector],
         position: &Position,
     ) -> Result<Self, RingsFull> {
@@ -171,7 +195,8 @@ impl Session {
         }
         let replay = (*position != Position::Live).then(|| {
             let (next, more) = (page.next, page.more);
-            Box::new(Replay { selectors: selectors.into(), next, page: events.into_iter(), more })
+            let (selectors, page) = (selectors.into(), events.into_iter());
+            Box::new(Replay { selectors, next, page, more, behind: None })
         });
         session.phase = Phase::Opening(first, replay);
         Ok(session)
@@ -186,13 +211,13 @@ impl Session {
     /// After an error `drop` gives up what was subscribed to before.
     fn subscribe(
         &mut self,
-        subscribe: &mut impl FnMut(&Selector) -> Result<Subscription, RingsFull>,
+        subscribe: &mut impl FnMut(&Selector, u32) -> Result<Subscription, RingsFull>,
         selectors: &[Selector],
     ) -> Result<(), RingsFull> {
         let mut cursors = Vec::with_capacity(selectors.len());
         let mut subscribed = Ok(());
-        for selector in selectors {
-            match subscribe(selector) {
+        for (selector, number) in selectors.iter().zip(0..) {
+            match subscribe(selector, number) {
                 Ok(subscription) => cursors.push(Cursor::new(subscription)),
                 Err(full) => {
                     subscribed = Err(full);
@@ -227,18 +252,32 @@ impl Session {
     fn next_replayed(&mut self, signals: &Signals) -> Next {
         let Phase::Replay(replay) = &mut self.phase else { return Next::End };
         if replay.page.len() == 0 && replay.more {
-            self.cursors.iter_mut().for_each(Cursor::seek_to_end);
+            let passed = self.cursors.iter_mut().map(Cursor::seek_to_end).sum::<u64>();
+            let mut behind = 0;
+            if let Some(since) = &mut replay.behind {
+                since.events += passed;
+                behind = since.events;
+                if self.context.now.get().saturating_sub(since.since) >= self.context.lag_max {
+                    return self.end_with(|_, id| control::lagged(behind.max(1), id));
+                }
+            }
             match self.context.log.read(&replay.selectors, replay.next, REPLAY_PAGE) {
                 Ok((events, page)) => {
                     replay.page = events.into_iter();
                     (replay.next, replay.more) = (page.next, page.more);
                 }
-                Err(gap) => return self.end_with(|_, id| control::lagged(gap.missed_at_least, id)),
+                Err(gap) => {
+                    let missed = gap.missed_at_least.max(behind);
+                    return self.end_with(|_, id| control::lagged(missed, id));
+                }
             }
         }
         match replay.page.next() {
             Some((seq, wire)) => {
                 self.last = seq;
+                if let Some(behind) = &mut replay.behind {
+                    behind.events = behind.events.saturating_sub(1);
+                }
                 Next::Slice(wire)
             }
             None => {
@@ -258,12 +297,31 @@ impl Session {
                 signals.take_heartbeat();
                 Next::Slice(slice)
             }
-            Step::Lagged(missed) => self.end_with(|_, id| control::lagged(missed, id)),
+            Step::Lagged => {
+                self.fall_behind();
+                self.next_replayed(signals)
+            }
             Step::Wait if signals.take_heartbeat() => {
                 Next::Slice(Bytes::from_static(wire::HEARTBEAT))
             }
             Step::Wait => Next::Wait,
         }
+    }
+
+    /// Continues from the log after the last event sent.
+    fn fall_behind(&mut self) {
+        self.phase = Phase::Replay(Box::new(Replay {
+            selectors: self.cursors.iter().map(|cursor| cursor.selector().clone()).collect(),
+            next: history::Replay::after(self.last),
+            page: Vec::new().into_iter(),
+            more: true,
+            behind: Some(Behind { since: self.context.now.get(), events: 0 }),
+        }));
+    }
+
+    /// A list of subscribers has moved the entry of cursor number `cursor` to `index`.
+    pub(crate) fn subscription_moved(&self, cursor: u32, index: u32) {
+        self.cursors[cursor as usize].index.set(index);
     }
 
     /// Ends the stream with an event that carries the stream's position as its id.
@@ -280,7 +338,7 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         for cursor in &self.cursors {
-            self.context.subscriptions.unsubscribe(&cursor.subscription);
+            self.context.subscriptions.unsubscribe(&cursor.waker, cursor.index.get());
         }
     }
 }

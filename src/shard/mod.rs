@@ -9,9 +9,9 @@
 //!
 //! Files, in dependency order: `listener`, `write` (bytes for one connection), `sender` (many
 //! writes in one system call, or one each), `epoll`, `quantum` (how long the pump runs before it
-//! yields), `state` (what the tasks share), `writer` (prepare, send, complete), then the tasks:
-//! `hyper_io` and `http_conn`, `accept`, `reactor`, `pump`, `timer`, `drain`; `run` (all tasks),
-//! `start` (the thread).
+//! yields), `state` (what the tasks share), `writer` (prepare, send, complete), `run_queue` (the
+//! pump's walks), then the tasks: `hyper_io` and `http_conn`, `accept`, `reactor`, `pump`, `timer`,
+//! `drain`; `run` (all tasks), `start` (the thread).
 
 mod accept;
 mod drain;
@@ -23,6 +23,7 @@ mod pump;
 mod quantum;
 mod reactor;
 mod run;
+mod run_queue;
 mod sender;
 mod start;
 mod state;

@@ -13,7 +13,6 @@ use tokio::task::yield_now;
 
 use super::epoll::{EVENTS_MAX, key_of, token};
 use super::state::Shard;
-use super::writer::write_now;
 use crate::conn::Stage;
 
 const HUNG_UP: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
@@ -63,7 +62,7 @@ fn dispatch(shard: &Rc<Shard>, event: &Event) {
         Stage::Detached if hung_up => shard.close(&conn),
         Stage::Detached if unblocked => {
             conn.readiness.unblock();
-            write_now(shard, &conn);
+            shard.schedule(&conn);
         }
         // What a peer sends on a stream stays in the kernel's buffer: it can't change the stream.
         Stage::Detached => {}

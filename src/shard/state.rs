@@ -65,7 +65,8 @@ impl Shard {
         }
     }
 
-    /// Takes up to `limit` scheduled connections, the longest waiting first; true if more are left.
+    /// Takes up to `limit` scheduled connections, the longest waiting first; false if there are
+    /// none.
     pub(super) fn take_ready(&self, limit: usize, out: &mut Vec<Rc<Conn>>) -> bool {
         let mut ready = self.ready.borrow_mut();
         let taken = limit.min(ready.len());
@@ -73,7 +74,7 @@ impl Shard {
         if ready.is_empty() {
             ready.shrink_to(self.core.config.quantum_streams);
         }
-        !ready.is_empty()
+        taken > 0
     }
 
     /// Closes a connection in any stage and releases what it holds.
@@ -108,7 +109,9 @@ impl Shard {
 
     /// Reads the time into the clock: once per wake-up, not once per write.
     pub(super) fn tick(&self) {
+        let elapsed = self.started.elapsed();
         // Truncation is the wrap that `Millis` documents.
-        self.clock.set(self.started.elapsed().as_millis() as Millis);
+        self.clock.set(elapsed.as_millis() as Millis);
+        self.handle.set_time(elapsed);
     }
 }

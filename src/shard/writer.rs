@@ -12,6 +12,12 @@ use crate::conn::Conn;
 /// Sends to one stream in a row, so that a long replay does not hold up the others.
 const ROUNDS: usize = 4;
 
+/// Bytes that one call sends, about; further writes go with the next one.
+const CALL_BYTES: usize = 1024 * 1024;
+
+/// Writing this many bytes takes about as long as visiting a stream.
+const BYTES_PER_VISIT: usize = 16 * 1024;
+
 /// Reads of what a peer sent on a stream before its connection is closed, at most.
 const DISCARD_READS: usize = 16;
 
@@ -21,6 +27,8 @@ pub(super) struct Writer {
     writes: Vec<Write>,
     more: Vec<Write>,
     results: Vec<WriteResult>,
+    /// Length of all writes since the last flush.
+    bytes: usize,
 }
 
 impl Writer {
@@ -30,40 +38,52 @@ impl Writer {
     /// the second is prepared: were both in one call and the first accepted in part, the second
     /// would follow in the middle of an event. The second is not skipped, because its ring may have
     /// been published to since.
-    pub(super) fn add(&mut self, shard: &Rc<Shard>, conn: Rc<Conn>) {
+    ///
+    /// Returns the work it was, in visits: one, and more for long writes.
+    pub(super) fn add(&mut self, shard: &Rc<Shard>, conn: Rc<Conn>) -> usize {
+        let mut work = 1;
         if conn.is_write_pending() {
-            self.flush(shard);
+            work += self.flush(shard);
         }
         if conn.lifecycle.is_abort_requested() {
             shard.close(&conn);
         } else if let Some(write) = Write::prepare(conn) {
+            work += write.bytes / BYTES_PER_VISIT;
+            self.bytes += write.bytes;
             self.writes.push(write);
-            if self.writes.len() == WRITES_MAX {
-                self.flush(shard);
+            if self.writes.len() == WRITES_MAX || self.bytes >= CALL_BYTES {
+                work += self.flush(shard);
             }
         }
+        work
     }
 
     /// Sends, and again for streams that have more, a few rounds; those that have still more are
-    /// scheduled.
-    pub(super) fn flush(&mut self, shard: &Rc<Shard>) {
+    /// scheduled. Returns the work beyond that of the first round.
+    pub(super) fn flush(&mut self, shard: &Rc<Shard>) -> usize {
+        let mut work = 0;
         for round in 1..=ROUNDS {
             if self.writes.is_empty() {
-                return;
+                break;
             }
+            let is_last = round == ROUNDS || self.bytes >= CALL_BYTES;
             shard.sender.borrow_mut().send(&self.writes, &mut self.results);
             for (write, result) in self.writes.drain(..).zip(&self.results) {
                 if !complete(shard, &write, *result) || !write.more {
                     continue;
                 }
-                if round == ROUNDS {
+                if is_last {
                     shard.schedule(&write.conn);
-                } else {
-                    self.more.extend(Write::prepare(write.conn));
+                } else if let Some(next) = Write::prepare(write.conn) {
+                    work += 1 + next.bytes / BYTES_PER_VISIT;
+                    self.bytes += next.bytes;
+                    self.more.push(next);
                 }
             }
             std::mem::swap(&mut self.writes, &mut self.more);
         }
+        self.bytes = 0;
+        work
     }
 }
 

@@ -98,9 +98,10 @@ async fn stalled_streams_do_not_keep_missed_events_in_memory() {
 /// The window has room for every batch, so that only its bytes can run out. When that is noticed
 /// depends on the kernel, whose send buffer accepts a few more bytes now and then.
 #[tokio::test]
-async fn a_stream_behind_the_window_ends_with_the_number_of_missed_events() {
+async fn without_history_a_stream_behind_the_window_ends_with_the_number_of_missed_events() {
     const EVENTS: usize = 6000;
     let node = narrow()
+        .set("FANFARE_HISTORY_EVENTS", "0")
         .set("FANFARE_WINDOW", "1_000_000")
         .set("FANFARE_WINDOW_BYTES", "1MiB")
         .start()
@@ -131,13 +132,16 @@ async fn a_stream_behind_the_window_ends_with_the_number_of_missed_events() {
     assert_eq!(stream.end().await, Ending::Complete);
 }
 
-/// The subscriber reads one event in eight that are published, so it falls behind a window of 16
-/// again and again.
-#[tokio::test]
-async fn a_slow_subscriber_that_lags_resumes_without_a_gap() {
+/// Publishes numbered events to a subscriber that reads one in eight of them at first, so that it
+/// falls behind a window of 16 again and again. Returns how often it was lagged out.
+async fn read_an_eighth(lag_max: &str) -> usize {
     const EVENTS: usize = 2000;
-    let node =
-        narrow().set("FANFARE_WINDOW", "16").set("FANFARE_HISTORY_EVENTS", "2000").start().await;
+    let node = narrow()
+        .set("FANFARE_WINDOW", "16")
+        .set("FANFARE_HISTORY_EVENTS", "2000")
+        .set("FANFARE_LAG_MAX", lag_max)
+        .start()
+        .await;
     let mut publisher = node.connect().await;
     let mut subscriber = Subscriber::open(node.stream("topic=news").narrow()).await;
     let mut received = Vec::new();
@@ -152,5 +156,52 @@ async fn a_slow_subscriber_that_lags_resumes_without_a_gap() {
     }
     let received: Vec<usize> = received.iter().map(|data| data.trim().parse().unwrap()).collect();
     assert!(received.iter().copied().eq(0..EVENTS), "not each once, in order: {received:?}");
-    assert!(subscriber.lagged > 0);
+    subscriber.lagged
+}
+
+#[tokio::test]
+async fn a_stream_behind_the_window_catches_up_from_the_history_in_place() {
+    assert_eq!(read_an_eighth("1h").await, 0);
+}
+
+#[tokio::test]
+async fn a_stream_that_may_not_be_behind_is_lagged_out_and_resumes_without_a_gap() {
+    assert!(read_an_eighth("0s").await > 0);
+}
+
+/// The history has every event, but the stream reads nothing for longer than it may be behind.
+#[tokio::test]
+async fn a_stream_that_is_behind_for_too_long_is_lagged_out_and_can_resume() {
+    const EVENTS: usize = 1000;
+    let lag_max = Duration::from_secs(1);
+    let node = narrow()
+        .set("FANFARE_WINDOW", "16")
+        .set("FANFARE_HISTORY_EVENTS", "1000")
+        .set("FANFARE_LAG_MAX", "1s")
+        .start()
+        .await;
+    let mut stream = node.stream("topic=news").narrow().open().await;
+    let mut publisher = node.connect().await;
+    let published = Instant::now();
+    // Each event that is read lets the node write a little, and notice that the stream is behind.
+    let mut received = 0;
+    let lagged = loop {
+        if received < EVENTS / 2 {
+            for number in 2 * received..2 * received + 2 {
+                publisher.publish("news", &format!("{number:4096}")).await;
+            }
+        }
+        let event = stream.event().await;
+        if event.kind == "lagged" {
+            break event;
+        }
+        assert_eq!(event.data.trim().parse(), Ok(received));
+        received += 1;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert!(published.elapsed() >= lag_max, "after {:?}", published.elapsed());
+    assert_eq!(stream.end().await, Ending::Complete);
+    let mut again = node.stream("topic=news").after(&lagged.id).open().await;
+    let next: usize = again.event().await.data.trim().parse().unwrap();
+    assert_eq!(next, received);
 }

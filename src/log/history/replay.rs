@@ -87,7 +87,7 @@ pub struct Replay {
 
 impl Replay {
     /// A replay of every event after `seq`.
-    pub(super) fn after(seq: Seq) -> Self {
+    pub(crate) fn after(seq: Seq) -> Self {
         Self { seq, announced: Seq(0), initial_stamp: 0 }
     }
 
