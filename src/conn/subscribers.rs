@@ -27,6 +27,9 @@ use crate::event::Selector;
 use crate::ring::{Mailbox, Registry, RingWaker, RingsFull};
 use crate::session::{Subscription, Unsubscribe};
 
+/// A full list grows by this part of its length.
+const GROWTH: usize = 4;
+
 pub(crate) struct Subscribers {
     registry: Arc<Registry>,
     mailbox: Arc<Mailbox>,
@@ -110,6 +113,11 @@ impl Subscribers {
         };
         let list = &mut rings.lists[key];
         let index = u32::try_from(list.entries.len()).expect("a shard has under 2^32 connections");
+        if list.entries.len() == list.entries.capacity() {
+            // Smaller steps than doubling: with many topics a stream, these lists are a fifth of
+            // its memory.
+            list.entries.reserve_exact(list.entries.len().div_ceil(GROWTH).max(1));
+        }
         list.entries.push(Entry { conn: conn.key(), cursor });
         Ok(Subscription { waker: Arc::clone(&list.waker), index })
     }
