@@ -3,20 +3,19 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use slab::Slab;
-
 use super::connection::Conn;
+use super::segments::{SegmentedSlab, SegmentedVec};
 
 /// Number of a round of the pump's [walks](super::subscribers), from 1.
 pub(crate) type Round = u64;
 
 #[derive(Default)]
 pub(crate) struct Connections {
-    conns: RefCell<Slab<Rc<Conn>>>,
+    conns: RefCell<SegmentedSlab<Rc<Conn>>>,
     /// The round of each connection's last visit, by key. Apart from the connections, because a
     /// walk looks at many that it then skips. Not reset when a key is reused: sessions that open
     /// later have read their rings up to the end, as if they had just been visited.
-    visited: RefCell<Vec<Round>>,
+    visited: RefCell<SegmentedVec<Round>>,
 }
 
 impl Connections {
@@ -25,8 +24,8 @@ impl Connections {
         let mut conns = self.conns.borrow_mut();
         let key = conns.insert(Rc::clone(conn));
         let mut visited = self.visited.borrow_mut();
-        if key >= visited.len() {
-            visited.resize(conns.capacity(), 0);
+        while visited.len() <= key {
+            visited.push(0);
         }
         conn.set_key(u32::try_from(key).expect("FANFARE_CONNECTIONS_MAX is under 2^32"));
     }
@@ -34,9 +33,8 @@ impl Connections {
     pub(crate) fn remove(&self, conn: &Conn) {
         let mut conns = self.conns.borrow_mut();
         conns.remove(conn.key() as usize);
-        if conns.is_empty() {
-            conns.shrink_to_fit();
-            *self.visited.borrow_mut() = Vec::new();
+        if conns.len() == 0 {
+            *self.visited.borrow_mut() = SegmentedVec::default();
         }
     }
 
@@ -55,10 +53,10 @@ impl Connections {
     ) {
         let (conns, mut visited) = (self.conns.borrow(), self.visited.borrow_mut());
         for key in keys {
-            let last = &mut visited[key as usize];
-            if *last < since {
+            let key = key as usize;
+            if let Some(last) = visited.get_mut(key).filter(|last| **last < since) {
                 *last = now;
-                out.push(Rc::clone(&conns[key as usize]));
+                out.extend(conns.get(key).cloned());
             }
         }
     }
@@ -66,7 +64,8 @@ impl Connections {
     /// A list of subscribers has moved the entry of a session's cursor to `index`.
     pub(super) fn subscription_moved(&self, key: u32, cursor: u32, index: u32) {
         let conns = self.conns.borrow();
-        let stream = conns[key as usize].stream().borrow();
+        let conn = conns.get(key as usize).expect("a subscribed connection is in the list");
+        let stream = conn.stream().borrow();
         let stream = stream.as_ref().expect("a subscribed connection has a stream");
         stream.session.subscription_moved(cursor, index);
     }
@@ -77,7 +76,7 @@ impl Connections {
 
     /// Keys that a full sweep visits.
     pub(crate) fn capacity(&self) -> usize {
-        self.conns.borrow().capacity()
+        self.conns.borrow().key_end()
     }
 
     /// Visits the connections with keys in `from..from + count`. Returns the key to continue from,
@@ -89,13 +88,13 @@ impl Connections {
         mut visit: impl FnMut(usize, &Rc<Conn>),
     ) -> usize {
         let conns = self.conns.borrow();
-        let end = from.saturating_add(count).min(conns.capacity());
+        let end = from.saturating_add(count).min(conns.key_end());
         for key in from..end {
             if let Some(conn) = conns.get(key) {
                 visit(key, conn);
             }
         }
-        if end == conns.capacity() { 0 } else { end }
+        if end == conns.key_end() { 0 } else { end }
     }
 
     /// Calls `visit` with every connection.

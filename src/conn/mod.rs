@@ -5,8 +5,9 @@
 //!
 //! Files, in dependency order: `readiness` (what the socket can do, and since when), `lifecycle`
 //! (how far the connection is from hyper to the pump), `connection` (both, with the descriptor and
-//! the stream), `connections` (all of a shard's), `subscribers` (those that read each ring),
-//! `handle` (what an HTTP handler needs of its shard), `body` (a stream as a hyper response body).
+//! the stream), `segments` (tables that grow in parts), `connections` (all of a shard's),
+//! `subscribers` (those that read each ring), `handle` (what an HTTP handler needs of its shard),
+//! `body` (a stream as a hyper response body).
 #![forbid(unsafe_code)]
 
 mod body;
@@ -15,6 +16,7 @@ mod connections;
 mod handle;
 mod lifecycle;
 mod readiness;
+mod segments;
 mod subscribers;
 
 pub(crate) use body::StreamBody;

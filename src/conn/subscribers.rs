@@ -4,6 +4,8 @@
 //! The first subscription to a selector subscribes the shard in the [`Registry`], the last one that
 //! is given up unsubscribes it.
 //!
+//! The tables grow in parts: one that moves all its entries at once would hold up the shard.
+//!
 //! # Walks and rounds
 //!
 //! A *walk* visits all subscribers of one ring, in parts. The pump takes the wakers of several
@@ -15,20 +17,15 @@
 //! A ring that is woken while it is being walked is walked again afterwards, in the later round.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use slab::Slab;
-
 use super::connection::Conn;
 use super::connections::{Connections, Round};
-use crate::event::Selector;
+use super::segments::{SegmentedSlab, SegmentedVec};
+use crate::event::{Selector, Topic, TopicMap};
 use crate::ring::{Mailbox, Registry, RingWaker, RingsFull};
 use crate::session::{Subscription, Unsubscribe};
-
-/// A full list grows by this part of its length.
-const GROWTH: usize = 4;
 
 pub(crate) struct Subscribers {
     registry: Arc<Registry>,
@@ -37,17 +34,25 @@ pub(crate) struct Subscribers {
     rings: RefCell<Rings>,
 }
 
-#[derive(Default)]
+/// Hash tables by topic, each of which grows by itself.
+const STRIPES: usize = 256;
+
+/// A table of this capacity or less isn't shrunk.
+const SHRINK_ABOVE: usize = 32;
+
 struct Rings {
-    by_selector: HashMap<Selector, usize>,
-    lists: Slab<List>,
+    /// The key of each list.
+    by_topic: Box<[TopicMap<usize>]>,
+    /// The key of the list of `*`.
+    all: Option<usize>,
+    lists: SegmentedSlab<List>,
 }
 
 /// The subscribers of one ring. Dense, so that a walk takes time in proportion to the current
 /// subscribers, not to the most there have been.
 struct List {
     waker: Arc<RingWaker>,
-    entries: Vec<Entry>,
+    entries: SegmentedVec<Entry>,
     walk: Option<Walk>,
 }
 
@@ -82,6 +87,58 @@ pub(crate) enum Rest {
     Done,
 }
 
+impl Default for Rings {
+    fn default() -> Self {
+        let by_topic = (0..STRIPES).map(|_| TopicMap::default()).collect();
+        Self { by_topic, all: None, lists: SegmentedSlab::default() }
+    }
+}
+
+impl Rings {
+    /// The list of a waker. Its key may belong to another ring since the waker was put into the
+    /// mailbox.
+    fn list(&mut self, waker: &Arc<RingWaker>) -> Option<&mut List> {
+        self.lists.get_mut(waker.key).filter(|list| Arc::ptr_eq(&list.waker, waker))
+    }
+
+    fn key(&self, selector: &Selector) -> Option<usize> {
+        match selector {
+            Selector::All => self.all,
+            Selector::Topic(topic) => self.by_topic[stripe(topic)].get(topic).copied(),
+        }
+    }
+
+    fn set_key(&mut self, selector: &Selector, key: usize) {
+        match selector {
+            Selector::All => self.all = Some(key),
+            Selector::Topic(topic) => {
+                self.by_topic[stripe(topic)].insert(topic.clone(), key);
+            }
+        }
+    }
+
+    fn remove_key(&mut self, selector: &Selector) {
+        match selector {
+            Selector::All => self.all = None,
+            Selector::Topic(topic) => {
+                let keys = &mut self.by_topic[stripe(topic)];
+                keys.remove(topic);
+                if keys.is_empty() {
+                    *keys = TopicMap::default();
+                } else if keys.capacity() > SHRINK_ABOVE && keys.len() * 4 < keys.capacity() {
+                    keys.shrink_to(keys.len() * 2);
+                }
+            }
+        }
+    }
+}
+
+/// The stripe of a topic, by other bits of its hash than those that the stripe's own table uses: the
+/// lowest ones and the highest seven.
+fn stripe(topic: &Topic) -> usize {
+    (topic.hash_key() >> 40) as usize % STRIPES
+}
+
 impl Subscribers {
     pub(super) fn new(
         registry: Arc<Registry>,
@@ -100,24 +157,19 @@ impl Subscribers {
         cursor: u32,
     ) -> Result<Subscription, RingsFull> {
         let rings = &mut *self.rings.borrow_mut();
-        let key = match rings.by_selector.get(selector) {
-            Some(&key) => key,
+        let key = match rings.key(selector) {
+            Some(key) => key,
             None => {
-                let vacant = rings.lists.vacant_entry();
-                let key = vacant.key();
+                let key = rings.lists.vacant_key();
                 let waker = self.registry.subscribe(selector, &self.mailbox, key)?;
-                vacant.insert(List { waker, entries: Vec::new(), walk: None });
-                rings.by_selector.insert(selector.clone(), key);
+                let entries = SegmentedVec::default();
+                rings.lists.insert(List { waker, entries, walk: None });
+                rings.set_key(selector, key);
                 key
             }
         };
-        let list = &mut rings.lists[key];
+        let list = rings.lists.get_mut(key).expect("a key leads to its list");
         let index = u32::try_from(list.entries.len()).expect("a shard has under 2^32 connections");
-        if list.entries.len() == list.entries.capacity() {
-            // Smaller steps than doubling: with many topics a stream, these lists are a fifth of
-            // its memory.
-            list.entries.reserve_exact(list.entries.len().div_ceil(GROWTH).max(1));
-        }
         list.entries.push(Entry { conn: conn.key(), cursor });
         Ok(Subscription { waker: Arc::clone(&list.waker), index })
     }
@@ -155,7 +207,7 @@ impl Subscribers {
         let Some(walk) = &mut list.walk else { return (Rest::Done, 0) };
         let end = walk.below.unwrap_or(usize::MAX).min(list.entries.len());
         let start = end.saturating_sub(limit);
-        let keys = list.entries[start..end].iter().rev().map(|entry| entry.conn);
+        let keys = list.entries.descending(start, end).map(|entry| entry.conn);
         self.connections.collect_unvisited(keys, walk.round, now, out);
         if start > 0 {
             walk.below = Some(start);
@@ -167,36 +219,20 @@ impl Subscribers {
     }
 }
 
-impl Rings {
-    /// The list of a waker. Its key may belong to another ring since the waker was put into the
-    /// mailbox.
-    fn list(&mut self, waker: &Arc<RingWaker>) -> Option<&mut List> {
-        self.lists.get_mut(waker.key).filter(|list| Arc::ptr_eq(&list.waker, waker))
-    }
-}
-
 impl Unsubscribe for Subscribers {
     /// The last subscription to a ring that is given up unsubscribes the shard.
     fn unsubscribe(&self, waker: &Arc<RingWaker>, index: u32) {
         let rings = &mut *self.rings.borrow_mut();
         let key = waker.key;
-        let entries = &mut rings.lists[key].entries;
-        entries.swap_remove(index as usize);
-        if let Some(&Entry { conn, cursor }) = entries.get(index as usize) {
+        let list = rings.lists.get_mut(key).expect("a list lives as long as its subscriptions");
+        list.entries.swap_remove(index as usize);
+        if let Some(&Entry { conn, cursor }) = list.entries.get(index as usize) {
             self.connections.subscription_moved(conn, cursor, index);
         }
-        if entries.len() * 4 < entries.capacity() {
-            entries.shrink_to(entries.len() * 2);
-        }
-        if entries.is_empty() {
+        if list.entries.is_empty() {
             rings.lists.remove(key);
-            rings.by_selector.remove(&waker.selector);
+            rings.remove_key(&waker.selector);
             self.registry.unsubscribe(waker);
-            if rings.lists.is_empty() {
-                *rings = Rings::default();
-            } else if rings.by_selector.len() * 4 < rings.by_selector.capacity() {
-                rings.by_selector.shrink_to(rings.by_selector.len() * 2);
-            }
         }
     }
 }
@@ -229,8 +265,8 @@ mod tests {
 
     fn waker(shard: &ShardHandle, topic: &str) -> Arc<RingWaker> {
         let rings = shard.subscribers.rings.borrow();
-        let key = rings.by_selector[&Selector::parse(topic).unwrap()];
-        Arc::clone(&rings.lists[key].waker)
+        let key = rings.key(&Selector::parse(topic).unwrap()).unwrap();
+        Arc::clone(&rings.lists.get(key).unwrap().waker)
     }
 
     /// Continues a walk; returns the positions of the connections it found in `conns`.
