@@ -212,8 +212,9 @@ pub struct Config {
 
     /// Time after which a stream whose socket accepts no data is closed.
     ///
-    /// 100ms to 1d; it runs only while there is data to send. The client can reconnect and resume
-    /// from history.
+    /// 100ms to 1d; it runs only while there is data to send and the node itself runs: time for
+    /// which the process is stopped or gets no processor does not count. The client can reconnect
+    /// and resume from history.
     #[arg(long, value_name = "DURATION", default_value = "15s", help_heading = DELIVERY)]
     #[arg(value_parser = duration("100ms", "1d"))]
     pub write_timeout: Duration,

@@ -8,12 +8,14 @@
 //! sessions (I8).
 //!
 //! Files, in dependency order: `listener`, `write` (bytes for one connection), `sender` (many
-//! writes in one system call, or one each), `epoll`, `quantum` (how long the pump runs before it
-//! yields), `state` (what the tasks share), `writer` (prepare, send, complete), `run_queue` (the
-//! pump's walks), then the tasks: `hyper_io` and `http_conn`, `accept`, `reactor`, `pump`, `timer`,
-//! `drain`; `run` (all tasks), `start` (the thread).
+//! writes in one system call, or one each), `epoll`, `clock` (how long the shard has been running),
+//! `quantum` (how long the pump runs before it yields), `state` (what the tasks share), `writer`
+//! (prepare, send, complete), `run_queue` (the pump's walks), then the tasks: `hyper_io` and
+//! `http_conn`, `accept`, `reactor`, `pump`, `timer`, `drain`; `run` (all tasks), `start` (the
+//! thread).
 
 mod accept;
+mod clock;
 mod drain;
 mod epoll;
 mod http_conn;

@@ -1,14 +1,15 @@
 //! What the tasks of a shard share; on its thread only.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::SockRef;
 
+use super::clock::Clock;
 use super::epoll::Epoll;
 use super::quantum::Quantum;
 use super::sender::Sender;
@@ -26,8 +27,7 @@ pub(super) struct Shard {
     quantum: RefCell<Quantum>,
     /// Scheduled connections for the pump; each is there once.
     ready: RefCell<VecDeque<Rc<Conn>>>,
-    clock: Cell<Millis>,
-    started: Instant,
+    pub(super) clock: Clock,
 }
 
 impl Shard {
@@ -38,8 +38,7 @@ impl Shard {
             sender: RefCell::new(Sender::new(core.io)?),
             quantum: RefCell::new(Quantum::new(core.config.quantum_streams)),
             ready: RefCell::default(),
-            clock: Cell::new(0),
-            started: Instant::now(),
+            clock: Clock::new(&core.config),
             core,
             mailbox,
         })
@@ -102,16 +101,14 @@ impl Shard {
         }
     }
 
-    /// The shard's clock, as of its last [`tick`](Self::tick).
+    /// The shard's clock, as of its last [`tick`](Self::tick): how long the shard has been running.
     pub(super) fn now(&self) -> Millis {
-        self.clock.get()
+        self.clock.now()
     }
 
     /// Reads the time into the clock: once per wake-up, not once per write.
     pub(super) fn tick(&self) {
-        let elapsed = self.started.elapsed();
-        // Truncation is the wrap that `Millis` documents.
-        self.clock.set(elapsed.as_millis() as Millis);
-        self.handle.set_time(elapsed);
+        self.clock.tick();
+        self.handle.set_time(self.clock.ran());
     }
 }

@@ -9,6 +9,7 @@ mod lifecycle;
 mod limits;
 mod origins;
 mod page;
+mod pause;
 mod publishing;
 mod readme;
 mod refusals;

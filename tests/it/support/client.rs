@@ -192,6 +192,12 @@ impl Connection {
         read.is_ok_and(|bytes| bytes > 0)
     }
 
+    /// Waits until there are bytes to read, and leaves them in the kernel's buffer.
+    pub async fn readable(&mut self) {
+        let peeked = within("bytes to read", self.socket.peek(&mut [0])).await;
+        assert!(peeked.is_ok_and(|bytes| bytes > 0), "the connection is open");
+    }
+
     /// Waits for the end of the connection; no byte may come before it.
     pub async fn closed(&mut self) {
         let ended = !self.fill("the end of the connection").await;

@@ -74,6 +74,11 @@ impl Stream {
         self.connection.crash();
     }
 
+    /// Waits until the node has written more, and reads none of it.
+    pub async fn written(&mut self) {
+        self.connection.readable().await;
+    }
+
     /// The next item, or how the stream ended.
     pub async fn item(&mut self) -> Result<Item, Ending> {
         loop {
