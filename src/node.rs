@@ -13,7 +13,7 @@ use crate::config::{Config, Io};
 use crate::core::{ConnectionLimits, Core};
 use crate::ring::Mailbox;
 use crate::shard::{
-    Command, ShardConfig, ShardRuntime, can_own_descriptor_table, reserve, resolve_io,
+    Command, OpenError, ShardConfig, ShardRuntime, can_own_descriptor_table, reserve, resolve_io,
 };
 
 /// Why a node could not start.
@@ -44,11 +44,16 @@ impl Node {
     ///
     /// [`StartError`] names the setting or the resource; no thread is left running.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        let wanted = config.addr;
+        let (wanted, wanted_io) = (config.addr, config.io);
         let thread = |what| move |source| StartError::Thread { what, source };
-        let cant_listen = |source| StartError::Listen { addr: wanted, source };
-        let io =
-            resolve_io(config.io).map_err(|source| StartError::Io { io: config.io, source })?;
+        let cant_open = |error| match error {
+            OpenError::Thread(source) => thread("a shard")(source),
+            OpenError::Table(source) => thread("a shard with its own descriptor table")(source),
+            OpenError::Listener(source) => StartError::Listen { addr: wanted, source },
+            OpenError::Epoll(source) => thread("a shard's epoll instance")(source),
+            OpenError::Sender(source) => StartError::Io { io: wanted_io, source },
+        };
+        let io = resolve_io(wanted_io).map_err(OpenError::Sender).map_err(cant_open)?;
         let runtimes =
             (0..config.shards).map(|_| ShardRuntime::new()).collect::<io::Result<Vec<_>>>();
         let runtimes = runtimes.map_err(thread("a runtime"))?;
@@ -65,14 +70,14 @@ impl Node {
             starting.push(runtime.start(shard_config).map_err(thread("a shard"))?);
         }
         for shard in &starting {
-            shard.wait_for_table().map_err(thread("a shard with its own descriptor table"))?;
+            shard.wait_for_table().map_err(cant_open)?;
         }
-        let (reserved, addr) = reserve(wanted).map_err(cant_listen)?;
+        let (reserved, addr) = reserve(wanted).map_err(OpenError::Listener).map_err(cant_open)?;
         let sequencer = start_sequencer(Arc::clone(&core))?;
         let mut node =
             Self { core, addr, commands, shards: Vec::new(), sequencer: Some(sequencer) };
         for shard in starting {
-            node.shards.push(shard.listen(addr).map_err(cant_listen)?);
+            node.shards.push(shard.listen(addr).map_err(cant_open)?);
         }
         drop(reserved);
         Ok(node)

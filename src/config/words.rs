@@ -20,7 +20,7 @@ pub enum BusyAnswer {
 /// How events are written to the sockets of streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Io {
-    /// uring where the kernel allows it, else send
+    /// uring where the node can send by it, else send
     Auto,
     /// The shard writes to detached streams many at a time by io_uring; the node does not start if
     /// the kernel or a container profile forbids io_uring

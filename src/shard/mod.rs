@@ -37,3 +37,4 @@ pub(crate) use listener::reserve;
 pub(crate) use run::Command;
 pub(crate) use sender::resolve_io;
 pub(crate) use start::{ShardConfig, ShardRuntime, can_own_descriptor_table};
+pub(crate) use state::OpenError;

@@ -26,7 +26,7 @@ use tokio::task::LocalSet;
 
 use super::listener::{ListenerOptions, listen};
 use super::run::{Command, run};
-use super::state::Shard;
+use super::state::{OpenError, Shard};
 use crate::core::Core;
 use crate::ring::Mailbox;
 
@@ -44,7 +44,7 @@ pub(crate) struct ShardConfig {
 pub(crate) struct StartingShard {
     thread: JoinHandle<()>,
     addr: SyncSender<SocketAddr>,
-    steps: Receiver<io::Result<()>>,
+    steps: Receiver<Result<(), OpenError>>,
 }
 
 impl ShardRuntime {
@@ -68,20 +68,20 @@ impl ShardRuntime {
         self,
         config: ShardConfig,
         addr_rx: &Receiver<SocketAddr>,
-        step: &SyncSender<io::Result<()>>,
+        step: &SyncSender<Result<(), OpenError>>,
     ) {
         // If the node has failed to start, nothing receives this, and no address comes.
         let _ = step.send(if config.core.own_descriptor_tables {
-            take_descriptor_table()
+            take_descriptor_table().map_err(OpenError::Table)
         } else {
             Ok(())
         });
         let Ok(addr) = addr_rx.recv() else { return };
-        let opened =
-            listen(addr, ListenerOptions::from(&config.core.config)).and_then(|listener| {
-                let shard = Shard::new(config.core, config.mailbox)?;
-                Ok((listener, Rc::new(shard)))
-            });
+        let options = ListenerOptions::from(&config.core.config);
+        let opened = listen(addr, options).map_err(OpenError::Listener).and_then(|listener| {
+            let shard = Shard::new(config.core, config.mailbox)?;
+            Ok((listener, Rc::new(shard)))
+        });
         match opened {
             Ok((listener, shard)) => {
                 let _ = step.send(Ok(()));
@@ -103,20 +103,21 @@ impl ShardRuntime {
 
 impl StartingShard {
     /// Waits until the shard has its descriptor table.
-    pub(crate) fn wait_for_table(&self) -> io::Result<()> {
+    pub(crate) fn wait_for_table(&self) -> Result<(), OpenError> {
         self.step()
     }
 
     /// Makes the shard listen on `addr`, and waits until it does.
-    pub(crate) fn listen(self, addr: SocketAddr) -> io::Result<JoinHandle<()>> {
+    pub(crate) fn listen(self, addr: SocketAddr) -> Result<JoinHandle<()>, OpenError> {
         // If the thread has ended, the step reports it.
         let _ = self.addr.send(addr);
         self.step()?;
         Ok(self.thread)
     }
 
-    fn step(&self) -> io::Result<()> {
-        self.steps.recv().unwrap_or_else(|_| Err(io::Error::other("the shard's thread has ended")))
+    fn step(&self) -> Result<(), OpenError> {
+        let ended = || OpenError::Thread(io::Error::other("the shard's thread has ended"));
+        self.steps.recv().unwrap_or_else(|_| Err(ended()))
     }
 }
 

@@ -17,6 +17,19 @@ use crate::conn::{Conn, Millis, ShardHandle};
 use crate::core::Core;
 use crate::ring::Mailbox;
 
+/// What a shard could not open.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// Its thread, which has ended.
+    Thread(io::Error),
+    /// Its own descriptor table.
+    Table(io::Error),
+    Listener(io::Error),
+    Epoll(io::Error),
+    /// The ring that `FANFARE_IO=uring` asks for.
+    Sender(io::Error),
+}
+
 pub(super) struct Shard {
     pub(super) core: Arc<Core>,
     pub(super) handle: Rc<ShardHandle>,
@@ -31,11 +44,12 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub(super) fn new(core: Arc<Core>, mailbox: Arc<Mailbox>) -> io::Result<Self> {
+    pub(super) fn new(core: Arc<Core>, mailbox: Arc<Mailbox>) -> Result<Self, OpenError> {
+        let sender = Sender::new(core.config.io, core.io).map_err(OpenError::Sender)?;
         Ok(Self {
             handle: Rc::new(ShardHandle::new(Arc::clone(&core), &mailbox)),
-            epoll: Epoll::new()?,
-            sender: RefCell::new(Sender::new(core.io)?),
+            epoll: Epoll::new().map_err(OpenError::Epoll)?,
+            sender: RefCell::new(sender),
             quantum: RefCell::new(Quantum::new(core.config.quantum_streams)),
             ready: RefCell::default(),
             clock: Clock::new(&core.config),

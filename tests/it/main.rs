@@ -14,6 +14,7 @@ mod publishing;
 mod readme;
 mod refusals;
 mod resuming;
+mod sandbox;
 mod settings;
 mod slow;
 mod slow_body;

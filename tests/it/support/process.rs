@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Read as _};
 use std::ops::Deref;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use tokio::sync::watch;
@@ -72,6 +73,40 @@ impl Fanfare {
     /// Adds an argument.
     pub fn arg(mut self, arg: &str) -> Self {
         self.command.arg(arg);
+        self
+    }
+
+    /// Makes a system call fail with `EPERM`, as the profile of a container does.
+    pub fn forbid(mut self, call: libc::c_long) -> Self {
+        let code = |parts: [u32; 3]| u16::try_from(parts.iter().sum::<u32>()).expect("it is small");
+        let load = code([libc::BPF_LD, libc::BPF_W, libc::BPF_ABS]);
+        let jump = code([libc::BPF_JMP, libc::BPF_JEQ, libc::BPF_K]);
+        let end = code([libc::BPF_RET, libc::BPF_K, 0]);
+        let step = |code, jt, jf, k| libc::sock_filter { code, jt, jf, k };
+        let call = u32::try_from(call).expect("the number of a system call is small");
+        let mut filter = [
+            // The number is the first field of `seccomp_data`.
+            step(load, 0, 0, 0),
+            step(jump, 0, 1, call),
+            step(end, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+            step(end, 0, 0, libc::SECCOMP_RET_ALLOW),
+        ];
+        let install = move || {
+            let len = u16::try_from(filter.len()).expect("it has four steps");
+            let program = libc::sock_fprog { len, filter: filter.as_mut_ptr() };
+            // SAFETY: takes plain numbers. A filter without privileges needs it.
+            let unprivileged = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+            // SAFETY: the program lives until the call returns, and the kernel copies it.
+            let installed = unsafe {
+                libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program)
+            };
+            match (unprivileged, installed) {
+                (0, 0) => Ok(()),
+                _ => Err(std::io::Error::last_os_error()),
+            }
+        };
+        // SAFETY: between fork and exec it only makes two system calls on memory of its own.
+        unsafe { self.command.pre_exec(install) };
         self
     }
 
