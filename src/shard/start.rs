@@ -12,6 +12,7 @@
 //! 4. Each shard opens its listener, its epoll instance and its sender, in its own table, and
 //!    serves.
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -85,18 +86,36 @@ impl ShardRuntime {
         match opened {
             Ok((listener, shard)) => {
                 let _ = step.send(Ok(()));
-                let (tasks, core) = (LocalSet::new(), Arc::clone(&shard.core));
-                let index = shard.mailbox.index;
-                if let Err(error) =
-                    self.0.block_on(tasks.run_until(run(shard, listener, config.commands)))
-                {
-                    // A node without all its shards can't serve all its connections: it takes no
-                    // more events, and its health check fails.
-                    tracing::error!(shard = index, %error, "a shard has failed");
-                    core.queue.close();
-                }
+                let root = run(Rc::clone(&shard), listener, config.commands);
+                block_on(&self.0, &shard, root);
             }
             Err(error) => drop(step.send(Err(error))),
+        }
+    }
+}
+
+/// Runs all tasks of a shard until its root future ends. A shard that fails, or whose root future
+/// panics, fails the node: a node without all its shards can't serve all its connections. It takes
+/// no more events, and its health check fails.
+fn block_on(runtime: &Runtime, shard: &Rc<Shard>, root: impl Future<Output = io::Result<()>>) {
+    let tasks = LocalSet::new();
+    let _fail_on_panic = FailOnPanic(shard);
+    if let Err(error) = runtime.block_on(tasks.run_until(root)) {
+        tracing::error!(shard = shard.mailbox.index, %error, "a shard has failed");
+        shard.core.queue.close();
+    }
+}
+
+/// Fails the node if the shard's thread panics, and closes the shard's connections: clients of
+/// streams that nobody writes to any more must learn it, to reconnect.
+struct FailOnPanic<'a>(&'a Rc<Shard>);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            tracing::error!(shard = self.0.mailbox.index, "a shard has panicked");
+            self.0.core.queue.close();
+            self.0.close_all();
         }
     }
 }
@@ -132,4 +151,54 @@ fn take_descriptor_table() -> io::Result<()> {
     // what it opens from here on stays on this thread, as everything of a shard does.
     unsafe { unshare_unsafe(UnshareFlags::FILES) }?;
     Ok(())
+}
+
+#[cfg(all(test, not(ring_loom)))]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+
+    use hyper::StatusCode;
+
+    use super::*;
+    use crate::admin::health;
+    use crate::config::Config;
+    use crate::conn::Conn;
+    use crate::event::{Position, Selector};
+
+    /// Ensures that a shard that has panicked is noticed.
+    ///
+    /// Scenario: the accept loop of a shard panics, or its drain, which run in its root future.
+    ///
+    /// Cause: the panic ended the shard's thread and nothing else. Publishers went on to receive
+    /// 200, `/healthz` on other shards said `ok`, and the shard's detached streams stayed open and
+    /// silent.
+    ///
+    /// Fix: a guard closes the queue and the shard's connections.
+    #[test]
+    fn a_panic_in_a_shards_root_future_fails_the_node_and_closes_its_streams() {
+        let core = Core::for_test(Config::default());
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let thread = std::thread::spawn({
+            let core = Arc::clone(&core);
+            move || {
+                let shard = Rc::new(Shard::new(Arc::clone(&core), Arc::default()).unwrap());
+                let permit = core.connections.try_permit().unwrap();
+                let conn = Rc::new(Conn::new(near.into(), permit, 0));
+                shard.handle.connections.insert(&conn);
+                let selectors = [Selector::All];
+                let body = shard.handle.open_stream(&conn, &selectors, &Position::Live, true);
+                conn.lifecycle.detached();
+                drop((body.unwrap(), conn));
+                assert_eq!(health(&core).0, StatusCode::OK);
+                let ShardRuntime(runtime) = ShardRuntime::new().unwrap();
+                block_on(&runtime, &shard, async { panic!("on purpose") });
+            }
+        });
+        assert_eq!(thread.join().unwrap_err().downcast_ref(), Some(&"on purpose"));
+        assert!(core.queue.is_closed());
+        assert_eq!(health(&core).0, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(far.read(&mut [0]).unwrap(), 0, "the stream has ended");
+        assert_eq!((core.connections.used(), core.streams.used()), (0, 0));
+    }
 }
