@@ -57,6 +57,32 @@ async fn a_drain_sends_every_stream_a_shutdown_and_spreads_them_evenly() {
     }
 }
 
+/// Ensures that each stream is told that the node stops, even if the drain takes no time.
+///
+/// Scenario: the node is held up while it drains, by other work or by many streams: here it is
+/// stopped.
+///
+/// Cause: streams were ended over the first 80 ms, and after 100 ms all that were left were cut off.
+///
+/// Fix: without time all are ended at once, and the drain ends when the node has written to each.
+#[tokio::test]
+async fn a_drain_without_time_sends_every_stream_a_shutdown() {
+    let node = Fanfare::new().set("FANFARE_DRAIN", "0s").start().await;
+    let streams = node.subscribe_many("topic=news", 500).await;
+    node.signal(libc::SIGTERM);
+    // The drain has begun.
+    node.refuses_connections().await;
+    node.signal(libc::SIGSTOP);
+    // Longer than the drain.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    node.signal(libc::SIGCONT);
+    for (events, end, _) in ends_of(streams).await {
+        let [event] = &events[..] else { panic!("one event, not {events:?}") };
+        assert_eq!((event.kind.as_str(), end), ("shutdown", Ending::Complete));
+    }
+    assert_eq!(node.end().await.code, Some(0));
+}
+
 #[tokio::test]
 async fn a_drained_stream_without_events_receives_a_position_to_resume_from() {
     let node = Fanfare::new().start().await;
