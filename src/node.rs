@@ -2,6 +2,7 @@
 //! other, and takes them down again.
 #![forbid(unsafe_code)]
 
+use std::cell::LazyCell;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 
 use crate::config::{Config, Io};
-use crate::core::{ConnectionLimits, Core};
+use crate::core::{ConnectionLimits, Core, shards_for_streams};
 use crate::ring::Mailbox;
 use crate::shard::{
     Command, OpenError, ShardConfig, ShardRuntime, can_own_descriptor_table, reserve, resolve_io,
@@ -31,6 +32,8 @@ pub enum StartError {
 /// A running node. Dropping it closes every connection at once; [`Self::drain`] ends in order.
 pub struct Node {
     core: Arc<Core>,
+    /// The shards that the settings asked for, before more were made for the streams.
+    shards_configured: usize,
     addr: SocketAddr,
     commands: watch::Sender<Command>,
     shards: Vec<JoinHandle<()>>,
@@ -43,7 +46,7 @@ impl Node {
     /// # Errors
     ///
     /// [`StartError`] names the setting or the resource; no thread is left running.
-    pub fn start(config: Config) -> Result<Self, StartError> {
+    pub fn start(mut config: Config) -> Result<Self, StartError> {
         let (wanted, wanted_io) = (config.addr, config.io);
         let thread = |what| move |source| StartError::Thread { what, source };
         let cant_open = |error| match error {
@@ -54,10 +57,13 @@ impl Node {
             OpenError::Sender(source) => StartError::Io { io: wanted_io, source },
         };
         let io = resolve_io(wanted_io).map_err(OpenError::Sender).map_err(cant_open)?;
+        let (descriptors, shards_configured) = (descriptors(), config.shards);
+        let can_own_tables = LazyCell::new(can_own_descriptor_table);
+        config.shards = shards_for_streams(&config, descriptors, || *can_own_tables);
         let runtimes =
             (0..config.shards).map(|_| ShardRuntime::new()).collect::<io::Result<Vec<_>>>();
         let runtimes = runtimes.map_err(thread("a runtime"))?;
-        let limits = ConnectionLimits::new(&config, descriptors(), can_own_descriptor_table);
+        let limits = ConnectionLimits::new(&config, descriptors, || *can_own_tables);
         let core = Arc::new(Core::new(config, limits, io));
         let (commands, command) = watch::channel(Command::Serve);
         let mut starting = Vec::new();
@@ -74,8 +80,14 @@ impl Node {
         }
         let (reserved, addr) = reserve(wanted).map_err(OpenError::Listener).map_err(cant_open)?;
         let sequencer = start_sequencer(Arc::clone(&core))?;
-        let mut node =
-            Self { core, addr, commands, shards: Vec::new(), sequencer: Some(sequencer) };
+        let mut node = Self {
+            core,
+            shards_configured,
+            addr,
+            commands,
+            shards: Vec::new(),
+            sequencer: Some(sequencer),
+        };
         for shard in starting {
             node.shards.push(shard.listen(addr).map_err(cant_open)?);
         }
@@ -96,11 +108,21 @@ impl Node {
     /// Logs the settings that are not at their defaults, and what the others resolved to.
     pub fn log_configuration(&self) {
         let Core { config, io, own_descriptor_tables, streams, connections, .. } = &*self.core;
-        for setting in config.settings().iter().filter(|setting| !setting.is_default) {
+        let (shards, shards_configured) = (config.shards, self.shards_configured);
+        let configured = Config { shards: shards_configured, ..config.clone() };
+        for setting in configured.settings().iter().filter(|setting| !setting.is_default) {
             tracing::info!("{}={}", setting.variable(), setting.value);
         }
-        let shards = config.shards;
         tracing::info!(shards, %io, own_descriptor_tables, "effective configuration");
+        if shards > shards_configured {
+            tracing::info!(
+                shards,
+                cores = shards_configured,
+                descriptors = descriptors(),
+                "FANFARE_SHARDS=auto: more shards than cores, because FANFARE_STREAMS_MAX needs \
+                 more descriptors (ulimit -n) than one table per core holds"
+            );
+        }
         let (streams_max, configured) = (streams.max(), config.streams_max);
         if streams_max >= configured {
             return;

@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 
 use clap::FromArgMatches as _;
+use clap::parser::ValueSource;
 
 use super::command::command;
 use super::environment;
 use super::error::{ConfigError, Source};
 use super::settings::Config;
+use super::values::AUTO;
 
 impl Config {
     /// Reads the settings from the arguments and the environment of the process.
@@ -46,8 +48,10 @@ impl Config {
         let given = matches(Vec::new(), &args, Source::CommandLine)?;
         let flags = environment::flags(&command(), &given, env)?;
         let matches = matches(flags, &args, Source::Environment)?;
-        let config = Self::from_arg_matches(&matches)
+        let mut config = Self::from_arg_matches(&matches)
             .map_err(|error| ConfigError::from_clap(error, Source::CommandLine))?;
+        config.shards_for_streams = matches.get_raw("shards").is_some_and(|raw| raw.eq([AUTO]))
+            && matches.value_source("streams_max") != Some(ValueSource::DefaultValue);
         config.check()?;
         Ok(config)
     }
@@ -264,12 +268,23 @@ mod tests {
     }
 
     #[test]
+    fn more_shards_are_made_only_for_a_number_of_streams_that_was_set() {
+        let may = |args: &[&str], env: &[(&str, &str)]| load(args, env).unwrap().shards_for_streams;
+        assert!(!may(&[], &[]));
+        assert!(may(&["--streams-max=1000000"], &[]), "that is the default, but it was set");
+        assert!(may(&["--shards=auto"], &[("FANFARE_STREAMS_MAX", "7")]));
+        assert!(!may(&["--streams-max=7"], &[("FANFARE_SHARDS", "2")]));
+        assert!(!may(&[], &[("FANFARE_SHARDS", "auto")]));
+    }
+
+    #[test]
     fn defaults_are_the_documented_ones() {
         let cores = std::thread::available_parallelism().unwrap().get();
         let documented = Config {
             addr: "127.0.0.1:8080".parse().unwrap(),
             allow_anonymous_publish: false,
             shards: cores.min(1024),
+            shards_for_streams: false,
             descriptor_tables: DescriptorTables::Auto,
             backlog: 4096,
             connections_max: None,

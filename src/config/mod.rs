@@ -36,4 +36,5 @@ pub use cors::CorsOrigins;
 pub use error::ConfigError;
 pub use listing::{Setting, markdown_table};
 pub use settings::Config;
+pub(crate) use values::SHARDS_MAX;
 pub use words::{BusyAnswer, DescriptorTables, Io};

@@ -47,11 +47,17 @@ pub struct Config {
 
     /// Number of shards, each a thread with its own runtime and listener.
     ///
-    /// 1 to 1024, or auto: one for each core available to the process. A connection stays on the
-    /// shard that accepted it.
+    /// 1 to 1024, or auto: one for each core available to the process, or more if
+    /// FANFARE_STREAMS_MAX is set and its streams need more descriptor tables. A connection stays on
+    /// the shard that accepted it.
     #[arg(long, value_name = "COUNT", default_value = "auto")]
     #[arg(value_parser = values::shards, help_heading = LISTENING)]
     pub shards: usize,
+
+    /// Whether the node may start more shards than [`Config::shards`]: that is `auto`, and
+    /// [`Config::streams_max`] was set. No setting of its own.
+    #[arg(skip)]
+    pub shards_for_streams: bool,
 
     /// Whether each shard has its own descriptor table.
     ///

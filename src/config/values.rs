@@ -15,7 +15,7 @@ use super::numbers::count;
 pub(super) const COUNT_MAX: u64 = 1_000_000_000;
 
 /// Maximum number of shards, each of which is a thread.
-const SHARDS_MAX: u64 = 1024;
+pub(crate) const SHARDS_MAX: usize = 1024;
 
 /// Parses an IP address with a port; the name `localhost` means 127.0.0.1, and no other name is
 /// resolved.
@@ -40,18 +40,21 @@ pub(super) fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
+/// The word that leaves a number to the node.
+pub(super) const AUTO: &str = "auto";
+
 /// Parses a number of shards; `auto` is the number of cores available to the process.
 pub(super) fn shards(text: &str) -> Result<usize, String> {
-    if text == "auto" {
+    if text == AUTO {
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        return Ok(cores.min(SHARDS_MAX as usize));
+        return Ok(cores.min(SHARDS_MAX));
     }
-    count(1..=SHARDS_MAX)(text).map_err(|error| error + ", or auto for one per core")
+    count(1..=SHARDS_MAX as u64)(text).map_err(|error| error + ", or auto for one per core")
 }
 
 /// Parses a number of connections; `auto` is `None`.
 pub(super) fn connections_max(text: &str) -> Result<Option<usize>, String> {
-    if text == "auto" {
+    if text == AUTO {
         return Ok(None);
     }
     count(1..=COUNT_MAX)(text)
@@ -140,7 +143,7 @@ mod tests {
 
     #[test]
     fn automatic_shards_are_within_the_bound() {
-        assert!((1..=SHARDS_MAX as usize).contains(&shards("auto").unwrap()));
+        assert!((1..=SHARDS_MAX).contains(&shards("auto").unwrap()));
         assert_eq!(shards("3"), Ok(3));
         assert_eq!(
             shards("0"),

@@ -15,7 +15,7 @@ use crate::log::history::Retention;
 use crate::quota::Quota;
 use crate::ring::{Registry, Watermark};
 use crate::sequencer::{BatchLimits, Combiner, Deps, Queue, Sequencer};
-pub(crate) use limits::ConnectionLimits;
+pub(crate) use limits::{ConnectionLimits, shards_for_streams};
 
 /// The shared parts of a node.
 pub(crate) struct Core {

@@ -260,6 +260,36 @@ async fn with_a_descriptor_table_for_each_shard_a_node_holds_more_streams_than_t
     }
 }
 
+/// Nobody says how many shards there are. One table per core holds 784 streams on two cores.
+#[tokio::test]
+async fn auto_makes_the_shards_that_the_streams_need_and_they_hold_them() {
+    let node = Fanfare::after("ulimit -n 600").set("FANFARE_STREAMS_MAX", "900");
+    let node = node.set("FANFARE_CONNECTIONS_MAX", "1300").start().await;
+    let mut streams = node.subscribe_many("topic=news", 900).await;
+    node.publish("news", "to all").await;
+    for stream in &mut streams {
+        assert_eq!(stream.event().await.data, "to all");
+    }
+}
+
+#[tokio::test]
+async fn auto_says_how_many_shards_it_made_for_the_streams() {
+    let node = Fanfare::after("ulimit -n 20000").set("FANFARE_STREAMS_MAX", "110000");
+    let node = node.start().await;
+    let shards = node.health_number("/shards").await;
+    let cores = std::thread::available_parallelism().unwrap().get() as u64;
+    assert_eq!(shards, cores.max(6));
+    if shards > cores {
+        node.line("more shards than cores, because FANFARE_STREAMS_MAX needs").await;
+    }
+    node.signal(libc::SIGTERM);
+    let log = node.end().await.errors;
+    assert!(
+        !log.iter().any(|line| line.contains("FANFARE_STREAMS_MAX can't be reached")),
+        "{log:?}"
+    );
+}
+
 /// Ensures that a node survives running out of descriptors, and accepts again when there are some.
 ///
 /// Scenario: the soft limit falls below the number of open descriptors, so that `accept` fails with
