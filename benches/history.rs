@@ -101,7 +101,7 @@ fn bench_read(c: &mut Criterion) {
             b.iter(|| {
                 out.clear();
                 let limit = PageLimit { events: EVENTS, bytes: usize::MAX };
-                black_box(history.read(&selectors, replay, limit, &mut out)).unwrap();
+                black_box(history.read(&selectors, &replay, limit, &mut out)).unwrap();
                 assert_eq!(out.len(), EVENTS);
             });
         });

@@ -81,13 +81,13 @@ impl Log {
         let resume = history.resume(position, selectors);
         let mut events = Vec::new();
         let page = if *position == Position::Live {
-            Page { next: resume.replay, more: false }
+            Page { next: resume.replay.clone(), more: false }
         } else {
             // Nothing can be evicted under the lock, so there is no gap. If there were one, the
             // next read would report it.
             history
-                .read(selectors, resume.replay, limit, &mut events)
-                .unwrap_or(Page { next: resume.replay, more: true })
+                .read(selectors, &resume.replay, limit, &mut events)
+                .unwrap_or_else(|_| Page { next: resume.replay.clone(), more: true })
         };
         (resume, events, page)
     }
@@ -96,7 +96,7 @@ impl Log {
     pub(crate) fn read(
         &self,
         selectors: &[Selector],
-        replay: Replay,
+        replay: &Replay,
         limit: PageLimit,
     ) -> Result<(Vec<(Seq, Bytes)>, Page), Gap> {
         let mut events = Vec::new();

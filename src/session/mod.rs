@@ -261,7 +261,7 @@ impl Session {
                     return self.end_with(|_, id| control::lagged(behind.max(1), id));
                 }
             }
-            match self.context.log.read(&replay.selectors, replay.next, REPLAY_PAGE) {
+            match self.context.log.read(&replay.selectors, &replay.next, REPLAY_PAGE) {
                 Ok((events, page)) => {
                     replay.page = events.into_iter();
                     (replay.next, replay.more) = (page.next, page.more);

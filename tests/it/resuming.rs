@@ -296,3 +296,49 @@ async fn eviction_during_a_replay_ends_it_with_lagged_at_the_last_position() {
         assert_eq!(again.data(1).await, [large.as_str()]);
     }
 }
+
+/// Ensures that every event a stream doesn't receive is announced, also after a `reset`.
+///
+/// Scenario: a client that reads slowly resumes after an evicted event; what it has yet to read is
+/// evicted by later events.
+///
+/// Cause: after a `reset` every event up to the newest counted as announced. The stream went from
+/// the sixth kept event to the newest hundred without a word.
+///
+/// Fix: a `reset` announces what had been evicted when it was written, no more.
+#[tokio::test]
+async fn eviction_during_the_replay_after_a_reset_is_announced() {
+    const KEPT: usize = 100;
+    for query in ["topic=a", "topic=a&topic=b", ""] {
+        let node = TestNode::with(|config| config.history_events = KEPT);
+        let mut publisher = node.connect().await;
+        let data = |n: usize| format!("{n:20000}");
+        let number = |data: &str| data.trim().parse::<usize>().unwrap();
+        let mut ids = vec![String::new()];
+        for n in 1..=2 * KEPT {
+            ids.push(publisher.publish("a", &data(n)).await);
+        }
+        let mut stream = node.stream(query).after(&ids[50]).narrow().open().await;
+        assert_eq!(stream.reset().await.0["oldest"], json!(ids[KEPT + 1]));
+        for n in 2 * KEPT + 1..=2 * KEPT + 50 {
+            ids.push(publisher.publish("a", &data(n)).await);
+        }
+        let mut next = KEPT + 1;
+        let lagged = loop {
+            let event = stream.event().await;
+            if event.kind == "lagged" {
+                break event;
+            }
+            assert_eq!(number(&event.data), next, "{query}");
+            next += 1;
+        };
+        assert!(next <= KEPT + 50, "the replay stalled before it had read what was evicted");
+        assert_eq!(lagged.id, ids[next - 1]);
+        assert_eq!(stream.end().await, Ending::Complete);
+        let mut again = node.resume(query, &lagged.id).await;
+        let (document, _) = again.reset().await;
+        assert_eq!(document["oldest"], json!(ids[KEPT + 51]));
+        let rest = again.data(KEPT).await;
+        assert!(rest.iter().map(|data| number(data)).eq(KEPT + 51..=2 * KEPT + 50));
+    }
+}

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::evictions::Evictions;
 use super::striped_map::StripedMap;
 use crate::event::{EventId, Seq, Topic};
 
@@ -24,9 +25,9 @@ pub(super) const EVENT_BYTES: u64 = 184;
 /// event's own list.
 pub(super) const TOPIC_REF_BYTES: u64 = 48;
 
-/// Bytes per topic beside its name: its entry in a hash map that may be half empty, and the
-/// smallest queue.
-pub(super) const TOPIC_BYTES: u64 = 224;
+/// Bytes per topic beside its name: its entry in a hash map that may be half empty, the smallest
+/// queue, and an entry of the stack of [`Evictions`], which may be half empty too.
+pub(super) const TOPIC_BYTES: u64 = 256;
 
 /// Bytes per publisher's id beside its text: its allocation and its entry in a hash map that may be
 /// half empty.
@@ -79,8 +80,7 @@ impl StoredEvent {
 pub(super) struct EventsBySeq {
     tree: BTreeMap<Seq, Arc<StoredEvent>>,
     bytes: u64,
-    evicted_through: Seq,
-    evicted: u64,
+    evictions: Evictions,
 }
 
 impl EventsBySeq {
@@ -93,14 +93,9 @@ impl EventsBySeq {
         self.bytes
     }
 
-    /// The highest seq that no topic stores any more.
-    pub(super) fn evicted_through(&self) -> Seq {
-        self.evicted_through
-    }
-
-    /// Number of events that no topic stores any more.
-    pub(super) fn evicted(&self) -> u64 {
-        self.evicted
+    /// The events that no topic stores any more.
+    pub(super) fn evictions(&self) -> &Evictions {
+        &self.evictions
     }
 
     pub(super) fn oldest(&self) -> Option<&Arc<StoredEvent>> {
@@ -134,8 +129,7 @@ impl EventsBySeq {
 
     fn count_eviction(&mut self, event: &StoredEvent) {
         self.bytes -= event.bytes();
-        self.evicted_through = self.evicted_through.max(event.seq);
-        self.evicted += 1;
+        self.evictions.record(event.seq);
     }
 }
 

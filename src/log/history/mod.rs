@@ -22,16 +22,22 @@
 //! moves to the loss table (`topic_index`), which has a fixed size and may report a loss that did
 //! not happen, but never hides one.
 //!
+//! `*` covers events that leave out of seq order; `evictions` answers for it. A replay that begins
+//! incomplete (after a reset, or from the earliest event) remembers what had been evicted by then:
+//! only what is evicted later is a [`Gap`].
+//!
 //! # Files, in dependency order
 //!
 //! | file | content |
 //! |---|---|
 //! | `striped_map` | hash map whose stripes grow one at a time |
+//! | `evictions` | the highest seq evicted since an eviction |
 //! | `indexes` | the stored event and its memory cost; index by seq, index by publisher's id |
 //! | `topic_index` | index by topic, loss table |
 //! | `store` | [`History`]: append, retention limits, eviction |
 //! | `replay` | resume positions, pages |
 
+mod evictions;
 mod indexes;
 mod replay;
 mod store;

@@ -24,8 +24,9 @@ pub struct Resume {
     pub reset: Option<Reset>,
 }
 
-/// Tells a subscriber that its position can't be resumed from. Events up to the newest one at this
-/// moment may be missing from the stream that follows; any later loss is announced again.
+/// Tells a subscriber that its position can't be resumed from. Events evicted up to this moment may
+/// be missing from the stream that follows; a stored event that is evicted before it is replayed is
+/// a [`Gap`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reset {
     /// The id the subscriber sent.
@@ -73,37 +74,45 @@ impl Reason {
 
 /// Key of the next page, and which losses the stream already knows of.
 ///
-/// Losing an event after [`Self::seq`] is a [`Gap`], unless a reset has announced it or it was
-/// evicted before an `earliest` replay began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Losing an event after [`Self::seq`] is a [`Gap`], unless it was evicted before the replay began:
+/// a reset has announced it, or `earliest` did not ask for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replay {
     seq: Seq,
-    /// A reset has announced losses up to this seq.
-    announced: Seq,
-    /// [`History::eviction_stamp`] at the start of an `earliest` replay: while it is unchanged,
-    /// nothing was lost that the replay includes. Otherwise 0.
-    initial_stamp: u64,
+    /// `None` if nothing after `seq` had been evicted when the replay began.
+    baseline: Option<Arc<Baseline>>,
+}
+
+/// What had been evicted when a replay began.
+#[derive(Debug, PartialEq, Eq)]
+struct Baseline {
+    /// The highest seq; the baseline is dropped when the replay has reached it.
+    evicted_through: Seq,
+    by: EvictedBy,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum EvictedBy {
+    /// Of `*`: the number of evictions.
+    Store(u64),
+    /// The highest seq that each selected topic had evicted, in the order of the selectors.
+    Topics(Box<[Seq]>),
 }
 
 impl Replay {
     /// A replay of every event after `seq`.
     pub(crate) fn after(seq: Seq) -> Self {
-        Self { seq, announced: Seq(0), initial_stamp: 0 }
-    }
-
-    /// A replay of the stored events after `seq`; a reset has announced losses up to `announced`.
-    fn after_reset(seq: Seq, announced: Seq) -> Self {
-        Self { announced, ..Self::after(seq) }
-    }
-
-    /// A replay of every event stored at this moment.
-    fn earliest(initial_stamp: u64) -> Self {
-        Self { initial_stamp, ..Self::after(Seq(0)) }
+        Self { seq, baseline: None }
     }
 
     /// Every stored event up to this seq that the selectors match has been read.
     pub fn seq(&self) -> Seq {
         self.seq
+    }
+
+    fn advanced_to(&self, seq: Seq) -> Self {
+        let baseline = self.baseline.as_ref().filter(|baseline| baseline.evicted_through > seq);
+        Self { seq, baseline: baseline.cloned() }
     }
 }
 
@@ -117,7 +126,7 @@ pub struct PageLimit {
 }
 
 /// How a page ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     /// The key of the next page.
     pub next: Replay,
@@ -141,7 +150,7 @@ impl History {
         match position {
             Position::Live => Resume { replay: Replay::after(self.last_seq), reset: None },
             Position::Earliest => {
-                Resume { replay: Replay::earliest(self.eviction_stamp(selectors)), reset: None }
+                Resume { replay: self.replay_of_stored(Seq(0), selectors), reset: None }
             }
             Position::After(id) => match self.resolve_id(id) {
                 Ok(seq) => self.resume_after(seq, id, selectors),
@@ -176,9 +185,24 @@ impl History {
         let first = self.first_after(selectors, seq);
         let from = first.is_none_or(|first| first > evicted_through).then_some(evicted_through);
         Resume {
-            replay: Replay::after_reset(seq, self.last_seq),
+            replay: self.replay_of_stored(seq, selectors),
             reset: Some(self.reset(id, Reason::Expired, selectors, from)),
         }
+    }
+
+    /// A replay of the events after `seq` that are stored at this moment and of all later ones.
+    fn replay_of_stored(&self, seq: Seq, selectors: &[Selector]) -> Replay {
+        let evicted_through = self.evicted_through(selectors);
+        if evicted_through <= seq {
+            return Replay::after(seq);
+        }
+        let by = match selected_topics(selectors) {
+            None => EvictedBy::Store(self.by_seq.evictions().count()),
+            Some(topics) => EvictedBy::Topics(
+                topics.map(|topic| self.by_topic.evicted_through(topic)).collect(),
+            ),
+        };
+        Replay { seq, baseline: Some(Arc::new(Baseline { evicted_through, by })) }
     }
 
     fn reset(
@@ -198,11 +222,11 @@ impl History {
     ///
     /// # Errors
     ///
-    /// [`Gap`] if an event of this replay was evicted without an announcement; `out` is unchanged.
+    /// [`Gap`] if an event of this replay was evicted since it began; `out` is unchanged.
     pub fn read(
         &self,
         selectors: &[Selector],
-        replay: Replay,
+        replay: &Replay,
         limit: PageLimit,
         out: &mut Vec<(Seq, Bytes)>,
     ) -> Result<Page, Gap> {
@@ -214,24 +238,39 @@ impl History {
             (_, Some(topics)) => self.merge(topics, &mut page),
         };
         let seq = if more { page.last } else { self.last_seq };
-        Ok(Page { next: Replay { seq, ..replay }, more })
+        Ok(Page { next: replay.advanced_to(seq), more })
     }
 
-    fn check_gap(&self, selectors: &[Selector], replay: Replay) -> Result<(), Gap> {
-        let known = replay.seq.max(replay.announced);
-        if self.evicted_through(selectors) <= known
-            || self.eviction_stamp(selectors) == replay.initial_stamp
-        {
+    fn check_gap(&self, selectors: &[Selector], replay: &Replay) -> Result<(), Gap> {
+        if !self.has_gap(selectors, replay) {
             return Ok(());
         }
         let mut missed_at_least = 1;
         // `*` matches every seq, so each seq before the first stored event is a missed one. Not so
-        // for an `earliest` replay, which did not include what was evicted before it began.
-        if selected_topics(selectors).is_none() && replay.initial_stamp == 0 {
-            let first = self.first_after(selectors, known).unwrap_or(self.next_seq());
-            missed_at_least = missed_at_least.max(first.0 - known.0 - 1);
+        // for a replay that began incomplete: some of them had been evicted before.
+        if selected_topics(selectors).is_none() && replay.baseline.is_none() {
+            let first = self.first_after(selectors, replay.seq).unwrap_or(self.next_seq());
+            missed_at_least = missed_at_least.max(first.0 - replay.seq.0 - 1);
         }
         Err(Gap { missed_at_least })
+    }
+
+    /// Whether an event after the replay's position was evicted since it began.
+    ///
+    /// Exact for `*`, and for topics with stored events: each topic evicts in seq order, so the
+    /// last event it evicted answers for all. An event that another selected topic still stores
+    /// counts as lost once one of its topics has evicted it.
+    fn has_gap(&self, selectors: &[Selector], replay: &Replay) -> bool {
+        let before = replay.baseline.as_ref().map(|baseline| &baseline.by);
+        match (before, selected_topics(selectors)) {
+            (Some(EvictedBy::Store(count)), None) => {
+                self.by_seq.evictions().highest_since(*count) > replay.seq
+            }
+            (Some(EvictedBy::Topics(before)), Some(topics)) => topics
+                .zip(before)
+                .any(|(topic, &seq)| self.by_topic.evicted_through(topic) > replay.seq.max(seq)),
+            _ => self.evicted_through(selectors) > replay.seq,
+        }
     }
 
     /// K-way merge of the topics' queues by seq. An event in several of them comes out of the heap

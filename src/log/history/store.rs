@@ -186,20 +186,10 @@ impl History {
     /// an event that one of them has evicted counts, even if another still has it.
     pub(super) fn evicted_through(&self, selectors: &[Selector]) -> Seq {
         match selected_topics(selectors) {
-            None => self.by_seq.evicted_through(),
+            None => self.by_seq.evictions().highest_since(0),
             Some(topics) => {
                 topics.map(|topic| self.by_topic.evicted_through(topic)).max().unwrap_or_default()
             }
-        }
-    }
-
-    /// A number that changes whenever an event that the selectors match is evicted: a sum of values
-    /// that only rise.
-    pub(super) fn eviction_stamp(&self, selectors: &[Selector]) -> u64 {
-        match selected_topics(selectors) {
-            None => self.by_seq.evicted(),
-            Some(topics) => topics
-                .fold(0, |sum, topic| self.by_topic.evicted_through(topic).0.wrapping_add(sum)),
         }
     }
 

@@ -59,13 +59,13 @@ impl History {
         self.resume(&Position::After(id.into()), selectors)
     }
 
-    fn page(&self, selectors: &[Selector], replay: Replay, limit: PageLimit) -> (Vec<u64>, Page) {
+    fn page(&self, selectors: &[Selector], replay: &Replay, limit: PageLimit) -> (Vec<u64>, Page) {
         let mut out = Vec::new();
         let page = self.read(selectors, replay, limit, &mut out).unwrap();
         (out.iter().map(|(seq, _)| seq.0).collect(), page)
     }
 
-    fn gap(&self, selectors: &[Selector], replay: Replay) -> Option<u64> {
+    fn gap(&self, selectors: &[Selector], replay: &Replay) -> Option<u64> {
         self.read(selectors, replay, NO_LIMIT, &mut Vec::new()).err().map(|gap| gap.missed_at_least)
     }
 }
@@ -93,12 +93,12 @@ fn an_event_with_two_topics_is_stored_until_both_evict_it() {
     let mut history = history(Retention { events_per_topic: 1, ..UNLIMITED });
     history.add(&["a", "b"]);
     history.add(&["a"]);
-    assert_eq!(history.page(&topics(&["b"]), Replay::after(Seq(0)), NO_LIMIT).0, [1]);
-    assert_eq!(history.gap(&topics(&["a"]), Replay::after(Seq(0))), Some(1));
-    assert_eq!(history.page(&[Selector::All], Replay::after(Seq(0)), NO_LIMIT).0, [1, 2]);
+    assert_eq!(history.page(&topics(&["b"]), &Replay::after(Seq(0)), NO_LIMIT).0, [1]);
+    assert_eq!(history.gap(&topics(&["a"]), &Replay::after(Seq(0))), Some(1));
+    assert_eq!(history.page(&[Selector::All], &Replay::after(Seq(0)), NO_LIMIT).0, [1, 2]);
     history.add(&["b"]);
     assert_eq!(history.stats().events, 2);
-    assert_eq!(history.gap(&[Selector::All], Replay::after(Seq(0))), Some(1));
+    assert_eq!(history.gap(&[Selector::All], &Replay::after(Seq(0))), Some(1));
 }
 
 #[test]
@@ -109,9 +109,9 @@ fn several_topics_are_merged_in_seq_order_without_duplicates() {
     }
     let selectors = topics(&["c", "a", "b", "a"]);
     let limit = PageLimit { events: 3, ..NO_LIMIT };
-    let (seqs, page) = history.page(&selectors, Replay::after(Seq(0)), limit);
+    let (seqs, page) = history.page(&selectors, &Replay::after(Seq(0)), limit);
     assert_eq!((seqs, page.more, page.next.seq()), (vec![1, 2, 4], true, Seq(4)));
-    let (seqs, page) = history.page(&selectors, page.next, limit);
+    let (seqs, page) = history.page(&selectors, &page.next, limit);
     assert_eq!((seqs, page.more, page.next.seq()), (vec![5, 6], false, Seq(6)));
 }
 
@@ -121,7 +121,7 @@ fn a_page_is_limited_in_bytes_but_holds_at_least_one_event() {
     history.add_many(5, "a");
     let read = |bytes| {
         history
-            .page(&topics(&["a"]), Replay::after(Seq(0)), PageLimit { bytes, ..NO_LIMIT })
+            .page(&topics(&["a"]), &Replay::after(Seq(0)), PageLimit { bytes, ..NO_LIMIT })
             .0
             .len()
     };

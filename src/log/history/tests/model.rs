@@ -119,10 +119,6 @@ impl Model {
         self.stored().filter_map(|seq| self.event(seq).id).collect()
     }
 
-    pub(super) fn matches(&self, seq: u64, all: bool, topics: &[usize]) -> bool {
-        all || self.event(seq).topics.iter().any(|topic| topics.contains(topic))
-    }
-
     pub(super) fn is_readable(&self, seq: u64, all: bool, topics: &[usize]) -> bool {
         let stored_in = &self.event(seq).stored_in;
         if all {
@@ -153,19 +149,16 @@ impl Model {
         (0..=self.last()).find(is_assigned).ok_or(Reason::UnknownId)
     }
 
-    /// The seq a stream starts after, its reset, and which of the events so far it must receive.
+    /// The seq a stream starts after, and its reset.
     pub(super) fn resume(
         &self,
         position: &Position,
         all: bool,
         topics: &[usize],
-    ) -> (u64, Option<Reset>, BTreeSet<u64>) {
+    ) -> (u64, Option<Reset>) {
         let asked = match position {
-            Position::Live => return (self.last(), None, BTreeSet::new()),
-            Position::Earliest => {
-                let readable = self.stored().filter(|&seq| self.is_readable(seq, all, topics));
-                return (0, None, readable.collect());
-            }
+            Position::Live => return (self.last(), None),
+            Position::Earliest => return (0, None),
             Position::After(id) => id,
         };
         let oldest = self.stored().find(|&seq| self.is_readable(seq, all, topics)).map(Seq);
@@ -173,15 +166,15 @@ impl Model {
             Some(Reset { asked: asked.clone(), reason, oldest, from: from.map(Seq) })
         };
         let seq = match self.resolve_id(asked) {
-            Err(reason) => return (self.last(), reset(reason, Some(self.last())), BTreeSet::new()),
+            Err(reason) => return (self.last(), reset(reason, Some(self.last()))),
             Ok(seq) => seq,
         };
         let later = || seq + 1..=self.last();
         match later().rev().find(|&seq| self.is_lost(seq, all, topics)) {
-            None => (seq, None, later().filter(|&seq| self.matches(seq, all, topics)).collect()),
+            None => (seq, None),
             Some(lost) => {
                 let readable = (seq + 1..=lost).any(|seq| self.is_readable(seq, all, topics));
-                (seq, reset(Reason::Expired, (!readable).then_some(lost)), BTreeSet::new())
+                (seq, reset(Reason::Expired, (!readable).then_some(lost)))
             }
         }
     }

@@ -2,7 +2,8 @@
 //! of appends, evictions and reads.
 //!
 //! Both store the same events at the same memory cost and resolve positions alike. A stream
-//! receives every event it must receive, in order and once, or a reset or gap announces the loss.
+//! receives every event stored when it was opened and every later one, in order and once, or a gap
+//! announces the loss. There is no gap unless such an event was evicted before it was read.
 
 use std::collections::BTreeSet;
 
@@ -68,11 +69,24 @@ struct Stream {
     all: bool,
     topics: Vec<usize>,
     replay: Replay,
-    earliest: bool,
-    /// Newest seq when the stream was opened; the stream must receive every later match.
+    /// Newest seq when the stream was opened.
     opened_at: u64,
-    /// The seqs up to `opened_at` that it must receive.
-    expected: BTreeSet<u64>,
+    /// The events stored then, each with the topics that stored it.
+    stored: Vec<(u64, BTreeSet<usize>)>,
+}
+
+impl Stream {
+    /// The selected topics whose storing of the event the stream relies on: those that stored it
+    /// when the stream was opened, all of a later event.
+    fn relies_on(&self, seq: u64, model: &Model) -> BTreeSet<usize> {
+        let event = &model.event(seq).topics;
+        let stored = self.stored.iter().find(|stored| stored.0 == seq);
+        let is_selected = |topic: &&usize| self.all || self.topics.contains(topic);
+        let was_stored = |topic: &&usize| {
+            seq > self.opened_at || stored.is_some_and(|(_, topics)| topics.contains(topic))
+        };
+        event.iter().filter(is_selected).filter(was_stored).copied().collect()
+    }
 }
 
 /// A history, its model, and the streams that replay from both.
@@ -132,7 +146,7 @@ impl Harness {
         };
         let selectors = model.selectors(all, &topics);
         let resume = history.resume(&position, &selectors);
-        let (seq, reset, expected) = model.resume(&position, all, &topics);
+        let (seq, reset) = model.resume(&position, all, &topics);
         assert_eq!((resume.replay.seq(), &resume.reset), (Seq(seq), &reset));
         if let Some(Reset { from: Some(from), .. }) = reset {
             let again = history.resume(&after(incarnation().id(from)), &selectors);
@@ -140,20 +154,20 @@ impl Harness {
             let is_shadowed = incarnation().id(from) == publisher_id(0);
             assert!(again.reset.is_none() || is_shadowed, "the id of a reset resumes completely");
         }
-        let earliest = position == Position::Earliest;
         let (replay, opened_at) = (resume.replay, model.last());
-        streams.push(Stream { all, topics, replay, earliest, opened_at, expected });
+        let stored_in = |seq| (seq, model.event(seq).stored_in.clone());
+        let stored = model.stored().map(stored_in).collect();
+        streams.push(Stream { all, topics, replay, opened_at, stored });
     }
 
     fn read(&mut self, n: usize, limit: PageLimit) {
         let Self { model, history, streams } = self;
-        let Stream { all, ref topics, replay, earliest, opened_at, ref expected } = streams[n];
+        let stream = &streams[n];
+        let Stream { all, ref topics, ref replay, .. } = *stream;
         let later: Vec<_> = (replay.seq().0 + 1..=model.last()).collect();
-        let must_receive = |seq: u64| {
-            expected.contains(&seq) || (seq > opened_at && model.matches(seq, all, topics))
-        };
         let is_readable = |seq: u64| model.is_readable(seq, all, topics);
-        let missed = later.iter().filter(|&&seq| must_receive(seq) && !is_readable(seq)).count();
+        let is_missed = |seq: u64| !stream.relies_on(seq, model).is_empty() && !is_readable(seq);
+        let missed = later.iter().filter(|&&seq| is_missed(seq)).count();
         let mut out = Vec::new();
         match history.read(&model.selectors(all, topics), replay, limit, &mut out) {
             Ok(page) => {
@@ -172,10 +186,13 @@ impl Harness {
             }
             Err(gap) => {
                 assert!(out.is_empty());
-                let any_lost = later.iter().any(|&seq| model.is_lost(seq, all, topics));
-                assert!(any_lost, "a gap is a loss");
-                let exact = (all || topics.len() == 1) && !earliest;
-                assert!(missed > 0 || !exact, "no false alarm");
+                let evicted = |&seq: &u64| {
+                    let relied_on = stream.relies_on(seq, model);
+                    !relied_on.is_subset(&model.event(seq).stored_in)
+                };
+                assert!(later.iter().any(evicted), "no false alarm");
+                let is_exact = all || topics.len() == 1;
+                assert!(missed > 0 || !is_exact, "no false alarm");
                 assert!((1..=missed.max(1)).contains(&(gap.missed_at_least as usize)));
                 streams.swap_remove(n);
             }
