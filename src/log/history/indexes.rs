@@ -27,11 +27,14 @@ pub(super) const TOPIC_REF_BYTES: u64 = 48;
 
 /// Bytes per topic beside its name: its entry in a hash map that may be half empty, the smallest
 /// queue, and an entry of the stack of [`Evictions`], which may be half empty too.
-pub(super) const TOPIC_BYTES: u64 = 256;
+pub(super) const TOPIC_BYTES: u64 = 288;
 
 /// Bytes per publisher's id beside its text: its allocation and its entry in a hash map that may be
 /// half empty.
 pub(super) const ID_BYTES: u64 = 80;
+
+/// Stored events that are walked to count those missing between them, at most.
+pub(super) const COUNTED_MAX: usize = 1024;
 
 pub(super) struct StoredEvent {
     pub(super) seq: Seq,
@@ -109,6 +112,23 @@ impl EventsBySeq {
     /// The events after `seq`, in seq order.
     pub(super) fn after(&self, seq: Seq) -> impl Iterator<Item = &Arc<StoredEvent>> {
         self.tree.range((Bound::Excluded(seq), Bound::Unbounded)).map(|(_, event)| event)
+    }
+
+    /// Number of seqs after `from` and up to `through` that are not stored; a lower bound if more
+    /// than [`COUNTED_MAX`] are stored.
+    pub(super) fn missing_at_least(&self, from: Seq, through: Seq) -> u64 {
+        if through <= from {
+            return 0;
+        }
+        let stored = self.tree.range((Bound::Excluded(from), Bound::Included(through)));
+        let (mut counted, mut end) = (0, through);
+        for (&seq, _) in stored.take(COUNTED_MAX) {
+            (counted, end) = (counted + 1, seq);
+        }
+        if counted < COUNTED_MAX as u64 {
+            end = through;
+        }
+        end.0 - from.0 - counted
     }
 
     pub(super) fn push(&mut self, event: Arc<StoredEvent>) {

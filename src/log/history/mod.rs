@@ -35,9 +35,11 @@
 //! | `indexes` | the stored event and its memory cost; index by seq, index by publisher's id |
 //! | `topic_index` | index by topic, loss table |
 //! | `store` | [`History`]: append, retention limits, eviction |
+//! | `gap` | what a replay has lost |
 //! | `replay` | resume positions, pages |
 
 mod evictions;
+mod gap;
 mod indexes;
 mod replay;
 mod store;
@@ -47,5 +49,6 @@ mod topic_index;
 #[cfg(test)]
 mod tests;
 
-pub use replay::{Gap, Page, PageLimit, Reason, Replay, Reset, Resume};
+pub use gap::{Gap, Replay};
+pub use replay::{Page, PageLimit, Reason, Reset, Resume};
 pub use store::{EVICTIONS_PER_APPEND, Encoded, History, Retention, Stats};

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::gap::{Gap, Replay};
 use super::indexes::{IdLookup, StoredEvent};
 use super::store::{History, selected_topics};
 use crate::event::{Position, Selector, Seq, Topic};
@@ -72,50 +73,6 @@ impl Reason {
     }
 }
 
-/// Key of the next page, and which losses the stream already knows of.
-///
-/// Losing an event after [`Self::seq`] is a [`Gap`], unless it was evicted before the replay began:
-/// a reset has announced it, or `earliest` did not ask for it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Replay {
-    seq: Seq,
-    /// `None` if nothing after `seq` had been evicted when the replay began.
-    baseline: Option<Arc<Baseline>>,
-}
-
-/// What had been evicted when a replay began.
-#[derive(Debug, PartialEq, Eq)]
-struct Baseline {
-    /// The highest seq; the baseline is dropped when the replay has reached it.
-    evicted_through: Seq,
-    by: EvictedBy,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum EvictedBy {
-    /// Of `*`: the number of evictions.
-    Store(u64),
-    /// The highest seq that each selected topic had evicted, in the order of the selectors.
-    Topics(Box<[Seq]>),
-}
-
-impl Replay {
-    /// A replay of every event after `seq`.
-    pub(crate) fn after(seq: Seq) -> Self {
-        Self { seq, baseline: None }
-    }
-
-    /// Every stored event up to this seq that the selectors match has been read.
-    pub fn seq(&self) -> Seq {
-        self.seq
-    }
-
-    fn advanced_to(&self, seq: Seq) -> Self {
-        let baseline = self.baseline.as_ref().filter(|baseline| baseline.evicted_through > seq);
-        Self { seq, baseline: baseline.cloned() }
-    }
-}
-
 /// Limits of one page. A page contains at least one event if there is one, whatever its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PageLimit {
@@ -132,15 +89,6 @@ pub struct Page {
     pub next: Replay,
     /// Whether a limit ended the page. If not, every event up to the newest has been read.
     pub more: bool,
-}
-
-/// An event was evicted before the replay reached it: the stream has lagged out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("at least {missed_at_least} events were evicted before they were replayed")]
-pub struct Gap {
-    /// Lower bound of the number of events missed, at least one. For `*` it is the length of the
-    /// gap before the next stored event; topics don't count their evictions.
-    pub missed_at_least: u64,
 }
 
 impl History {
@@ -190,21 +138,6 @@ impl History {
         }
     }
 
-    /// A replay of the events after `seq` that are stored at this moment and of all later ones.
-    fn replay_of_stored(&self, seq: Seq, selectors: &[Selector]) -> Replay {
-        let evicted_through = self.evicted_through(selectors);
-        if evicted_through <= seq {
-            return Replay::after(seq);
-        }
-        let by = match selected_topics(selectors) {
-            None => EvictedBy::Store(self.by_seq.evictions().count()),
-            Some(topics) => EvictedBy::Topics(
-                topics.map(|topic| self.by_topic.evicted_through(topic)).collect(),
-            ),
-        };
-        Replay { seq, baseline: Some(Arc::new(Baseline { evicted_through, by })) }
-    }
-
     fn reset(
         &self,
         asked: &str,
@@ -231,46 +164,14 @@ impl History {
         out: &mut Vec<(Seq, Bytes)>,
     ) -> Result<Page, Gap> {
         self.check_gap(selectors, replay)?;
-        let mut page = PageBuilder { limit, events: 0, bytes: 0, last: replay.seq, out };
+        let mut page = PageBuilder { limit, events: 0, bytes: 0, last: replay.seq(), out };
         let more = match (selectors, selected_topics(selectors)) {
-            (_, None) => page.fill(self.by_seq.after(replay.seq)),
-            ([Selector::Topic(topic)], _) => page.fill(self.by_topic.after(topic, replay.seq)),
+            (_, None) => page.fill(self.by_seq.after(replay.seq())),
+            ([Selector::Topic(topic)], _) => page.fill(self.by_topic.after(topic, replay.seq())),
             (_, Some(topics)) => self.merge(topics, &mut page),
         };
         let seq = if more { page.last } else { self.last_seq };
-        Ok(Page { next: replay.advanced_to(seq), more })
-    }
-
-    fn check_gap(&self, selectors: &[Selector], replay: &Replay) -> Result<(), Gap> {
-        if !self.has_gap(selectors, replay) {
-            return Ok(());
-        }
-        let mut missed_at_least = 1;
-        // `*` matches every seq, so each seq before the first stored event is a missed one. Not so
-        // for a replay that began incomplete: some of them had been evicted before.
-        if selected_topics(selectors).is_none() && replay.baseline.is_none() {
-            let first = self.first_after(selectors, replay.seq).unwrap_or(self.next_seq());
-            missed_at_least = missed_at_least.max(first.0 - replay.seq.0 - 1);
-        }
-        Err(Gap { missed_at_least })
-    }
-
-    /// Whether an event after the replay's position was evicted since it began.
-    ///
-    /// Exact for `*`, and for topics with stored events: each topic evicts in seq order, so the
-    /// last event it evicted answers for all. An event that another selected topic still stores
-    /// counts as lost once one of its topics has evicted it.
-    fn has_gap(&self, selectors: &[Selector], replay: &Replay) -> bool {
-        let before = replay.baseline.as_ref().map(|baseline| &baseline.by);
-        match (before, selected_topics(selectors)) {
-            (Some(EvictedBy::Store(count)), None) => {
-                self.by_seq.evictions().highest_since(*count) > replay.seq
-            }
-            (Some(EvictedBy::Topics(before)), Some(topics)) => topics
-                .zip(before)
-                .any(|(topic, &seq)| self.by_topic.evicted_through(topic) > replay.seq.max(seq)),
-            _ => self.evicted_through(selectors) > replay.seq,
-        }
+        Ok(Page { next: self.advance(selectors, replay, seq, more), more })
     }
 
     /// K-way merge of the topics' queues by seq. An event in several of them comes out of the heap

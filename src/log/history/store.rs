@@ -110,7 +110,7 @@ impl History {
             self.by_id.add(id, seq);
         }
         let Encoded { topics, id, wire } = event;
-        let topics = self.by_topic.intern(topics);
+        let topics = self.by_topic.intern(topics, seq);
         let event = Arc::new(StoredEvent { seq, appended_at: nanos(now), id, wire, topics });
         self.by_seq.push(Arc::clone(&event));
         for topic in event.topics.as_slice() {

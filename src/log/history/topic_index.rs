@@ -26,6 +26,20 @@ struct TopicQueue {
     /// All events of the topic after `evicted_through`, in seq order.
     events: VecDeque<Arc<StoredEvent>>,
     evicted_through: Seq,
+    /// Events evicted since the topic has an entry.
+    evicted: u64,
+    /// The seq of the event that the entry was created for: no other entry of the topic has it.
+    since: Seq,
+}
+
+/// How far a topic has been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TopicPosition {
+    since: Seq,
+    /// Events read or evicted, since the topic has its entry.
+    read: u64,
+    /// Stored events not read.
+    unread: u64,
 }
 
 impl TopicIndex {
@@ -50,22 +64,26 @@ impl TopicIndex {
         self.bytes
     }
 
-    /// Interns the topics: creates missing entries and returns the keys of the entries, so that all
-    /// events of a topic share one allocation of its name.
-    pub(super) fn intern(&mut self, topics: &[Topic]) -> EventTopics {
+    /// Interns the topics of the event at `seq`: creates missing entries and returns the keys of
+    /// the entries, so that all events of a topic share one allocation of its name.
+    pub(super) fn intern(&mut self, topics: &[Topic], seq: Seq) -> EventTopics {
         match topics {
-            [topic] => EventTopics::One(self.intern_one(topic)),
-            _ => EventTopics::Many(topics.iter().map(|topic| self.intern_one(topic)).collect()),
+            [topic] => EventTopics::One(self.intern_one(topic, seq)),
+            _ => {
+                EventTopics::Many(topics.iter().map(|topic| self.intern_one(topic, seq)).collect())
+            }
         }
     }
 
-    fn intern_one(&mut self, topic: &Topic) -> Topic {
+    fn intern_one(&mut self, topic: &Topic, seq: Seq) -> Topic {
         let stripe = self.queues.stripe_mut(topic.hash_key());
         if let Some((key, _)) = stripe.get_key_value(topic) {
             return key.clone();
         }
         let evicted_through = self.losses.evicted_through(topic);
-        stripe.insert(topic.clone(), TopicQueue { events: VecDeque::new(), evicted_through });
+        let events = VecDeque::new();
+        let queue = TopicQueue { events, evicted_through, evicted: 0, since: seq };
+        stripe.insert(topic.clone(), queue);
         self.len += 1;
         self.bytes += bytes(topic);
         topic.clone()
@@ -118,6 +136,23 @@ impl TopicIndex {
         })
     }
 
+    /// The position after the events up to `seq`; `None` without stored events.
+    pub(super) fn position(&self, topic: &Topic, seq: Seq) -> Option<TopicPosition> {
+        let TopicQueue { events, evicted, since, .. } = self.queue(topic)?;
+        let read = events.partition_point(|event| event.seq <= seq);
+        let unread = (events.len() - read) as u64;
+        Some(TopicPosition { since: *since, read: evicted + read as u64, unread })
+    }
+
+    /// Number of events after the position that the topic has evicted; a lower bound if the topic
+    /// has been without stored events since.
+    pub(super) fn evicted_after(&self, topic: &Topic, position: TopicPosition) -> u64 {
+        match self.queue(topic).filter(|queue| queue.since == position.since) {
+            Some(queue) => queue.evicted.saturating_sub(position.read),
+            None => position.unread,
+        }
+    }
+
     fn queue(&self, topic: &Topic) -> Option<&TopicQueue> {
         self.queues.stripe(topic.hash_key()).get(topic)
     }
@@ -127,6 +162,7 @@ impl TopicQueue {
     fn evict_oldest(&mut self) -> Option<Arc<StoredEvent>> {
         let oldest = self.events.pop_front()?;
         self.evicted_through = oldest.seq;
+        self.evicted += 1;
         Some(oldest)
     }
 
@@ -184,7 +220,7 @@ mod tests {
                 appended_at: 0,
                 id: None,
                 wire: bytes::Bytes::new(),
-                topics: index.intern(std::slice::from_ref(&topic)),
+                topics: index.intern(std::slice::from_ref(&topic), Seq(seq)),
             };
             assert!(index.push(&topic, &Arc::new(event)).is_none());
         }
