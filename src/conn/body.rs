@@ -39,7 +39,7 @@ impl Body for StreamBody {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         loop {
             if let Some(payload) = wire::split_payload(&mut self.slice) {
@@ -55,6 +55,12 @@ impl Body for StreamBody {
             match self.conn.next_slice() {
                 Next::Slice(slice) => self.slice = slice,
                 Next::Wait => return Poll::Pending,
+                Next::Later => {
+                    // The shard is woken, not this task. The sequencer needs the log for at most a
+                    // batch, so the task tries again after the others.
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
                 Next::End => return Poll::Ready(None),
             }
         }

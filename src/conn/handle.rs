@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use super::body::StreamBody;
@@ -35,6 +36,7 @@ impl ShardHandle {
         ));
         let sessions = Rc::new(SessionContext {
             log: Arc::clone(&core.log),
+            waker: Waker::from(Arc::clone(mailbox)),
             watermark: Arc::clone(&core.watermark),
             retry: Retry::from(&core.config),
             lag_max: core.config.lag_max,
@@ -104,6 +106,8 @@ impl ShardHandle {
 
 #[cfg(all(test, not(ring_loom)))]
 mod tests {
+    use std::task::Context;
+
     use tokio::task::LocalSet;
 
     use super::*;
@@ -158,13 +162,51 @@ mod tests {
         let (conn, position) = (conn(&shard), Position::After("unknown".into()));
         let mut session = shard.open_session(&conn, &[Selector::All], &position).unwrap();
         conn.signals.request_end();
-        let texts: Vec<_> = std::iter::from_fn(|| match session.next_slice(&conn.signals) {
-            Next::Slice(slice) => Some(String::from_utf8(slice.into()).unwrap()),
-            _ => None,
-        })
-        .collect();
-        assert!(texts[0].contains("event: reset"), "{texts:?}");
-        assert!(texts[1].contains("event: shutdown") && texts.len() == 2, "{texts:?}");
+        let (texts, _) = texts(&mut session, &conn);
+        assert!(texts[1].contains("event: reset"), "{texts:?}");
+        assert!(texts[2].contains("event: shutdown") && texts.len() == 3, "{texts:?}");
+    }
+
+    fn texts(session: &mut Session, conn: &Conn) -> (Vec<String>, Next) {
+        let mut texts = Vec::new();
+        loop {
+            match session.next_slice(&conn.signals) {
+                Next::Slice(slice) => texts.push(String::from_utf8(slice.into()).unwrap()),
+                end => return (texts, end),
+            }
+        }
+    }
+
+    /// Ensures that a shard never waits for a log that is being appended to.
+    ///
+    /// Scenario: streams are opened while the sequencer, which may be preempted, has the log.
+    ///
+    /// Cause: every opening and every page took the log's lock and waited for it.
+    ///
+    /// Fix: a stream that starts live needs no lock; another comes back when it is released.
+    #[test]
+    fn streams_open_while_the_log_is_written_and_come_back_for_their_replay() {
+        let mailbox = Arc::new(Mailbox::new(0));
+        let shard = ShardHandle::new(Core::for_test(Config::default()), &mailbox);
+        let conn = conn(&shard);
+        let open = |position| shard.open_session(&conn, &[Selector::All], &position).unwrap();
+        let writer = shard.core.log.writer();
+        let (received, end) = texts(&mut open(Position::Live), &conn);
+        assert!(received.len() == 1 && matches!(end, Next::Wait), "{received:?}, {end:?}");
+        let mut resuming = open(Position::After("unknown".into()));
+        let (received, end) = texts(&mut resuming, &conn);
+        assert!(received[0].contains("retry: ") && received.len() == 1, "{received:?}");
+        assert!(matches!(end, Next::Later), "{end:?}");
+        let is_woken = || {
+            let woken = std::pin::pin!(mailbox.wait());
+            woken.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        };
+        assert!(!is_woken());
+        drop(writer);
+        assert!(is_woken());
+        let (received, end) = texts(&mut resuming, &conn);
+        assert!(received[0].contains("event: reset") && received.len() == 1, "{received:?}");
+        assert!(matches!(end, Next::Wait), "{end:?}");
     }
 
     #[test]

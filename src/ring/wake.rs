@@ -26,6 +26,7 @@
 //! woken for it again.
 
 use std::sync::Arc;
+use std::task::Wake;
 
 use super::epoch_ring::Ring;
 use crate::event::{Selector, Seq};
@@ -162,6 +163,13 @@ impl Mailbox {
     }
 }
 
+/// Lets others wake the shard by a [`Waker`](std::task::Waker).
+impl Wake for Mailbox {
+    fn wake(self: Arc<Self>) {
+        Self::wake(&self);
+    }
+}
+
 /// The wakers of one batch, held back until all of its rings have it.
 #[derive(Default)]
 pub struct PendingWakes {
@@ -195,7 +203,7 @@ impl PendingWakes {
                 // Ordering: Release: the wakers just put in. Pairs with Acquire in
                 // `Mailbox::woken`.
                 mailbox.woken.store(last.0, Ordering::Release);
-                mailbox.wake();
+                Mailbox::wake(&mailbox);
                 if !self.known.iter().any(|known| Arc::ptr_eq(known, &mailbox)) {
                     self.known.push(mailbox);
                 }

@@ -21,9 +21,9 @@
 //!
 //! The shard's streams wait while it runs a batch. It runs one only if few events wait
 //! ([`COMBINED_MAX`]), the lock is free and nobody reads the log: a lock holder may be preempted,
-//! so a shard does not wait for one. Three short waits remain: for a session that begins to read
-//! the log in that instant, for a shard that changes its subscriptions in the same stripe of the
-//! registry, and for a producer between two steps of a push. The batch has its usual bounds
+//! so a shard does not wait for one. Two short waits remain: for a shard that changes its
+//! subscriptions in the same stripe of the registry, and for a producer between two steps of a
+//! push. The batch has its usual bounds
 //! (`FANFARE_BATCH_EVENTS`, `FANFARE_BATCH_BYTES`).
 #![forbid(unsafe_code)]
 
@@ -43,10 +43,10 @@ pub trait BatchRunner {
     type Item;
     /// Runs one batch; false if nothing was waiting.
     fn run_batch(&mut self) -> bool;
+    /// Runs one batch unless that would wait for another thread; false if it would.
+    fn try_run_batch(&mut self) -> bool;
     /// Evicts what is too old, within a bound; true if more is left.
     fn evict_expired(&mut self) -> bool;
-    /// Whether a batch would wait for another thread now.
-    fn would_block(&self) -> bool;
     /// Drops the events of a batch that panicked; their publishers receive an error.
     fn fail_pending(&mut self);
 }
@@ -93,11 +93,7 @@ impl<R: BatchRunner> Combiner<R> {
         }
         let _wake_on_panic = WakeOnPanic(&self.queue);
         let Ok(mut runner) = self.runner.try_lock() else { return false };
-        if runner.would_block() {
-            return false;
-        }
-        runner.run_batch();
-        true
+        runner.try_run_batch()
     }
 
     /// Runs batches until the queue is closed and empty: the body of the sequencer's thread.

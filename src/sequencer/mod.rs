@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 use crate::config::Config;
 use crate::event::wire::Fields;
 use crate::event::{Batch, NodeIds, Publication, Seq};
-use crate::log::Log;
+use crate::log::{self, Log};
 use crate::ring::{PendingWakes, Registry, Watermark};
 pub use combiner::{BatchRunner, Combiner};
 pub use queue::{ByteReservation, Queue, QueueFull, Submission};
@@ -174,21 +174,22 @@ impl Sequencer {
         }
         self.live.trim(now, || self.wakes.slowest());
     }
-}
 
-impl BatchRunner for Sequencer {
-    type Item = Submission;
-
-    fn run_batch(&mut self) -> bool {
-        let first = self.deps.log.next_seq();
+    /// Runs a batch; false if nothing was waiting. `writer` is the access to the log, unless it is
+    /// to be waited for when the batch is encoded.
+    fn run(&mut self, writer: Option<log::Writer<'_>>) -> bool {
+        let first = self.deps.log.last_seq().next();
         self.encode_batch(first);
         if self.submissions.is_empty() {
             return false;
         }
         let now = self.started.elapsed();
         let batch = self.freeze(first);
+        let mut writer = writer.unwrap_or_else(|| self.deps.log.writer());
         let publications = self.submissions.iter_mut().map(|waiting| &mut waiting.publication);
-        self.deps.log.append(&batch, publications, now);
+        writer.append(&batch, publications, now);
+        // Releases the log before the shards are woken.
+        drop(writer);
         self.publish(&batch, now);
         let last = Seq(first.0 + batch.len() as u64 - 1);
         self.deps.watermark.raise(last);
@@ -198,16 +199,29 @@ impl BatchRunner for Sequencer {
         }
         true
     }
+}
+
+impl BatchRunner for Sequencer {
+    type Item = Submission;
+
+    fn run_batch(&mut self) -> bool {
+        self.run(None)
+    }
+
+    /// Holds the log from here on: between a check that it is free and the append, a session could
+    /// begin to read it.
+    fn try_run_batch(&mut self) -> bool {
+        let log = Arc::clone(&self.deps.log);
+        let Some(writer) = log.try_writer() else { return false };
+        self.run(Some(writer));
+        true
+    }
 
     /// Also trims the rings' window, which otherwise happens only when a batch is published.
     fn evict_expired(&mut self) -> bool {
         let now = self.started.elapsed();
         self.live.trim(now, || self.wakes.slowest());
-        self.deps.log.expire(now, EVICTED_MAX)
-    }
-
-    fn would_block(&self) -> bool {
-        self.deps.log.is_busy()
+        self.deps.log.writer().expire(now, EVICTED_MAX)
     }
 
     fn fail_pending(&mut self) {

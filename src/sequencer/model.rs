@@ -67,11 +67,12 @@ impl BatchRunner for Runner {
         true
     }
 
-    fn evict_expired(&mut self) -> bool {
-        false
+    fn try_run_batch(&mut self) -> bool {
+        self.run_batch();
+        true
     }
 
-    fn would_block(&self) -> bool {
+    fn evict_expired(&mut self) -> bool {
         false
     }
 

@@ -61,7 +61,7 @@ fn a_free_sequencer_runs_on_the_publishing_shard_and_wakes_no_thread() {
     combiner.queue().set_consumer();
     let mut acks: Vec<_> = (0..3).map(|_| push(&combiner)).collect();
     combiner.run_or_wake();
-    let first = log(&combiner).next_seq().0 - 3;
+    let first = log(&combiner).last_seq().next().0 - 3;
     for (ack, seq) in acks.iter_mut().zip(first..) {
         assert_eq!(ack.try_recv(), Ok(Seq(seq)));
     }
@@ -110,7 +110,7 @@ fn every_event_is_taken_once_whoever_runs_the_batch() {
     const PUBLISHERS: u64 = 4;
     const EVENTS: u64 = 2_000;
     let combiner = combiner(1024);
-    let first = log(&combiner).next_seq().0;
+    let first = log(&combiner).last_seq().next().0;
     let publish = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         for _ in 0..EVENTS {
@@ -129,7 +129,7 @@ fn every_event_is_taken_once_whoever_runs_the_batch() {
         thread.join().unwrap();
         published.into_iter().for_each(|published| published.unwrap());
     });
-    assert_eq!(log(&combiner).next_seq(), Seq(first + PUBLISHERS * EVENTS));
+    assert_eq!(log(&combiner).last_seq().next(), Seq(first + PUBLISHERS * EVENTS));
 }
 
 #[test]

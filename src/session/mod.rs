@@ -8,7 +8,12 @@
 //! # From replay to live
 //!
 //! The session subscribes first, with its cursors at the rings' ends, so from then on the rings
-//! hold what is published for it. Then, page by page: move the cursors to the rings' ends, *then*
+//! hold what is published for it. A stream that starts live then reads the seq of the newest event
+//! in the log, without its lock ([`Appended`](crate::log::Appended)): an event up to it is skipped
+//! in every ring, an event above it is behind the cursor in every ring that has it. So all rings
+//! start at one seq, although their ends were read one after the other.
+//!
+//! A replay goes page by page: move the cursors to the rings' ends, *then*
 //! read the log after the last event sent. The sequencer appends a batch to the log before it
 //! publishes it to a ring, so everything before the cursors was in the log by the time of the read.
 //! If the page was not full, the log had nothing more, and reading the rings from the cursors on
@@ -25,18 +30,24 @@
 //! `FANFARE_LAG_MAX`: a reader that is slower than its topics would read pages, which takes the
 //! lock the sequencer appends under, for as long as it likes.
 //!
+//! If the sequencer has the log just then, the session asks to be visited again
+//! ([`Next::Later`]); a shard never waits for the log.
+//!
 //! Files, in dependency order: `control` (the node's own events), `signals` (requests to a
 //! session), `subscription`, `merge` (the rings of a session in one order), this one.
 #![forbid(unsafe_code)]
 
 mod control;
 mod merge;
+#[cfg(all(test, ring_loom))]
+mod model;
 mod signals;
 mod subscription;
 
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -58,6 +69,8 @@ const REPLAY_PAGE: history::PageLimit = history::PageLimit { events: 64, bytes: 
 /// What the sessions of one shard share.
 pub(crate) struct SessionContext {
     pub(crate) log: Arc<Log>,
+    /// Wakes the shard for the sessions that asked to be visited later.
+    pub(crate) waker: Waker,
     pub(crate) watermark: Arc<Watermark>,
     pub(crate) retry: Retry,
     /// How long a session may be behind (`FANFARE_LAG_MAX`).
@@ -98,13 +111,20 @@ pub(crate) struct Session {
 }
 
 enum Phase {
-    /// The preamble, with the reset if there is one, is still to be sent; then the replay, if one
-    /// was asked for.
-    Opening(Bytes, Option<Box<Replay>>),
+    /// The preamble is still to be sent; then the replay, if one was asked for.
+    Opening(Bytes, Option<Box<Start>>),
+    /// The position is still to be resolved.
+    Resuming(Box<Start>),
     /// Boxed: it is dropped when the stream is live.
     Replay(Box<Replay>),
     Live,
     Ended,
+}
+
+/// Where a stream was asked to start.
+struct Start {
+    selectors: Box<[Selector]>,
+    position: Position,
 }
 
 struct Replay {
@@ -132,6 +152,9 @@ pub(crate) enum Next {
     Slice(Bytes),
     /// Nothing until the connection is woken.
     Wait,
+    /// Nothing until the sequencer releases the log. The shard is woken then and must visit the
+    /// connection again.
+    Later,
     /// The stream has ended.
     End,
 }
@@ -166,8 +189,8 @@ impl Busy {
 
 impl Session {
     /// Subscribes to every selector by `subscribe`, which receives the selector and the number of
-    /// its cursor, finds where the stream starts and reads the
-    /// first page of its replay.
+    /// its cursor. A live stream starts at the newest event; any other position is resolved after
+    /// the preamble.
     ///
     /// # Errors
     ///
@@ -187,19 +210,31 @@ impl Session {
             _permit: permit,
         };
         session.subscribe(&mut subscribe, selectors)?;
-        let (resume, events, page) = context.log.resume(position, selectors, REPLAY_PAGE);
-        session.last = resume.replay.seq();
-        let mut first = control::preamble(context.retry.draw());
-        if let Some(reset) = &resume.reset {
-            first = [first, session.announce(reset)].concat().into();
-        }
-        let replay = (*position != Position::Live).then(|| {
-            let (next, more) = (page.next, page.more);
-            let (selectors, page) = (selectors.into(), events.into_iter());
-            Box::new(Replay { selectors, next, page, more, behind: None })
-        });
-        session.phase = Phase::Opening(first, replay);
+        session.last = context.log.last_seq();
+        let start = (*position != Position::Live)
+            .then(|| Box::new(Start { selectors: selectors.into(), position: position.clone() }));
+        session.phase = Phase::Opening(control::preamble(context.retry.draw()), start);
         Ok(session)
+    }
+
+    /// Resolves the position and reads the first page; sends the reset, if there is one.
+    fn resume(&mut self, signals: &Signals) -> Next {
+        let Phase::Resuming(start) = &self.phase else { return Next::End };
+        for cursor in &mut self.cursors {
+            cursor.seek_to_end();
+        }
+        let SessionContext { log, waker, .. } = &*self.context;
+        let resumed = log.try_resume(&start.position, &start.selectors, REPLAY_PAGE, waker);
+        let Some((resume, events, page)) = resumed else { return Next::Later };
+        self.last = resume.replay.seq();
+        let selectors = start.selectors.clone();
+        let (next, more) = (page.next, page.more);
+        let page = events.into_iter();
+        self.phase = Phase::Replay(Box::new(Replay { selectors, next, page, more, behind: None }));
+        match &resume.reset {
+            Some(reset) => Next::Slice(self.announce(reset)),
+            None => self.next_replayed(signals),
+        }
     }
 
     fn announce(&self, reset: &history::Reset) -> Bytes {
@@ -233,16 +268,18 @@ impl Session {
     pub(crate) fn next_slice(&mut self, signals: &Signals) -> Next {
         // The preamble and the reset are always sent first: a `shutdown` before the `reset` would
         // carry a position that says nothing was missed.
-        if signals.is_ending() && !matches!(self.phase, Phase::Opening(..)) {
+        let is_starting = matches!(self.phase, Phase::Opening(..) | Phase::Resuming(_));
+        if signals.is_ending() && !is_starting {
             return self
                 .end_with(|session, id| control::shutdown(session.context.retry.draw(), id));
         }
         match &mut self.phase {
-            Phase::Opening(first, replay) => {
-                let (first, replay) = (std::mem::take(first), replay.take());
-                self.phase = replay.map_or(Phase::Live, Phase::Replay);
-                Next::Slice(first)
+            Phase::Opening(preamble, start) => {
+                let (preamble, start) = (std::mem::take(preamble), start.take());
+                self.phase = start.map_or(Phase::Live, Phase::Resuming);
+                Next::Slice(preamble)
             }
+            Phase::Resuming(_) => self.resume(signals),
             Phase::Replay(_) => self.next_replayed(signals),
             Phase::Live => self.next_live(signals),
             Phase::Ended => Next::End,
@@ -261,12 +298,14 @@ impl Session {
                     return self.end_with(|_, id| control::lagged(behind.max(1), id));
                 }
             }
-            match self.context.log.read(&replay.selectors, &replay.next, REPLAY_PAGE) {
-                Ok((events, page)) => {
+            let SessionContext { log, waker, .. } = &*self.context;
+            match log.try_read(&replay.selectors, &replay.next, REPLAY_PAGE, waker) {
+                None => return Next::Later,
+                Some(Ok((events, page))) => {
                     replay.page = events.into_iter();
                     (replay.next, replay.more) = (page.next, page.more);
                 }
-                Err(gap) => {
+                Some(Err(gap)) => {
                     let missed = gap.missed_at_least.max(behind);
                     return self.end_with(|_, id| control::lagged(missed, id));
                 }

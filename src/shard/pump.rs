@@ -33,6 +33,7 @@ pub(super) async fn pump(shard: Rc<Shard>) {
     let mut pump = Pump { shard, writer, walks, visits, spent: 0 };
     loop {
         pump.shard.mailbox.wait().await;
+        pump.shard.resume_postponed();
         pump.shard.tick();
         pump.spent += 1;
         while pump.turn().await {}
@@ -95,6 +96,7 @@ impl Pump {
             // Yields to the I/O driver and to tasks woken by other threads, which tokio polls only
             // after 31 local tasks.
             yield_now().await;
+            self.shard.resume_postponed();
             self.shard.tick();
         }
         worked

@@ -40,6 +40,8 @@ pub(super) struct Shard {
     quantum: RefCell<Quantum>,
     /// Scheduled connections for the pump; each is there once.
     ready: RefCell<VecDeque<Rc<Conn>>>,
+    /// Connections that need the log, which the sequencer has just then; each is there once.
+    postponed: RefCell<Vec<Rc<Conn>>>,
     pub(super) clock: Clock,
 }
 
@@ -52,6 +54,7 @@ impl Shard {
             sender: RefCell::new(sender),
             quantum: RefCell::new(Quantum::new(core.config.quantum_streams)),
             ready: RefCell::default(),
+            postponed: RefCell::default(),
             clock: Clock::new(&core.config),
             core,
             mailbox,
@@ -76,6 +79,18 @@ impl Shard {
             self.ready.borrow_mut().push_back(Rc::clone(conn));
             self.mailbox.wake();
         }
+    }
+
+    /// Puts a detached connection off until the pump is woken next, or yields.
+    pub(super) fn postpone(&self, conn: &Rc<Conn>) {
+        if conn.schedule() {
+            self.postponed.borrow_mut().push(Rc::clone(conn));
+        }
+    }
+
+    /// Queues the connections that were put off for the pump.
+    pub(super) fn resume_postponed(&self) {
+        self.ready.borrow_mut().extend(self.postponed.borrow_mut().drain(..));
     }
 
     /// Takes up to `limit` scheduled connections, the longest waiting first; false if there are

@@ -276,7 +276,7 @@ mod tests {
         sweep.step(&shard, STEP);
         assert!(!conn.readiness.is_blocked());
         let mut ready = Vec::new();
-        assert!(!shard.take_ready(STEP, &mut ready) && ready.len() == 1, "it is scheduled");
+        assert!(shard.take_ready(STEP, &mut ready) && ready.len() == 1, "it is scheduled");
     }
 
     #[test]

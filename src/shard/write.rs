@@ -66,30 +66,49 @@ impl WriteSlices {
     }
 }
 
+/// What a visit to a stream came to.
+pub(super) enum Visit {
+    Write(Write),
+    /// Nothing to send, or the socket accepts nothing.
+    Idle,
+    /// Nothing to send until the sequencer releases the log; the shard is woken then.
+    Later(Rc<Conn>),
+}
+
 impl Write {
-    /// Takes what a stream has to send, if it has anything and its socket accepts bytes.
-    pub(super) fn prepare(conn: Rc<Conn>) -> Option<Self> {
+    /// Takes what a stream has to send.
+    pub(super) fn prepare(conn: Rc<Conn>) -> Visit {
         if conn.readiness.is_blocked() {
-            return None;
+            return Visit::Idle;
         }
         let mut borrowed = conn.stream().borrow_mut();
-        let stream = borrowed.as_mut()?;
+        let Some(stream) = borrowed.as_mut() else { return Visit::Idle };
+        let mut later = false;
         let mut slices = WriteBuilder::from(std::mem::take(&mut stream.unsent));
         while slices.has_room() && !stream.ended {
             match stream.session.next_slice(&conn.signals) {
                 Next::Slice(slice) => slices.push(slice),
                 Next::Wait => break,
+                Next::Later => {
+                    later = true;
+                    break;
+                }
                 Next::End => {
                     slices.push(Bytes::from_static(LAST_CHUNK));
                     stream.ended = true;
                 }
             }
         }
-        let (more, ends) = (!slices.has_room(), stream.ended);
+        let (more, ends) = (later || !slices.has_room(), stream.ended);
         drop(borrowed);
-        let write = slices.into_write(conn, more, ends)?;
-        write.conn.begin_write();
-        Some(write)
+        match slices.into_write(conn, more, ends) {
+            Ok(write) => {
+                write.conn.begin_write();
+                Visit::Write(write)
+            }
+            Err(conn) if later => Visit::Later(conn),
+            Err(_) => Visit::Idle,
+        }
     }
 
     /// Gives back to the stream what the socket did not accept. A slice keeps its whole batch
@@ -147,15 +166,16 @@ impl WriteBuilder {
         }
     }
 
-    fn into_write(self, conn: Rc<Conn>, more: bool, ends: bool) -> Option<Write> {
+    /// Gives the connection back if there is nothing to write.
+    fn into_write(self, conn: Rc<Conn>, more: bool, ends: bool) -> Result<Write, Rc<Conn>> {
         let (slices, bytes) = match self {
-            Self::None => return None,
+            Self::None => return Err(conn),
             Self::One(slice) => {
                 let bytes = slice.len();
                 (WriteSlices::One(slice), bytes)
             }
             Self::Many(slices, bytes) => (WriteSlices::Many(slices), bytes),
         };
-        Some(Write { conn, slices, bytes, more, ends })
+        Ok(Write { conn, slices, bytes, more, ends })
     }
 }

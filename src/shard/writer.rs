@@ -6,7 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use super::state::Shard;
-use super::write::{WRITES_MAX, Write, WriteResult};
+use super::write::{Visit, WRITES_MAX, Write, WriteResult};
 use crate::conn::Conn;
 
 /// Sends to one stream in a row, so that a long replay does not hold up the others.
@@ -47,7 +47,7 @@ impl Writer {
         }
         if conn.lifecycle.is_abort_requested() {
             shard.close(&conn);
-        } else if let Some(write) = Write::prepare(conn) {
+        } else if let Some(write) = prepare(shard, conn) {
             work += write.bytes / BYTES_PER_VISIT;
             self.bytes += write.bytes;
             self.writes.push(write);
@@ -74,7 +74,7 @@ impl Writer {
                 }
                 if is_last {
                     shard.schedule(&write.conn);
-                } else if let Some(next) = Write::prepare(write.conn) {
+                } else if let Some(next) = prepare(shard, write.conn) {
                     work += 1 + next.bytes / BYTES_PER_VISIT;
                     self.bytes += next.bytes;
                     self.more.push(next);
@@ -85,6 +85,17 @@ impl Writer {
         self.bytes = 0;
         work
     }
+}
+
+/// The stream's write, if it has one. A stream that needs the log is put off until the sequencer has
+/// released it.
+fn prepare(shard: &Shard, conn: Rc<Conn>) -> Option<Write> {
+    match Write::prepare(conn) {
+        Visit::Write(write) => return Some(write),
+        Visit::Idle => {}
+        Visit::Later(conn) => shard.postpone(&conn),
+    }
+    None
 }
 
 /// Writes what one stream has to send now.
@@ -133,4 +144,50 @@ fn end(shard: &Rc<Shard>, conn: &Rc<Conn>) {
         }
     }
     shard.close(conn);
+}
+
+#[cfg(all(test, not(ring_loom)))]
+mod tests {
+    use std::io::Read;
+    use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::core::Core;
+    use crate::event::{Position, Selector};
+    use crate::quota::Quota;
+
+    #[test]
+    fn a_stream_whose_log_is_being_written_is_put_off() {
+        let core = Core::for_test(Config::default());
+        let shard = Rc::new(Shard::new(Arc::clone(&core), Arc::default()).unwrap());
+        let (near, mut far) = UnixStream::pair().unwrap();
+        far.set_nonblocking(true).unwrap();
+        let permit = Arc::new(Quota::new(1)).try_permit().unwrap();
+        let conn = Rc::new(Conn::new(near.into(), permit, 0));
+        let body =
+            shard.handle.open_stream(&conn, &[Selector::All], &Position::After("x".into()), true);
+        conn.lifecycle.detached();
+        drop(body.unwrap());
+        let mut received = || {
+            let mut buffer = [0; 1024];
+            let read = far.read(&mut buffer).unwrap_or(0);
+            String::from_utf8(buffer[..read].to_vec()).unwrap()
+        };
+        let writer = core.log.writer();
+        write_now(&shard, &conn);
+        let preamble = received();
+        assert!(preamble.contains("retry: ") && !preamble.contains("reset"), "{preamble}");
+        let mut ready = Vec::new();
+        assert!(!shard.take_ready(usize::MAX, &mut ready));
+        shard.resume_postponed();
+        shard.take_ready(usize::MAX, &mut ready);
+        assert!(ready.len() == 1 && Rc::ptr_eq(&ready[0], &conn));
+        write_now(&shard, &conn);
+        assert_eq!(received(), "");
+        drop(writer);
+        write_now(&shard, &conn);
+        assert!(received().contains("event: reset"));
+    }
 }

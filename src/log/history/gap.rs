@@ -65,6 +65,12 @@ impl Replay {
         self.seq
     }
 
+    /// The same replay, of which the events up to `seq` have been read.
+    pub(crate) fn advanced_to(&self, seq: Seq) -> Self {
+        let baseline = self.baseline.as_ref().filter(|baseline| baseline.evicted_through > seq);
+        Self { baseline: baseline.cloned(), ..Self::after(seq) }
+    }
+
     fn evicted_before(&self) -> Option<&EvictedBy> {
         self.baseline.as_ref().map(|baseline| &baseline.by)
     }
@@ -98,11 +104,10 @@ impl History {
         seq: Seq,
         more: bool,
     ) -> Replay {
-        let baseline = replay.baseline.as_ref().filter(|baseline| baseline.evicted_through > seq);
         let topics = selected_topics(selectors).filter(|_| more);
         let position = |topic| self.by_topic.position(topic, seq);
         let positions = topics.map(|topics| topics.map(position).collect());
-        Replay { seq, baseline: baseline.cloned(), positions }
+        Replay { positions, ..replay.advanced_to(seq) }
     }
 
     /// Fails if an event after the replay's position was evicted since it began.
