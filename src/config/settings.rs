@@ -48,8 +48,8 @@ pub struct Config {
     /// Number of shards, each a thread with its own runtime and listener.
     ///
     /// 1 to 1024, or auto: one for each core available to the process, or more if
-    /// FANFARE_STREAMS_MAX is set and its streams need more descriptor tables. A connection stays on
-    /// the shard that accepted it.
+    /// FANFARE_STREAMS_MAX is set and its streams need more descriptor tables. A connection stays
+    /// on the shard that accepted it.
     #[arg(long, value_name = "COUNT", default_value = "auto")]
     #[arg(value_parser = values::shards, help_heading = LISTENING)]
     pub shards: usize,
