@@ -72,17 +72,15 @@ impl Pump {
             share = share.saturating_sub(self.visit(0).await);
         }
 
-        // At least a part, even if the others have spent the quantum.
-        loop {
-            let room = quantum.saturating_sub(self.spent).clamp(1, PART);
+        // At least a quarter, even if the others have spent the quantum.
+        let end = quantum.max(self.spent + quantum.div_ceil(4));
+        while self.spent < end {
+            let room = PART.min(end - self.spent);
             let looked_at = self.walks.take_long(&self.shard, room, &mut self.visits);
             if looked_at == 0 {
                 break;
             }
             self.visit(looked_at).await;
-            if self.spent >= quantum {
-                break;
-            }
         }
 
         let worked = self.spent > before;
