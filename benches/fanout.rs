@@ -19,7 +19,7 @@ use fanfare::config::Config;
 use fanfare::event::{Publication, Selector, Topic};
 use fanfare::log::Log;
 use fanfare::log::history::Retention;
-use fanfare::ring::{Mailbox, Registry, RingWaker, Watermark};
+use fanfare::ring::{self, Mailbox, Registry, RingWaker, Watermark};
 use fanfare::sequencer::{BatchLimits, Combiner, Deps, Queue, Sequencer};
 use reader::Reader;
 use tokio::sync::oneshot;
@@ -54,8 +54,8 @@ impl Rig {
             let waker = registry.subscribe(&Selector::Topic(topic.clone()), &mailbox, 0).unwrap();
             let (stop, stopped) = oneshot::channel();
             let readers = vec![Reader::new(&waker.ring); readers / SHARDS];
-            let shard =
-                Shard { mailbox, waker, readers, events: events as u64, done: done.clone() };
+            let (reader, done) = (registry.reader(), done.clone());
+            let shard = Shard { mailbox, waker, reader, readers, events: events as u64, done };
             threads.push(spawn("shard", move || shard.run(stopped)));
             stops.push(stop);
         }
@@ -104,6 +104,7 @@ impl Drop for Rig {
 struct Shard {
     mailbox: Arc<Mailbox>,
     waker: Arc<RingWaker>,
+    reader: ring::Reader,
     readers: Vec<Reader>,
     events: u64,
     done: SyncSender<()>,
@@ -121,11 +122,11 @@ impl Shard {
                 }
                 while let Some(waker) = self.mailbox.take() {
                     waker.clear();
-                    left -= self
-                        .readers
-                        .iter_mut()
-                        .map(|reader| reader.drain(&self.waker.ring))
-                        .sum::<u64>();
+                    self.reader.hold();
+                    for reader in &mut self.readers {
+                        left -= reader.drain(&self.waker.ring, &self.reader);
+                    }
+                    self.reader.quiesce();
                 }
                 if left == 0 {
                     left = self.left();

@@ -35,6 +35,7 @@ struct Rig {
     queue: Queue,
     sequencer: Sequencer,
     mailbox: Arc<Mailbox>,
+    ring_reader: fanfare::ring::Reader,
     readers: Vec<(Arc<RingWaker>, Reader)>,
     topics: Vec<Topic>,
     next_topic: usize,
@@ -66,7 +67,9 @@ impl Rig {
             },
             BatchLimits::from(&config),
         );
-        let mut rig = Self { queue, sequencer, mailbox, readers, topics, next_topic: 0 };
+        let ring_reader = registry.reader();
+        let mut rig =
+            Self { queue, sequencer, mailbox, ring_reader, readers, topics, next_topic: 0 };
         for _ in 0..BATCHES_BEFORE {
             let publications = rig.publications();
             rig.submit(publications);
@@ -104,7 +107,7 @@ impl Rig {
         while let Some(waker) = self.mailbox.take() {
             waker.clear();
             let (waker, reader) = &mut self.readers[waker.key];
-            delivered += reader.drain(&waker.ring);
+            delivered += reader.drain(&waker.ring, &self.ring_reader);
         }
         assert_eq!(delivered, if self.readers.is_empty() { 0 } else { EVENTS as u64 });
         assert_eq!(self.queue.waiting(), 0, "it was one batch");

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 
 use fanfare::event::Seq;
-use fanfare::ring::{Read, Ring};
+use fanfare::ring::{self, Epoch, Read, Ring};
 
 /// One reader of one ring.
 #[derive(Clone, Copy)]
@@ -22,10 +22,11 @@ impl Reader {
 
     /// Takes every slice there is, as a session of one selector does; returns how many events they
     /// were.
-    pub fn drain(&mut self, ring: &Ring) -> u64 {
+    pub fn drain(&mut self, ring: &Ring, reader: &ring::Reader) -> u64 {
         let before = self.counted;
         loop {
-            match ring.read(self.next, |epoch| (epoch.slice_after(self.last), epoch.counted())) {
+            let look = |epoch: &Epoch| (epoch.slice_after(self.last), epoch.counted());
+            match ring.read(reader, self.next, look) {
                 Read::Epoch((Some(slice), counted)) => {
                     self.last = slice.last;
                     if slice.ends_epoch {

@@ -13,7 +13,7 @@ use super::connections::Connections;
 use super::subscribers::Subscribers;
 use crate::core::Core;
 use crate::event::{Position, Selector};
-use crate::ring::Mailbox;
+use crate::ring::{Mailbox, Reader};
 use crate::session::{Busy, Retry, Session, SessionContext};
 
 pub(crate) struct ShardHandle {
@@ -38,6 +38,7 @@ impl ShardHandle {
             log: Arc::clone(&core.log),
             waker: Waker::from(Arc::clone(mailbox)),
             watermark: Arc::clone(&core.watermark),
+            reader: core.registry.reader(),
             retry: Retry::from(&core.config),
             lag_max: core.config.lag_max,
             now: Cell::new(Duration::ZERO),
@@ -86,6 +87,11 @@ impl ShardHandle {
     /// behind.
     pub(crate) fn set_time(&self, now: Duration) {
         self.sessions.now.set(now);
+    }
+
+    /// The shard's reader of rings.
+    pub(crate) fn reader(&self) -> &Reader {
+        &self.sessions.reader
     }
 
     /// Records that an event was published on this shard.

@@ -55,7 +55,13 @@ impl Batch {
         }
     }
 
-    fn byte_range(&self, events: Range<u32>) -> Range<usize> {
+    /// The encoded events.
+    pub(crate) fn buffer(&self) -> &Bytes {
+        &self.buffer
+    }
+
+    /// Where the chunks of consecutive events are in the buffer.
+    pub(crate) fn byte_range(&self, events: Range<u32>) -> Range<usize> {
         let start = match events.start {
             0 => 0,
             index => self.ends[index as usize - 1],

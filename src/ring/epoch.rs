@@ -1,11 +1,15 @@
 //! One ring's share of a batch: an immutable record that says which events of the [`Batch`] the
 //! ring's selector covers.
+#![forbid(unsafe_code)]
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::owners::Owners;
+use super::reclaim::Footprint;
 use crate::event::{Batch, Seq};
 
 /// Which events of a batch go to a ring, by index into the batch.
@@ -62,13 +66,19 @@ impl EventIndices {
 
 /// The events of one batch that were published to one ring. A ring's slot holds one epoch.
 #[derive(Debug)]
-pub struct Epoch {
+pub(super) struct EpochData {
     /// Position in the ring, from 0.
     pub(super) number: u64,
     /// Events published to the ring up to and including this epoch.
     pub(super) counted: u64,
     batch: Arc<Batch>,
     indices: EventIndices,
+}
+
+/// An epoch that a [`Reader`](super::Reader) looks at.
+pub struct Epoch<'a> {
+    pub(super) data: &'a EpochData,
+    pub(super) owners: Option<&'a RefCell<Owners>>,
 }
 
 /// Neighbouring events of an epoch. Their seqs have no gap, so a merge of rings never has to look
@@ -83,7 +93,7 @@ pub struct Slice {
     pub ends_epoch: bool,
 }
 
-impl Epoch {
+impl EpochData {
     pub(super) fn new(
         number: u64,
         counted_before: u64,
@@ -93,31 +103,44 @@ impl Epoch {
         Self { number, counted: counted_before + indices.len(), batch, indices }
     }
 
+    fn range_after(&self, last: Seq) -> Option<Range<u32>> {
+        self.indices.range_from(self.batch.index_after(last))
+    }
+}
+
+impl Footprint for EpochData {
+    fn footprint(&self) -> (usize, usize) {
+        (self.batch.buffer().as_ptr().addr(), self.batch.bytes())
+    }
+}
+
+impl Epoch<'_> {
     /// The seq of the first event of the whole batch.
     pub fn batch_first(&self) -> Seq {
-        self.batch.first()
+        self.data.batch.first()
     }
 
     /// Events published to the ring up to and including this epoch.
     pub fn counted(&self) -> u64 {
-        self.counted
+        self.data.counted
     }
 
     /// The seq of the first event after `last`.
     pub fn next_after(&self, last: Seq) -> Option<Seq> {
-        let range = self.indices.range_from(self.batch.index_after(last))?;
-        Some(self.batch.seq(range.start))
+        let range = self.data.range_after(last)?;
+        Some(self.data.batch.seq(range.start))
     }
 
     /// The next neighbouring events after `last`.
     pub fn slice_after(&self, last: Seq) -> Option<Slice> {
-        let range = self.indices.range_from(self.batch.index_after(last))?;
-        let ends_epoch = range.end - 1 == self.indices.last();
-        Some(Slice {
-            last: self.batch.seq(range.end - 1),
-            bytes: self.batch.slice(range),
-            ends_epoch,
-        })
+        let EpochData { number, batch, indices, .. } = self.data;
+        let range = self.data.range_after(last)?;
+        let (last, ends_epoch) = (range.end - 1, range.end - 1 == indices.last());
+        let bytes = match self.owners {
+            Some(owners) => owners.borrow_mut().slice(*number, batch, range),
+            None => batch.slice(range),
+        };
+        Some(Slice { last: batch.seq(last), bytes, ends_epoch })
     }
 }
 
@@ -132,9 +155,14 @@ mod tests {
         Arc::new(Batch::new(buffer.into(), (1..=n).collect(), Seq(first)))
     }
 
+    fn epoch(data: &EpochData) -> Epoch<'_> {
+        Epoch { data, owners: None }
+    }
+
     #[test]
     fn neighbouring_events_are_one_slice() {
-        let epoch = Epoch::new(0, 0, letters(10, 4), EventIndices::of(&[1, 2, 3]));
+        let data = EpochData::new(0, 0, letters(10, 4), EventIndices::of(&[1, 2, 3]));
+        let epoch = epoch(&data);
         let slice = |bytes: &'static str, ends_epoch| {
             Some(Slice { bytes: bytes.into(), last: Seq(13), ends_epoch })
         };
@@ -152,7 +180,8 @@ mod tests {
             last in 0u64..60,
         ) {
             let indices: Vec<u32> = picked.iter().copied().collect();
-            let epoch = Epoch::new(0, 0, letters(first, 40), EventIndices::of(&indices));
+            let data = EpochData::new(0, 0, letters(first, 40), EventIndices::of(&indices));
+            let epoch = epoch(&data);
             let mut last = Seq((first + last).saturating_sub(10));
             let expected: Vec<u8> = indices.iter()
                 .filter(|&&i| first + u64::from(i) > last.0)

@@ -8,12 +8,15 @@
 //!
 //! A ring exists while a shard reads it. A topic without readers has none, and publishing to it
 //! costs a lookup.
+#![forbid(unsafe_code)]
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::epoch::EventIndices;
 use super::epoch_ring::Ring;
+use super::reader::Reader;
+use super::reclaim::Reclaimer;
 use super::wake::{Mailbox, PendingWakes, RingWaker};
 use crate::event::{Batch, Selector, Topic, TopicMap};
 use crate::quota::Quota;
@@ -34,6 +37,7 @@ pub struct Registry {
     /// The rings in `stripes`.
     rings: Quota,
     window: NonZeroUsize,
+    reclaimer: Arc<Reclaimer>,
 }
 
 /// `FANFARE_TOPICS_MAX` topics have readers.
@@ -49,7 +53,24 @@ impl Registry {
             all: Mutex::default(),
             rings: Quota::new(rings_max),
             window,
+            reclaimer: Arc::new(Reclaimer::new()),
         }
+    }
+
+    /// A new reader of all rings here. Each shard needs one.
+    pub fn reader(&self) -> Reader {
+        Reader::new(&self.reclaimer)
+    }
+
+    /// Frees what has left the rings and no reader holds back. Publishing does the same from time
+    /// to time, so the sequencer calls this only when the node is quiet.
+    pub(crate) fn reclaim(&self) {
+        self.reclaimer.writer().scan();
+    }
+
+    /// Bytes that have left the rings and that readers held back at the last scan.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.reclaimer.writer().held_bytes() as u64
     }
 
     /// Topics with readers; `*` is not counted.
@@ -140,7 +161,8 @@ impl Registry {
     }
 
     fn entry(&self) -> Entry {
-        Entry { ring: Arc::new(Ring::new(self.window)), wakers: Vec::with_capacity(1) }
+        let ring = Ring::with_reclaimer(self.window, Arc::clone(&self.reclaimer));
+        Entry { ring: Arc::new(ring), wakers: Vec::with_capacity(1) }
     }
 
     fn stripe(&self, topic: &Topic) -> MutexGuard<'_, TopicMap<Entry>> {
@@ -211,7 +233,7 @@ mod tests {
         registry.publish(&topic, &batch(), &[0], &mut wakes).unwrap();
         wakes.wake_all(Seq(1));
         assert!(mailbox.take().is_some());
-        assert!(waker.ring.read(2, |_| ()) == Read::Epoch(()));
+        assert!(waker.ring.read(&registry.reader(), 2, |_| ()) == Read::Epoch(()));
     }
 
     /// Ensures that a shard can't take a waker before its batch is in all rings.

@@ -24,6 +24,7 @@
 //! [`Watermark`](super::Watermark). A running shard takes a waker the moment it is in the mailbox;
 //! a session with several selectors would find the batch above the watermark, wait, and not be
 //! woken for it again.
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 use std::task::Wake;

@@ -12,6 +12,7 @@
 //! A batch goes to its rings one after the other. A session that read them meanwhile could see the
 //! later event of one ring and not yet the earlier one of another. So it reads the watermark first
 //! and takes nothing over it; everything up to it is in every ring already.
+#![forbid(unsafe_code)]
 
 use crate::event::Seq;
 use crate::sync::{AtomicU64, Ordering};

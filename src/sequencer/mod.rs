@@ -98,6 +98,8 @@ pub struct Sequencer {
     deps: Deps,
     limits: BatchLimits,
     live: LiveWindow,
+    /// When the rings' memory was last reclaimed on a quiet node.
+    reclaimed: Duration,
     started: Instant,
     wakes: PendingWakes,
     router: Router,
@@ -115,6 +117,7 @@ impl Sequencer {
             deps,
             limits,
             live: LiveWindow::new(limits.window_bytes, limits.window_age),
+            reclaimed: Duration::ZERO,
             started: Instant::now(),
             wakes: PendingWakes::default(),
             router: Router::default(),
@@ -172,7 +175,7 @@ impl Sequencer {
         if !placed.is_empty() {
             self.live.admit(now, batch, placed);
         }
-        self.live.trim(now, || self.wakes.slowest());
+        self.live.trim(now, registry.held_bytes(), || self.wakes.slowest());
     }
 
     /// Runs a batch; false if nothing was waiting. `writer` is the access to the log, unless it is
@@ -199,6 +202,14 @@ impl Sequencer {
         }
         true
     }
+
+    /// Frees what has left the rings, which otherwise happens only when much has.
+    fn reclaim(&mut self, now: Duration) {
+        if now.saturating_sub(self.reclaimed) >= self.limits.evict_interval {
+            self.reclaimed = now;
+            self.deps.registry.reclaim();
+        }
+    }
 }
 
 impl BatchRunner for Sequencer {
@@ -220,7 +231,8 @@ impl BatchRunner for Sequencer {
     /// Also trims the rings' window, which otherwise happens only when a batch is published.
     fn evict_expired(&mut self) -> bool {
         let now = self.started.elapsed();
-        self.live.trim(now, || self.wakes.slowest());
+        self.live.trim(now, self.deps.registry.held_bytes(), || self.wakes.slowest());
+        self.reclaim(now);
         self.deps.log.writer().expire(now, EVICTED_MAX)
     }
 

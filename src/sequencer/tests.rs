@@ -11,10 +11,10 @@ use tokio::time::timeout;
 use super::combiner::COMBINED_MAX;
 use super::*;
 use crate::config::Config;
-use crate::event::Topic;
+use crate::event::{Selector, Topic};
 use crate::log::Log;
 use crate::log::history::Retention;
-use crate::ring::{Registry, Watermark};
+use crate::ring::{Mailbox, Read, Registry, Watermark};
 
 fn combiner(events: usize) -> Combiner<Sequencer> {
     let config = Config::default();
@@ -150,4 +150,25 @@ fn after_a_batch_panicked_publishers_are_refused() {
         assert_eq!(ack.try_recv(), Err(TryRecvError::Closed));
     }
     assert_eq!(combiner.submit(publication, reservation).err(), Some(QueueFull::Closed));
+}
+
+/// Ensures that the last epochs before a pause are freed without another publish.
+#[test]
+fn a_quiet_node_frees_what_has_left_the_rings() {
+    let combiner = combiner(2);
+    let registry = Arc::clone(&combiner.lock().deps.registry);
+    let selector = Selector::parse("a").unwrap();
+    let waker = registry.subscribe(&selector, &Arc::new(Mailbox::new(0)), 0).unwrap();
+    let _acks = [push(&combiner), push(&combiner)];
+    let mut sequencer = combiner.lock();
+    sequencer.run_batch();
+    let slice = |ring: &crate::ring::Ring| {
+        ring.read(&registry.reader(), 0, |epoch| epoch.slice_after(Seq(0)))
+    };
+    let Read::Epoch(Some(slice)) = slice(&waker.ring) else { panic!("the batch is in the ring") };
+    waker.ring.expel(0);
+    assert!(!slice.bytes.is_unique(), "nothing is freed at once");
+    sequencer.limits.evict_interval = Duration::ZERO;
+    sequencer.evict_expired();
+    assert!(slice.bytes.is_unique());
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Batch, Seq};
-use crate::ring::Ring;
+use crate::ring::{Ring, SCAN_BYTES};
 
 /// The epochs of one batch: ring and number.
 pub(super) type Placed = Vec<(Arc<Ring>, u64)>;
@@ -21,6 +21,10 @@ const BATCH_BYTES: u64 = 192;
 
 /// Bytes an epoch takes, with its slot and its record here.
 const EPOCH_BYTES: u64 = 128;
+
+/// Bytes that readers may hold back before the rings keep less: as many as the sequencer lets
+/// gather before it frees anything.
+const HELD_BYTES_FREE: u64 = SCAN_BYTES as u64;
 
 struct LiveBatch {
     at: Duration,
@@ -50,15 +54,17 @@ impl LiveWindow {
         self.batches.push_back(LiveBatch { at, last, bytes, epochs });
     }
 
-    /// Evicts the batches that are too old or over the byte bound. The newest two stay whatever
-    /// their size: two large events back to back must not make a stream that keeps up lag.
-    /// `slowest` returns the seq up to which the slowest shard has visited its streams, if any is
-    /// behind.
-    pub(super) fn trim(&mut self, now: Duration, slowest: impl Fn() -> Option<Seq>) {
+    /// Evicts the batches that are too old or over the byte bound, of which readers hold back
+    /// `held` bytes of batches evicted before. The newest two stay whatever their size: two large
+    /// events back to back must not make a stream that keeps up lag. `slowest` returns the seq up
+    /// to which the slowest shard has visited its streams, if any is behind.
+    pub(super) fn trim(&mut self, now: Duration, held: u64, slowest: impl Fn() -> Option<Seq>) {
+        // Readers that look at an epoch now hold back a little all the time; that comes on top.
+        let held = held.saturating_sub(HELD_BYTES_FREE);
         while let Some(oldest) = self.batches.front() {
             let aged = now.saturating_sub(oldest.at) > self.age_max
                 && slowest().is_none_or(|visited| oldest.last <= visited);
-            let over = self.bytes > self.bytes_max && self.batches.len() > 2;
+            let over = self.bytes + held > self.bytes_max && self.batches.len() > 2;
             if !aged && !over {
                 break;
             }
@@ -79,7 +85,7 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::*;
-    use crate::ring::EventIndices;
+    use crate::ring::{EventIndices, Read};
 
     fn publish(window: &mut LiveWindow, ring: &Arc<Ring>, at: u64) {
         let batch = Arc::new(Batch::new(vec![0; 100].into(), Box::new([100]), Seq(at + 1)));
@@ -88,7 +94,8 @@ mod tests {
     }
 
     fn live(ring: &Ring) -> usize {
-        (0..5).filter(|&n| ring.read(n, |_| ()) == crate::ring::Read::Epoch(())).count()
+        let reader = ring.reader();
+        (0..5).filter(|&n| ring.read(&reader, n, |_| ()) == Read::Epoch(())).count()
     }
 
     #[test]
@@ -98,12 +105,12 @@ mod tests {
             LiveWindow::new(3 * (100 + BATCH_BYTES + EPOCH_BYTES), Duration::from_secs(20));
         for at in 0..5 {
             publish(&mut window, &ring, at);
-            window.trim(Duration::from_secs(at), || None);
+            window.trim(Duration::from_secs(at), 0, || None);
         }
         assert_eq!(live(&ring), 3);
-        window.trim(Duration::from_secs(23), || None);
+        window.trim(Duration::from_secs(23), 0, || None);
         assert_eq!(live(&ring), 2);
-        window.trim(Duration::from_secs(60), || None);
+        window.trim(Duration::from_secs(60), 0, || None);
         assert_eq!((live(&ring), ring.slots(), window.bytes), (0, 0, 0));
     }
 
@@ -123,8 +130,22 @@ mod tests {
             publish(&mut window, &ring, at);
         }
         for (slowest, left) in [(Some(Seq(0)), 5), (Some(Seq(2)), 3), (None, 0)] {
-            window.trim(Duration::from_secs(60), || slowest);
+            window.trim(Duration::from_secs(60), 0, || slowest);
             assert_eq!(live(&ring), left, "{slowest:?}");
         }
+    }
+
+    #[test]
+    fn what_readers_hold_back_is_part_of_the_bytes() {
+        let ring = Arc::new(Ring::new(NonZeroUsize::new(64).unwrap()));
+        let batch_bytes = 100 + BATCH_BYTES + EPOCH_BYTES;
+        let mut window = LiveWindow::new(10 * batch_bytes, Duration::MAX);
+        (0..10).for_each(|at| publish(&mut window, &ring, at));
+        window.trim(Duration::ZERO, HELD_BYTES_FREE, || None);
+        assert_eq!(window.batches.len(), 10);
+        window.trim(Duration::ZERO, HELD_BYTES_FREE + 4 * batch_bytes, || None);
+        assert_eq!(window.batches.len(), 6);
+        window.trim(Duration::ZERO, u64::MAX / 2, || None);
+        assert_eq!(window.batches.len(), 2);
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::subscription::Subscription;
 use crate::event::{Selector, Seq};
-use crate::ring::{Epoch, Read, Ring, RingWaker, Watermark};
+use crate::ring::{Epoch, Read, Reader, Ring, RingWaker, Watermark};
 
 /// A session's position in one ring.
 pub(super) struct Cursor {
@@ -76,10 +76,10 @@ impl Cursor {
     }
 
     /// The next slice after `last`, whatever other rings have.
-    fn step(&mut self, last: Seq) -> Step {
+    fn step(&mut self, reader: &Reader, last: Seq) -> Step {
         loop {
             let look = |epoch: &Epoch| (epoch.slice_after(last), epoch.counted());
-            match self.ring().read(self.next, look) {
+            match self.ring().read(reader, self.next, look) {
                 Read::Epoch((Some(slice), counted)) => {
                     if slice.ends_epoch {
                         self.advance(counted);
@@ -95,14 +95,14 @@ impl Cursor {
 
     /// The seq of the next event after `last` in a batch up to `watermark`; `Err` if the event left
     /// the ring.
-    fn peek(&mut self, last: Seq, watermark: Seq) -> Result<Option<Seq>, ()> {
+    fn peek(&mut self, reader: &Reader, last: Seq, watermark: Seq) -> Result<Option<Seq>, ()> {
         loop {
             let look = |epoch: &Epoch| match epoch.next_after(last) {
                 _ if epoch.batch_first() > watermark => Peek::AboveWatermark,
                 Some(seq) => Peek::At(seq),
                 None => Peek::Done(epoch.counted()),
             };
-            match self.ring().read(self.next, look) {
+            match self.ring().read(reader, self.next, look) {
                 Read::Epoch(Peek::At(seq)) => return Ok(Some(seq)),
                 Read::Epoch(Peek::Done(counted)) => self.advance(counted),
                 Read::Epoch(Peek::AboveWatermark) | Read::Wait => return Ok(None),
@@ -113,14 +113,19 @@ impl Cursor {
 }
 
 /// The next slice after `last` of all the cursors' rings.
-pub(super) fn step(cursors: &mut [Cursor], last: Seq, watermark: &Watermark) -> Step {
+pub(super) fn step(
+    cursors: &mut [Cursor],
+    reader: &Reader,
+    last: Seq,
+    watermark: &Watermark,
+) -> Step {
     if let [only] = cursors {
-        return only.step(last);
+        return only.step(reader, last);
     }
     let watermark = watermark.reached();
     let mut lowest: Option<(Seq, usize)> = None;
     for (at, cursor) in cursors.iter_mut().enumerate() {
-        match cursor.peek(last, watermark) {
+        match cursor.peek(reader, last, watermark) {
             Ok(Some(seq)) if lowest.is_none_or(|(other, _)| seq < other) => {
                 lowest = Some((seq, at))
             }
@@ -129,7 +134,7 @@ pub(super) fn step(cursors: &mut [Cursor], last: Seq, watermark: &Watermark) -> 
         }
     }
     match lowest {
-        Some((_, at)) => cursors[at].step(last),
+        Some((_, at)) => cursors[at].step(reader, last),
         None => Step::Wait,
     }
 }
@@ -145,6 +150,7 @@ mod tests {
 
     struct Rig {
         registry: Arc<Registry>,
+        reader: Reader,
         watermark: Watermark,
         mailbox: Arc<Mailbox>,
         next: u64,
@@ -154,7 +160,8 @@ mod tests {
         fn new(window: usize) -> Self {
             let registry = Arc::new(Registry::new(100, NonZeroUsize::new(window).unwrap()));
             let mailbox = Arc::new(Mailbox::new(0));
-            Self { registry, watermark: Watermark::new(), mailbox, next: 1 }
+            let reader = registry.reader();
+            Self { registry, reader, watermark: Watermark::new(), mailbox, next: 1 }
         }
 
         fn cursors(&self, topics: &[usize]) -> Vec<Cursor> {
@@ -196,10 +203,10 @@ mod tests {
         Topic::new(&format!("t{topic}")).unwrap()
     }
 
-    fn drain(cursors: &mut [Cursor], last: &mut Seq, watermark: &Watermark) -> (Vec<u64>, Step) {
+    fn drain(rig: &Rig, cursors: &mut [Cursor], last: &mut Seq) -> (Vec<u64>, Step) {
         let mut seen = Vec::new();
         loop {
-            match step(cursors, *last, watermark) {
+            match step(cursors, &rig.reader, *last, &rig.watermark) {
                 Step::Slice(bytes, to) => {
                     let text = std::str::from_utf8(&bytes).unwrap().to_owned();
                     seen.extend(text.split_terminator(' ').map(|seq| seq.parse::<u64>().unwrap()));
@@ -230,10 +237,10 @@ mod tests {
                 expected.extend((rig.next..).zip(batch).filter(wanted).map(|(seq, _)| seq));
                 rig.publish(batch);
                 if *read_now {
-                    seen.extend(drain(&mut cursors, &mut last, &rig.watermark).0);
+                    seen.extend(drain(&rig, &mut cursors, &mut last).0);
                 }
             }
-            let (rest, end) = drain(&mut cursors, &mut last, &rig.watermark);
+            let (rest, end) = drain(&rig, &mut cursors, &mut last);
             seen.extend(rest);
             prop_assert_eq!(end, Step::Wait);
             prop_assert_eq!(seen, expected);
@@ -248,9 +255,9 @@ mod tests {
         let batch = Arc::new(Batch::new("2 ".into(), Box::new([2]), Seq(2)));
         rig.registry.publish(&name(0), &batch, &[0], &mut PendingWakes::default());
         let mut last = Seq(0);
-        assert_eq!(drain(&mut cursors, &mut last, &rig.watermark), (vec![1], Step::Wait));
+        assert_eq!(drain(&rig, &mut cursors, &mut last), (vec![1], Step::Wait));
         rig.watermark.raise(Seq(2));
-        assert_eq!(drain(&mut cursors, &mut last, &rig.watermark), (vec![2], Step::Wait));
+        assert_eq!(drain(&rig, &mut cursors, &mut last), (vec![2], Step::Wait));
     }
 
     #[test]
@@ -259,12 +266,12 @@ mod tests {
         let (mut one, mut two) = (rig.cursors(&[0]), rig.cursors(&[0, 1]));
         rig.publish(&[vec![0], vec![0], vec![1]]);
         let mut last = Seq(0);
-        assert_eq!(drain(&mut one, &mut last, &rig.watermark), (vec![1, 2], Step::Wait));
+        assert_eq!(drain(&rig, &mut one, &mut last), (vec![1, 2], Step::Wait));
         for _ in 0..5 {
             rig.publish(&[vec![0], vec![0]]);
         }
-        assert_eq!(step(&mut one, last, &rig.watermark), Step::Lagged);
-        assert_eq!(step(&mut two, Seq(0), &rig.watermark), Step::Lagged);
+        assert_eq!(step(&mut one, &rig.reader, last, &rig.watermark), Step::Lagged);
+        assert_eq!(step(&mut two, &rig.reader, Seq(0), &rig.watermark), Step::Lagged);
         let passed =
             |cursors: &mut [Cursor]| cursors.iter_mut().map(Cursor::seek_to_end).sum::<u64>();
         assert_eq!((passed(&mut one), passed(&mut two)), (10, 13));

@@ -56,7 +56,7 @@ use crate::config::Config;
 use crate::event::{Position, Selector, Seq, wire};
 use crate::log::{Log, history};
 use crate::quota::Permit;
-use crate::ring::{RingsFull, Watermark};
+use crate::ring::{Reader, RingsFull, Watermark};
 pub(crate) use control::busy;
 use control::jittered;
 use merge::{Cursor, Step};
@@ -72,6 +72,7 @@ pub(crate) struct SessionContext {
     /// Wakes the shard for the sessions that asked to be visited later.
     pub(crate) waker: Waker,
     pub(crate) watermark: Arc<Watermark>,
+    pub(crate) reader: Reader,
     pub(crate) retry: Retry,
     /// How long a session may be behind (`FANFARE_LAG_MAX`).
     pub(crate) lag_max: Duration,
@@ -330,7 +331,8 @@ impl Session {
     }
 
     fn next_live(&mut self, signals: &Signals) -> Next {
-        match merge::step(&mut self.cursors, self.last, &self.context.watermark) {
+        let SessionContext { reader, watermark, .. } = &*self.context;
+        match merge::step(&mut self.cursors, reader, self.last, watermark) {
             Step::Slice(slice, last) => {
                 self.last = last;
                 signals.take_heartbeat();

@@ -45,6 +45,7 @@ impl Writer {
         if conn.is_write_pending() {
             work += self.flush(shard);
         }
+        shard.handle.reader().hold();
         if conn.lifecycle.is_abort_requested() {
             shard.close(&conn);
         } else if let Some(write) = prepare(shard, conn) {
@@ -63,11 +64,17 @@ impl Writer {
     pub(super) fn flush(&mut self, shard: &Rc<Shard>) -> usize {
         let mut work = 0;
         for round in 1..=ROUNDS {
+            // The writes are prepared: while they are sent, the shard holds back nothing that has
+            // left the rings.
+            shard.handle.reader().quiesce();
             if self.writes.is_empty() {
                 break;
             }
             let is_last = round == ROUNDS || self.bytes >= CALL_BYTES;
             shard.sender.borrow_mut().send(&self.writes, &mut self.results);
+            if round < ROUNDS {
+                shard.handle.reader().hold();
+            }
             for (write, result) in self.writes.drain(..).zip(&self.results) {
                 if !complete(shard, &write, *result) || !write.more {
                     continue;
@@ -155,8 +162,9 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::core::Core;
-    use crate::event::{Position, Selector};
+    use crate::event::{Batch, Position, Selector, Seq};
     use crate::quota::Quota;
+    use crate::ring::PendingWakes;
 
     #[test]
     fn a_stream_whose_log_is_being_written_is_put_off() {
@@ -189,5 +197,29 @@ mod tests {
         drop(writer);
         write_now(&shard, &conn);
         assert!(received().contains("event: reset"));
+    }
+
+    /// Ensures that a shard that sends or sleeps does not keep what has left the rings allocated.
+    #[test]
+    fn a_shard_that_has_written_holds_back_nothing_that_has_left_the_rings() {
+        let shard = Rc::new(Shard::new(Core::for_test(Config::default()), Arc::default()).unwrap());
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let permit = Arc::new(Quota::new(1)).try_permit().unwrap();
+        let conn = Rc::new(Conn::new(near.into(), permit, 0));
+        shard.handle.connections.insert(&conn);
+        let body = shard.handle.open_stream(&conn, &[Selector::All], &Position::Live, true);
+        conn.lifecycle.detached();
+        drop(body.unwrap());
+        write_now(&shard, &conn);
+        assert!(far.read(&mut [0; 1024]).unwrap() > 0, "the preamble");
+
+        let batch = Arc::new(Batch::new("event".into(), Box::new([5]), Seq(1)));
+        let registry = &shard.core.registry;
+        let (ring, epoch) = registry.publish_all(&batch, &mut PendingWakes::default()).unwrap();
+        write_now(&shard, &conn);
+        assert_eq!(far.read(&mut [0; 1024]).unwrap(), 5);
+        ring.expel(epoch);
+        registry.reclaim();
+        assert_eq!(Arc::strong_count(&batch), 1);
     }
 }

@@ -2,10 +2,13 @@
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
-use std::sync::{LockResult, PoisonError};
+use std::sync::{Arc, LockResult, PoisonError};
 use std::time::Duration;
 
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use loom::cell::UnsafeCell;
+pub(crate) use loom::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, fence,
+};
 use loom::sync::{Condvar, Mutex as LoomMutex};
 pub(crate) use loom::thread::{Thread, current, yield_now};
 
@@ -177,5 +180,52 @@ impl Notify {
             permit = self.given.wait(permit).expect("no model panics while it holds this");
         }
         *permit = false;
+    }
+}
+
+/// `arc_swap::ArcSwap`.
+pub(crate) struct ArcSwap<T>(LoomMutex<Arc<T>>);
+
+impl<T> ArcSwap<T> {
+    pub(crate) fn from_pointee(value: T) -> Self {
+        Self(LoomMutex::new(Arc::new(value)))
+    }
+
+    pub(crate) fn load(&self) -> Arc<T> {
+        Arc::clone(&self.0.lock().expect("no model panics while it holds this"))
+    }
+
+    pub(crate) fn rcu(&self, mut change: impl FnMut(&Arc<T>) -> T) {
+        let mut value = self.0.lock().expect("no model panics while it holds this");
+        *value = Arc::new(change(&value));
+    }
+}
+
+/// Whether an object may still be used. A use that is not ordered before the object's end fails the
+/// model, and so does one after it.
+#[derive(Debug, Default)]
+pub(crate) struct Liveness {
+    uses: UnsafeCell<()>,
+    /// Not loom's: it is no part of the protocol, and orders nothing there.
+    ended: std::sync::atomic::AtomicBool,
+}
+
+// SAFETY: the cell holds nothing. loom fails the model if accesses to it race.
+unsafe impl Sync for Liveness {}
+
+impl Liveness {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn check(&self) {
+        self.uses.with(|_| ());
+        assert!(!self.ended.load(Ordering::Relaxed), "an object is used after it was freed");
+    }
+
+    /// The object is freed.
+    pub(crate) fn end(&self) {
+        self.uses.with_mut(|_| ());
+        self.ended.store(true, Ordering::Relaxed);
     }
 }
