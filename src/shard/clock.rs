@@ -116,7 +116,7 @@ impl Clock {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(ring_loom)))]
 mod tests {
     use super::*;
 

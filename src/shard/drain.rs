@@ -46,8 +46,8 @@ pub(super) async fn drain(shard: Rc<Shard>, time: Duration) {
             }
             yield_now().await;
         }
-        let overtime = start.elapsed().checked_sub(time.max(GRACE));
-        if overtime.is_some_and(|overtime| overtime >= OVERTIME_MAX || !waiting.any(&shard)) {
+        let Some(overtime) = start.elapsed().checked_sub(time.max(GRACE)) else { continue };
+        if overtime >= OVERTIME_MAX || !waiting.any(&shard).await {
             return;
         }
     }
@@ -84,7 +84,7 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn any(&mut self, shard: &Shard) -> bool {
+    async fn any(&mut self, shard: &Shard) -> bool {
         let connections = &shard.handle.connections;
         while self.at < connections.capacity() {
             let conn = connections.get(self.at);
@@ -92,6 +92,9 @@ impl Waiting {
                 return true;
             }
             self.at += 1;
+            if self.at.is_multiple_of(STEP) {
+                yield_now().await;
+            }
         }
         false
     }
