@@ -49,8 +49,10 @@ impl Config {
             ("descriptor_tables", self.descriptor_tables.to_string()),
             ("backlog", count_text(self.backlog.into())),
             ("connections_max", self.connections_max.map_or("auto".into(), count)),
+            ("request_connections_max", count(self.request_connections_max)),
             ("head_timeout", duration_text(self.head_timeout)),
             ("body_timeout", duration_text(self.body_timeout)),
+            ("body_rate_min", bytes_text(self.body_rate_min)),
             ("event_bytes_max", bytes(self.event_bytes_max)),
             ("event_topics_max", count(self.event_topics_max)),
             ("topic_bytes_max", bytes(self.topic_bytes_max)),
@@ -113,7 +115,7 @@ mod tests {
         let names: Vec<_> =
             Config::default().settings().iter().map(|setting| setting.name).collect();
         assert_eq!(names, ids);
-        assert_eq!(ids.len(), 35);
+        assert_eq!(ids.len(), 37);
     }
 
     #[test]

@@ -19,9 +19,6 @@ const DELIVERY: &str = "Delivery";
 const HISTORY: &str = "History";
 const OPERATION: &str = "Operation";
 
-/// Connections in addition to [`Config::streams_max`] if [`Config::connections_max`] is `auto`.
-const CONNECTIONS_BEYOND_STREAMS: usize = 4096;
-
 /// The settings of a node.
 #[derive(clap::Args, Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -76,14 +73,26 @@ pub struct Config {
 
     /// Maximum number of open connections of any kind.
     ///
-    /// 1 to 1_000_000_000, or auto: FANFARE_STREAMS_MAX plus 4096, so that publishers can connect
-    /// while the maximum number of streams is open. A connection above the maximum is accepted and
-    /// closed immediately. The descriptor limit of the process lowers the maximum.
+    /// 1 to 1_000_000_000, or auto: FANFARE_STREAMS_MAX plus FANFARE_REQUEST_CONNECTIONS_MAX, so
+    /// that publishers can connect while the maximum number of streams is open. For a connection
+    /// above the maximum another one without a stream is closed, as with
+    /// FANFARE_REQUEST_CONNECTIONS_MAX; if there is none, the new one is closed immediately. The
+    /// descriptor limit of the process lowers the maximum.
     // The type's path is written out because clap treats a bare `Option` as an argument without a
     // default.
     #[arg(long, value_name = "COUNT", default_value = "auto", help_heading = LISTENING)]
     #[arg(value_parser = values::connections_max)]
     pub connections_max: std::option::Option<usize>,
+
+    /// Maximum number of open connections without a stream, such as those of publishers.
+    ///
+    /// 1 to 1_000_000_000, divided evenly among the shards. For a connection above the maximum the
+    /// one that has waited longest for a complete request head is closed; if none waits for one,
+    /// the one whose request has taken longest. So clients that connect and send nothing don't keep
+    /// others from opening streams.
+    #[arg(long, value_name = "COUNT", default_value = "4096", help_heading = LISTENING)]
+    #[arg(value_parser = count::<usize>(1..=COUNT_MAX))]
+    pub request_connections_max: usize,
 
     /// Time within which a connection must send a complete request head.
     ///
@@ -102,16 +111,26 @@ pub struct Config {
     #[arg(value_parser = duration("100ms", "1d"))]
     pub body_timeout: Duration,
 
+    /// Minimum rate at which a publisher must send a request body, in bytes per second.
+    ///
+    /// 0B to 1GiB; 0B means none. It is checked every 5 seconds, for the bytes that came since the
+    /// check before. A publish whose body comes more slowly is refused, nothing is delivered, and
+    /// the connection is closed.
+    #[arg(long, value_name = "BYTES", default_value = "1KiB", help_heading = LISTENING)]
+    #[arg(value_parser = bytes::<u64>("0B", "1GiB"))]
+    pub body_rate_min: u64,
+
     /// Maximum size of a publish request's body, in bytes.
     ///
-    /// 1KiB to 64MiB. A larger body is refused with 413, and nothing is delivered.
+    /// 1KiB to 64MiB, before and after a Content-Encoding is removed. A larger body is refused with
+    /// 413, and nothing is delivered.
     #[arg(long, value_name = "BYTES", default_value = "1MiB", help_heading = PUBLISHING)]
     #[arg(value_parser = bytes::<usize>("1KiB", "64MiB"))]
     pub event_bytes_max: usize,
 
     /// Maximum number of topics per event.
     ///
-    /// 1 to 65_536. An event with more topics is refused.
+    /// 1 to 65_536, duplicates included. An event with more topics is refused.
     #[arg(long, value_name = "COUNT", default_value = "100", help_heading = PUBLISHING)]
     #[arg(value_parser = count::<usize>(1..=65_536))]
     pub event_topics_max: usize,
@@ -132,8 +151,8 @@ pub struct Config {
 
     /// Maximum total size of publish bodies being read or in the sequencer's queue, in bytes.
     ///
-    /// 1KiB to 1024TiB, at least FANFARE_EVENT_BYTES_MAX. A publish that would exceed it is refused
-    /// with 503 and Retry-After.
+    /// 1KiB to 1024TiB, at least FANFARE_EVENT_BYTES_MAX. A body takes part of it as its bytes
+    /// arrive. A publish that would exceed it is refused with 503 and Retry-After.
     #[arg(long, value_name = "BYTES", default_value = "64MiB", help_heading = PUBLISHING)]
     #[arg(value_parser = bytes::<u64>("1KiB", "1024TiB"))]
     pub queue_bytes: u64,
@@ -323,7 +342,7 @@ pub struct Config {
 impl Config {
     /// The maximum number of open connections, with `auto` of [`Config::connections_max`] resolved.
     pub(crate) fn connections_limit(&self) -> usize {
-        let auto = || self.streams_max.saturating_add(CONNECTIONS_BEYOND_STREAMS);
+        let auto = || self.streams_max.saturating_add(self.request_connections_max);
         self.connections_max.unwrap_or_else(auto)
     }
 }

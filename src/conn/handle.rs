@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::body::StreamBody;
 use super::connection::Conn;
 use super::connections::Connections;
+use super::request_connections::RequestConnections;
 use super::subscribers::Subscribers;
 use crate::core::Core;
 use crate::event::{Position, Selector};
@@ -19,6 +20,8 @@ use crate::session::{Busy, Retry, Session, SessionContext};
 pub(crate) struct ShardHandle {
     pub(crate) core: Arc<Core>,
     pub(crate) connections: Rc<Connections>,
+    /// Those of `connections` that have no stream.
+    pub(crate) request_connections: Rc<RequestConnections>,
     pub(crate) subscribers: Rc<Subscribers>,
     sessions: Rc<SessionContext>,
     /// Events published here since the pump last yielded.
@@ -44,7 +47,15 @@ impl ShardHandle {
             now: Cell::new(Duration::ZERO),
             subscriptions: Rc::clone(&subscribers) as _,
         });
-        Self { core, connections, subscribers, sessions, published: Cell::new(0) }
+        let share = core.config.request_connections_max.div_ceil(core.config.shards);
+        Self {
+            core,
+            connections,
+            request_connections: Rc::new(RequestConnections::new(share)),
+            subscribers,
+            sessions,
+            published: Cell::new(0),
+        }
     }
 
     /// Opens a stream on `conn` and returns its response body. With `may_detach`, the pump writes
@@ -75,7 +86,9 @@ impl ShardHandle {
         if conn.signals.is_ending() {
             return Err(Busy::Draining);
         }
-        let room = self.connections.len() <= self.core.shard_connections_for_streams;
+        // Of connections without a stream none is in the way: they make room when one is needed.
+        let streams = self.connections.len() - self.request_connections.len();
+        let room = streams < self.core.shard_connections_for_streams;
         let permit = self.core.streams.try_permit().filter(|_| room).ok_or(Busy::Streams)?;
         let subscribe =
             |selector: &Selector, cursor| self.subscribers.subscribe(selector, conn, cursor);

@@ -6,6 +6,7 @@
 //! Files, in dependency order: `readiness` (what the socket can do, and since when), `lifecycle`
 //! (how far the connection is from hyper to the pump), `connection` (both, with the descriptor and
 //! the stream), `segments` (tables that grow in parts), `connections` (all of a shard's),
+//! `request_connections` (those without a stream),
 //! `subscribers` (those that read each ring), `handle` (what an HTTP handler needs of its shard),
 //! `body` (a stream as a hyper response body).
 #![forbid(unsafe_code)]
@@ -16,6 +17,7 @@ mod connections;
 mod handle;
 mod lifecycle;
 mod readiness;
+mod request_connections;
 mod segments;
 mod subscribers;
 
@@ -25,4 +27,5 @@ pub(crate) use connections::Round;
 pub(crate) use handle::ShardHandle;
 pub(crate) use lifecycle::Stage;
 pub(crate) use readiness::Millis;
+pub(crate) use request_connections::Place;
 pub(crate) use subscribers::Rest;

@@ -32,7 +32,7 @@ pub(crate) struct Core {
     pub(crate) streams: Arc<Quota>,
     /// Connections one shard may have: the room in its descriptor table.
     pub(crate) shard_connections_max: usize,
-    /// A shard with more connections than this opens no further stream.
+    /// Streams one shard may have.
     pub(crate) shard_connections_for_streams: usize,
     /// How shards write to streams; never [`Io::Auto`].
     pub(crate) io: Io,

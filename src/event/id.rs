@@ -48,6 +48,13 @@ pub enum IdError {
     /// An id with a meaning in the protocol.
     #[error("`earliest` and ids that start with `#` are reserved")]
     Reserved,
+    /// The form of a node-assigned id, of whatever incarnation: where nodes share a log, an id of
+    /// another incarnation can be a position too, and a client must not take one for the other.
+    #[error(
+        "an id of eight letters or digits, `-` and a number has the form of node-assigned ids; \
+         leave `id` out, or use another, such as one with a prefix"
+    )]
+    NodeAssigned,
 }
 
 impl EventId {
@@ -71,6 +78,9 @@ impl EventId {
         }
         if text == "earliest" || text.starts_with('#') {
             return Err(IdError::Reserved);
+        }
+        if split_node_id(text).is_some() {
+            return Err(IdError::NodeAssigned);
         }
         Ok(Self(text.into()))
     }
@@ -105,14 +115,23 @@ impl Incarnation {
         format!("{}-{seq}", self.as_str())
     }
 
-    /// The seq in a node-assigned id of this incarnation; `None` for any other id. Accepts only the
-    /// canonical form: no sign, no leading zeros.
+    /// The seq in a node-assigned id of this incarnation; `None` for any other id.
     pub(crate) fn seq_of(&self, id: &str) -> Option<Seq> {
-        let digits = id.strip_prefix(self.as_str())?.strip_prefix('-')?;
-        let canonical = digits == "0"
-            || (!digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()));
-        if canonical { digits.parse().ok().map(Seq) } else { None }
+        split_node_id(id).filter(|(incarnation, _)| incarnation == self).map(|(_, seq)| seq)
     }
+}
+
+/// Splits an id of the form of node-assigned ids. Accepts only the canonical form: no capitals, no
+/// sign, no leading zeros, a seq of 64 bits.
+fn split_node_id(id: &str) -> Option<(Incarnation, Seq)> {
+    let (incarnation, digits) = id.split_once('-')?;
+    let incarnation: [u8; 8] = incarnation.as_bytes().try_into().ok()?;
+    let canonical =
+        digits == "0" || (!digits.starts_with('0') && digits.bytes().all(|b| b.is_ascii_digit()));
+    if !canonical || !incarnation.iter().all(|letter| ALPHABET.contains(letter)) {
+        return None;
+    }
+    Some((Incarnation(incarnation), Seq(digits.parse().ok()?)))
 }
 
 /// Formatter of node-assigned ids that reuses one buffer. It neither allocates nor uses
@@ -184,6 +203,31 @@ mod tests {
         }
         for id in ["earliest", "#1"] {
             assert_eq!(EventId::new(id), Err(IdError::Reserved));
+        }
+    }
+
+    #[test]
+    fn an_id_of_the_form_of_any_incarnation_is_refused() {
+        for bits in [0, 7, 0x12_3456_789a, u64::MAX] {
+            for seq in [0, 1, 10, u64::MAX] {
+                let id = Incarnation::from_bits(bits).id(Seq(seq));
+                assert_eq!(EventId::new(&id), Err(IdError::NodeAssigned), "{id}");
+            }
+        }
+        for id in [
+            "zzzzzzz-1",
+            "zzzzzzzzz-1",
+            "zzzzzzzz-",
+            "zzzzzzzz-01",
+            "zzzzzzzz-+1",
+            "zzzzzzzz-1x",
+            "zzzzzzzz-18446744073709551616",
+            "Zzzzzzzz-1",
+            "zzzzzzlz-1",
+            "zzzzzzzz1",
+            "zzzzzzzz-1-1",
+        ] {
+            assert_eq!(EventId::new(id).map(|id| id.as_str().to_owned()), Ok(id.to_owned()));
         }
     }
 

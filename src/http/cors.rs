@@ -22,8 +22,9 @@ const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, OPTIONS"
 
 /// `EventSource` replacements resume with `last-event-id`; publishers send the others. A `*` would
 /// not cover `authorization`.
-const REQUEST_HEADERS: HeaderValue =
-    HeaderValue::from_static("last-event-id, content-type, cache-control, authorization");
+const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
+    "last-event-id, content-type, content-encoding, cache-control, authorization",
+);
 
 /// One day, in seconds. Browsers cap it (Chromium at two hours).
 const MAX_AGE: HeaderValue = HeaderValue::from_static("86400");
@@ -111,10 +112,14 @@ fn is_origin_of(origin: &str, host: &str) -> bool {
 
 /// Whether DNS can't change the address of a host: it is an IP address or `localhost`
 /// (RFC 6761 §6.3).
+///
+/// The unspecified address names no host (RFC 1122 §3.2.1.3). Connecting to it reaches this one,
+/// past the checks that browsers have for loopback addresses.
 fn is_rebinding_safe(host: &str) -> bool {
     let (name, _) = split_port(host, "");
     let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    address.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost")
+    let names_a_host = |address: IpAddr| !address.to_canonical().is_unspecified();
+    address.parse().is_ok_and(names_a_host) || name.eq_ignore_ascii_case("localhost")
 }
 
 /// Splits an authority at its port. The colons of an IPv6 address are in brackets, so the text
@@ -190,7 +195,7 @@ mod tests {
         assert_eq!(headers[ACCESS_CONTROL_ALLOW_METHODS], "GET, HEAD, POST, OPTIONS");
         assert_eq!(
             headers[ACCESS_CONTROL_ALLOW_HEADERS],
-            "last-event-id, content-type, cache-control, authorization"
+            "last-event-id, content-type, content-encoding, cache-control, authorization"
         );
         assert_eq!(headers[ACCESS_CONTROL_MAX_AGE], "86400");
     }
@@ -262,6 +267,9 @@ mod tests {
             "evil.example",
             "localhost.evil.example",
             "127.0.0.1.evil.example",
+            "0.0.0.0:8080",
+            "[::]:8080",
+            "[::ffff:0.0.0.0]",
             "",
         ] {
             assert!(!own(host), "{host}");

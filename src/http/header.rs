@@ -1,4 +1,14 @@
-//! Header field lists and parameters with quoted strings (RFC 9110 §5.6).
+//! Header fields with a single value, field lists, and parameters with quoted strings (RFC 9110
+//! §5.5, §5.6).
+
+use hyper::HeaderMap;
+use hyper::header::{AsHeaderName, HeaderValue};
+
+/// Returns the value of a field that has one by definition. Of several lines the last counts, as of
+/// repeated query parameters.
+pub(crate) fn last(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&HeaderValue> {
+    headers.get_all(name).iter().next_back()
+}
 
 /// Splits `text` at separators outside quoted strings, and trims the parts.
 pub(crate) fn split_unquoted(text: &str, separator: char) -> impl Iterator<Item = &str> {
@@ -30,7 +40,21 @@ pub(crate) fn parameter<'a>(
 
 #[cfg(test)]
 mod tests {
+    use hyper::header::HeaderName;
+
     use super::*;
+
+    #[test]
+    fn of_several_lines_the_last_counts() {
+        let lines = [("origin", "a"), ("host", "x"), ("origin", "b")];
+        let headers =
+            HeaderMap::from_iter(lines.map(|(name, value)| {
+                (HeaderName::from_static(name), HeaderValue::from_static(value))
+            }));
+        assert_eq!(last(&headers, "origin").unwrap(), "b");
+        assert_eq!(last(&headers, "host").unwrap(), "x");
+        assert_eq!(last(&headers, "accept"), None);
+    }
 
     #[test]
     fn a_separator_inside_quotes_does_not_split() {

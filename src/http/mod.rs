@@ -5,9 +5,12 @@
 //!
 //! Files, in dependency order: `excerpt`, `header`, `urlencoded` (readers of text), `publication`
 //! and `query` (what a request asks for), `negotiate`, `cors`, `problem` (errors as responses),
-//! `response`, `refuse`, `publish` and `subscribe` (handlers), `service` (routes).
+//! `screen` (what every request must have), `coding`, `body` (reads one), `response`, `refuse`,
+//! `publish` and `subscribe` (handlers), `service` (routes).
 #![forbid(unsafe_code)]
 
+mod body;
+mod coding;
 mod cors;
 mod excerpt;
 mod header;
@@ -18,6 +21,7 @@ mod publish;
 mod query;
 mod refuse;
 mod response;
+mod screen;
 mod service;
 mod subscribe;
 mod urlencoded;

@@ -10,7 +10,7 @@
 //! | `urn:fanfare:problem:unknown-field` | 400 | unknown field or parameter |
 //! | `urn:fanfare:problem:repeated-field` | 400 | second value for a single-valued field |
 //! | `urn:fanfare:problem:misplaced-fields` | 400 | query beside a body that carries the fields |
-//! | `urn:fanfare:problem:bad-encoding` | 400 | text that is not UTF-8 |
+//! | `urn:fanfare:problem:bad-encoding` | 400 | text that is not UTF-8; broken gzip or zstd |
 //! | `urn:fanfare:problem:bad-json` | 400 | invalid JSON, or not an object |
 //! | `urn:fanfare:problem:bad-field` | 400 | invalid value of a field |
 //! | `urn:fanfare:problem:missing-topic` | 400 | no topic to publish to |
@@ -20,7 +20,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{
+    ACCEPT_ENCODING, ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, RETRY_AFTER,
+};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
 
@@ -55,7 +57,7 @@ impl Kind {
             Self::MisplacedFields => {
                 ("urn:fanfare:problem:misplaced-fields", Some("Misplaced fields"))
             }
-            Self::BadEncoding => ("urn:fanfare:problem:bad-encoding", Some("Not UTF-8")),
+            Self::BadEncoding => ("urn:fanfare:problem:bad-encoding", Some("Bad encoding")),
             Self::BadJson => ("urn:fanfare:problem:bad-json", Some("Bad JSON")),
             Self::BadField => ("urn:fanfare:problem:bad-field", Some("Bad field")),
             Self::MissingTopic => ("urn:fanfare:problem:missing-topic", Some("Missing topic")),
@@ -77,6 +79,10 @@ pub(crate) struct Problem {
     pub(crate) allow: Option<&'static str>,
     /// Delay before a retry, for `Retry-After`; rounded up to whole seconds.
     pub(crate) retry_after: Option<Duration>,
+    /// The content codings a body may have, for `Accept-Encoding`.
+    pub(crate) accept_encoding: Option<&'static str>,
+    /// Whether the connection is closed after the response, without reading the rest of the body.
+    pub(crate) close: bool,
 }
 
 #[derive(Serialize)]
@@ -91,7 +97,15 @@ struct Document<'a> {
 impl Problem {
     /// A problem of the type `about:blank`.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, kind: Kind::Blank, detail: detail.into(), allow: None, retry_after: None }
+        Self {
+            status,
+            kind: Kind::Blank,
+            detail: detail.into(),
+            allow: None,
+            retry_after: None,
+            accept_encoding: None,
+            close: false,
+        }
     }
 
     /// 400 with a problem type.
@@ -121,15 +135,53 @@ impl Problem {
         Self::new(StatusCode::NOT_ACCEPTABLE, detail)
     }
 
-    /// 408: the request was incomplete after `waited`.
+    /// 408: the request was incomplete after `waited`. The client has used up its time, so the rest
+    /// is not waited for.
     pub(crate) fn timeout(waited: Duration) -> Self {
         let detail = format!("the request was incomplete after {waited:?}; send it again in full");
-        Self::new(StatusCode::REQUEST_TIMEOUT, detail)
+        Self { close: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, detail) }
+    }
+
+    /// 408: the body came at less than `rate_min` bytes per second.
+    pub(crate) fn too_slow(rate_min: u64) -> Self {
+        let detail = format!(
+            "the body came too slowly; send at least {rate_min} bytes per second \
+             (FANFARE_BODY_RATE_MIN)"
+        );
+        Self { close: true, ..Self::new(StatusCode::REQUEST_TIMEOUT, detail) }
+    }
+
+    /// 400: `what` is wrong with the request's host.
+    pub(crate) fn bad_host(what: &str) -> Self {
+        let detail = format!("the request {what}; send one Host header, such as `Host: localhost`");
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    /// 400: a body to which `chunked` was applied more than once (RFC 9112 §7.1). Where such a body
+    /// ends is anyone's guess.
+    pub(crate) fn repeated_chunked() -> Self {
+        let detail = "the Transfer-Encoding names `chunked` twice; name it once";
+        Self { close: true, ..Self::new(StatusCode::BAD_REQUEST, detail) }
+    }
+
+    /// 501: a transfer coding other than `chunked` (RFC 9112 §6.1).
+    pub(crate) fn unknown_transfer_coding() -> Self {
+        let detail = "the only supported transfer coding is `chunked`; \
+                      name gzip or zstd in Content-Encoding instead";
+        Self { close: true, ..Self::new(StatusCode::NOT_IMPLEMENTED, detail) }
     }
 
     /// 415; `detail` names a supported media type.
     pub(crate) fn unsupported_media_type(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, detail)
+    }
+
+    /// 415 with `Accept-Encoding` (RFC 9110 §15.5.16).
+    pub(crate) fn unsupported_content_coding(accepted: &'static str) -> Self {
+        let detail = format!(
+            "the body's Content-Encoding is not supported; send one of {accepted}, or none"
+        );
+        Self { accept_encoding: Some(accepted), ..Self::unsupported_media_type(detail) }
     }
 
     /// 403: the request's origin may not publish (`cors::publish_allowed`).
@@ -163,6 +215,9 @@ impl Problem {
         if let Some(allow) = self.allow {
             headers.insert(ALLOW, HeaderValue::from_static(allow));
         }
+        if let Some(accepted) = self.accept_encoding {
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(accepted));
+        }
         if let Some(after) = self.retry_after {
             let partial = u64::from(after.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, after.as_secs().saturating_add(partial).max(1).into());
@@ -176,12 +231,16 @@ impl From<PublishError> for Problem {
         use PublishError as E;
         let detail = error.to_string();
         let kind = match error {
-            E::TooLarge { .. } => return Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail),
+            E::TooLarge { .. } | E::TooLargeDecoded { .. } => {
+                return Self::new(StatusCode::PAYLOAD_TOO_LARGE, detail);
+            }
             E::Multipart | E::Charset { .. } => return Self::unsupported_media_type(detail),
             E::UnknownField { .. } | E::JsonAsForm => Kind::UnknownField,
             E::RepeatedField { .. } => Kind::RepeatedField,
             E::QueryBesideBody { .. } => Kind::MisplacedFields,
-            E::BodyNotUtf8 { .. } | E::FieldNotUtf8 { .. } => Kind::BadEncoding,
+            E::BadCoding { .. } | E::BodyNotUtf8 { .. } | E::FieldNotUtf8 { .. } => {
+                Kind::BadEncoding
+            }
             E::Json { .. } => Kind::BadJson,
             E::FieldShape { .. } | E::LoneSurrogate { .. } => Kind::BadField,
             E::Topic { .. }
@@ -262,7 +321,13 @@ mod tests {
             (Problem::not_acceptable(), 406),
             (PublishError::TooLarge { limit: 1 }.into(), 413),
             (Problem::timeout(Duration::from_secs(5)), 408),
+            (Problem::too_slow(1), 408),
+            (Problem::bad_host("x"), 400),
+            (Problem::repeated_chunked(), 400),
+            (Problem::unknown_transfer_coding(), 501),
             (Problem::unsupported_media_type("x"), 415),
+            (Problem::unsupported_content_coding("x"), 415),
+            (PublishError::TooLargeDecoded { limit: 1 }.into(), 413),
             (Problem::forbidden_origin(), 403),
             (Problem::busy("x", Duration::from_secs(1)), 503),
             (PublishError::Multipart.into(), 415),
@@ -273,7 +338,12 @@ mod tests {
     }
 
     #[test]
-    fn allow_and_retry_after_are_sent_as_headers() {
+    fn what_the_client_can_do_is_sent_in_headers() {
+        let coding = Problem::unsupported_content_coding("gzip, zstd").into_response();
+        assert_eq!(coding.headers()[ACCEPT_ENCODING], "gzip, zstd");
+        // A client would conclude that the coding was the reason (RFC 9110 §12.5.3).
+        let charset = Problem::unsupported_media_type("x").into_response();
+        assert!(!charset.headers().contains_key(ACCEPT_ENCODING));
         assert_eq!(
             Problem::method_not_allowed("GET, HEAD").into_response().headers()[ALLOW],
             "GET, HEAD"

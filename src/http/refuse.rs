@@ -9,10 +9,11 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONNECTION, EXPECT, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use tokio::time::timeout;
 
 use super::cors;
+use super::header::last;
 use super::problem::Problem;
 use super::response::ResponseBody;
 use crate::conn::ShardHandle;
@@ -37,12 +38,10 @@ pub(super) async fn answer_refused(
     body: Incoming,
     problem: Problem,
 ) -> Response<ResponseBody> {
-    // A client that waits for 100 Continue has not sent its body; reading would ask for it. A
-    // client that was too slow has used up its time.
+    // A client that waits for 100 Continue has not sent its body; reading would ask for it.
     let waits = head.headers.contains_key(EXPECT) && !body.is_end_stream();
-    let late = problem.status == StatusCode::REQUEST_TIMEOUT;
     let discarded = !waits
-        && !late
+        && !problem.close
         && timeout(shard.core.config.body_timeout, discard(body)).await.unwrap_or(false);
     let mut response = problem.into_response().map(ResponseBody::Full);
     if !discarded {
@@ -75,6 +74,7 @@ pub(super) fn allow_origin(
     head: &Parts,
     mut response: Response<ResponseBody>,
 ) -> Response<ResponseBody> {
-    cors::apply(response.headers_mut(), head.headers.get(ORIGIN), &shard.core.config.cors_origins);
+    let origin = last(&head.headers, ORIGIN);
+    cors::apply(response.headers_mut(), origin, &shard.core.config.cors_origins);
     response
 }

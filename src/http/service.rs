@@ -9,7 +9,9 @@
 //! | `GET`, `HEAD /` | [`console`] |
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -17,10 +19,11 @@ use hyper::body::Incoming;
 use hyper::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, ORIGIN};
 use hyper::{Method, Request, Response, StatusCode};
 
+use super::header::last;
 use super::problem::Problem;
 use super::response::{Answer, ResponseBody};
-use super::{cors, publish, refuse, subscribe};
-use crate::conn::{Conn, ShardHandle};
+use super::{cors, publish, refuse, screen, subscribe};
+use crate::conn::{Conn, Place, ShardHandle};
 use crate::{admin, console};
 
 /// `Allow` of `/events`.
@@ -35,14 +38,18 @@ const ROUTES: &[&str] = &["GET /events", "POST /events", "GET /healthz", "GET /"
 pub(crate) struct Service {
     shard: Rc<ShardHandle>,
     conn: Rc<Conn>,
+    place: Rc<Place>,
 }
 
 impl Service {
-    pub(crate) fn new(shard: Rc<ShardHandle>, conn: Rc<Conn>) -> Self {
-        Self { shard, conn }
+    pub(crate) fn new(shard: Rc<ShardHandle>, conn: Rc<Conn>, place: Rc<Place>) -> Self {
+        Self { shard, conn, place }
     }
 
     fn route(&self, request: Request<Incoming>) -> Answer {
+        if let Err(problem) = screen::screen(&request) {
+            return self.refuse(request, problem);
+        }
         let path = request.uri().path();
         let read = matches!(*request.method(), Method::GET | Method::HEAD);
         let problem = match (path, request.method()) {
@@ -56,7 +63,7 @@ impl Service {
             },
             ("/events", &Method::OPTIONS) => {
                 let origins = &self.shard.core.config.cors_origins;
-                let preflight = cors::preflight(request.headers().get(ORIGIN), origins);
+                let preflight = cors::preflight(last(request.headers(), ORIGIN), origins);
                 return Answer::now(preflight.map(ResponseBody::Full));
             }
             ("/healthz", _) if read => {
@@ -74,8 +81,11 @@ impl Service {
             ("/healthz" | "/", _) => Problem::method_not_allowed(READ_METHODS),
             _ => Problem::not_found(ROUTES),
         };
-        // The body of a refused request is read and discarded, so that the connection can be
-        // reused.
+        self.refuse(request, problem)
+    }
+
+    /// The body of a refused request is read and discarded, so that the connection can be reused.
+    fn refuse(&self, request: Request<Incoming>, problem: Problem) -> Answer {
         Answer::Later(Box::pin(refuse::refuse(Rc::clone(&self.shard), request, problem)))
     }
 }
@@ -83,10 +93,34 @@ impl Service {
 impl hyper::service::Service<Request<Incoming>> for Service {
     type Response = Response<ResponseBody>;
     type Error = Infallible;
-    type Future = Answer;
+    type Future = Answering;
 
-    fn call(&self, request: Request<Incoming>) -> Answer {
-        self.route(request)
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        let answer = self.route(request);
+        if self.conn.is_streaming() {
+            self.place.leave();
+        } else {
+            self.place.begin_request();
+        }
+        Answering { answer, place: Rc::clone(&self.place) }
+    }
+}
+
+/// The response to the request that a connection is in.
+pub(crate) struct Answering {
+    answer: Answer,
+    place: Rc<Place>,
+}
+
+impl Future for Answering {
+    type Output = Result<Response<ResponseBody>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = Pin::new(&mut self.answer).poll(cx);
+        if polled.is_ready() {
+            self.place.end_request();
+        }
+        polled
     }
 }
 

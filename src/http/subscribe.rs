@@ -13,6 +13,7 @@ use hyper::header::{CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderValue, ORIGIN
 use hyper::{Method, Request, Response, Version};
 
 use super::cors;
+use super::header::last;
 use super::negotiate::{accepts_event_stream, prefers_event_stream};
 use super::problem::Problem;
 use super::query::{SelectLimits, parse_subscribe};
@@ -35,7 +36,7 @@ pub(super) fn subscribe(
         return Err(Problem::not_acceptable());
     }
     let limits = SelectLimits::from(config);
-    let last_event_id = request.headers().get(LAST_EVENT_ID).map(HeaderValue::as_bytes);
+    let last_event_id = last(request.headers(), LAST_EVENT_ID).map(HeaderValue::as_bytes);
     let wanted = parse_subscribe(request.uri().query(), last_event_id, &limits)?;
     let body = if request.method() == Method::HEAD {
         ResponseBody::Full(Full::default())
@@ -61,9 +62,7 @@ fn reconnect_later(
         return Err(Problem::busy(busy.to_string(), retry));
     }
     let body = ResponseBody::Full(Full::new(session::busy(retry, busy.reason())));
-    let mut response = event_stream(shard, request, body);
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    Ok(response)
+    Ok(event_stream(shard, request, body))
 }
 
 fn event_stream(
@@ -79,6 +78,11 @@ fn event_stream(
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store, no-transform"));
     // nginx buffers responses unless it is told not to.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
-    cors::apply(headers, request.headers().get(ORIGIN), &shard.core.config.cors_origins);
+    if request.method() != Method::HEAD {
+        // Nothing follows a stream, and whoever reads this sends no request behind it (RFC 9112
+        // §9.6).
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    cors::apply(headers, last(request.headers(), ORIGIN), &shard.core.config.cors_origins);
     response
 }

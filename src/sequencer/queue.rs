@@ -144,6 +144,13 @@ impl ByteReservation {
         self.bytes += bytes;
         Ok(())
     }
+
+    /// Returns what is reserved beyond `bytes`.
+    pub fn shrink_to(&mut self, bytes: usize) {
+        let excess = self.bytes.saturating_sub(bytes);
+        self.budget.release(excess);
+        self.bytes -= excess;
+    }
 }
 
 impl Drop for ByteReservation {

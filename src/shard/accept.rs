@@ -15,9 +15,14 @@ use tokio::time::{Instant, sleep};
 use super::http_conn::HttpConn;
 use super::state::Shard;
 use crate::conn::Conn;
+use crate::quota::Permit;
 
 /// Connections accepted in a row before other tasks run.
 const ACCEPTS_MAX: usize = 64;
+
+/// How often other tasks run so that a displaced connection ends. They run in the order in which
+/// they were woken, dozens at a time.
+const YIELDS_MAX: usize = 64;
 
 /// How long the listener rests when the system has no descriptor or memory for a connection.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
@@ -25,8 +30,8 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 /// Least time between two log lines about refused connections.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Accepts until the listener fails. A connection over the bound is closed at once: without a
-/// permit there is no memory for an answer.
+/// Accepts until the listener fails. For a connection over a bound, one without a stream is closed
+/// or, if there is none, the new one at once: without a permit there is no memory for an answer.
 ///
 /// # Errors
 ///
@@ -34,7 +39,7 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// # Cancel safety
 ///
-/// Dropping the future loses no connection that was accepted.
+/// Dropping the future closes at most one connection that was accepted, at a bound.
 pub(super) async fn accept(listener: std::net::TcpListener, shard: &Rc<Shard>) -> io::Result<()> {
     // SAFETY: the `AsyncFd` owns the listener, whose descriptor never changes and lives as long.
     let listener = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) }?;
@@ -43,7 +48,7 @@ pub(super) async fn accept(listener: std::net::TcpListener, shard: &Rc<Shard>) -
         let mut guard = listener.readable().await?;
         for _ in 0..ACCEPTS_MAX {
             match accept_with(listener.get_ref(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-                Ok(fd) => admit(fd, shard, &mut refusals),
+                Ok(fd) => admit(fd, shard, &mut refusals).await,
                 Err(Errno::AGAIN) => {
                     guard.clear_ready();
                     break;
@@ -61,10 +66,21 @@ pub(super) async fn accept(listener: std::net::TcpListener, shard: &Rc<Shard>) -
     }
 }
 
-fn admit(fd: OwnedFd, shard: &Rc<Shard>, refusals: &mut RateLimitedLog) {
-    let room = shard.handle.connections.len() < shard.core.shard_connections_max;
-    let Some(permit) = shard.core.connections.try_permit().filter(|_| room) else {
-        let (max, of) = match room {
+async fn admit(fd: OwnedFd, shard: &Rc<Shard>, refusals: &mut RateLimitedLog) {
+    let requests = &shard.handle.request_connections;
+    let displaced = requests.is_full() && requests.displace();
+    if displaced {
+        let max = requests.max();
+        refusals.log(|| {
+            tracing::warn!(
+                max,
+                "limit of connections without a stream reached on this shard; closing those that \
+                 have waited longest"
+            );
+        });
+    }
+    let Some(permit) = permit(shard, displaced).await else {
+        let (max, of) = match has_room(shard) {
             true => (shard.core.connections.max(), "the node"),
             false => (shard.core.shard_connections_max, "this shard"),
         };
@@ -82,6 +98,31 @@ fn admit(fd: OwnedFd, shard: &Rc<Shard>, refusals: &mut RateLimitedLog) {
             shard.close(&conn);
         }
     }
+}
+
+/// A permit for one more connection. If none is left, a connection without a stream makes room:
+/// clients that send nothing would otherwise keep others from opening streams. `displaced` is
+/// whether one has been told to already.
+async fn permit(shard: &Shard, displaced: bool) -> Option<Permit> {
+    let permit = try_permit(shard);
+    if permit.is_some() || !(displaced || shard.handle.request_connections.displace()) {
+        return permit;
+    }
+    for _ in 0..YIELDS_MAX {
+        yield_now().await;
+        if let Some(permit) = try_permit(shard) {
+            return Some(permit);
+        }
+    }
+    None
+}
+
+fn try_permit(shard: &Shard) -> Option<Permit> {
+    shard.core.connections.try_permit().filter(|_| has_room(shard))
+}
+
+fn has_room(shard: &Shard) -> bool {
+    shard.handle.connections.len() < shard.core.shard_connections_max
 }
 
 /// Whether the next accept would fail as well.

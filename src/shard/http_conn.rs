@@ -11,7 +11,7 @@ use hyper_util::rt::TokioTimer;
 use super::hyper_io::HyperIo;
 use super::state::Shard;
 use super::writer::write_now;
-use crate::conn::{Conn, Stage};
+use crate::conn::{Conn, Place, Stage};
 use crate::http::Service;
 
 /// Longest request head, bytes: `Last-Event-ID` may be long. hyper's buffers grow up to this.
@@ -36,6 +36,7 @@ type Http = http1::Connection<HyperIo, Service>;
 pub(super) struct HttpConn {
     http: Option<Box<Http>>,
     conn: Rc<Conn>,
+    place: Rc<Place>,
     shard: Rc<Shard>,
     shutting_down: bool,
 }
@@ -44,13 +45,15 @@ impl HttpConn {
     /// Serves a connection that is in the shard's list.
     pub(super) fn new(conn: Rc<Conn>, shard: &Rc<Shard>) -> Self {
         let io = HyperIo::new(Rc::clone(&conn), Rc::clone(shard));
-        let service = Service::new(Rc::clone(&shard.handle), Rc::clone(&conn));
+        let place = shard.handle.request_connections.add(&conn);
+        let service = Service::new(Rc::clone(&shard.handle), Rc::clone(&conn), Rc::clone(&place));
         let http = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(shard.core.config.head_timeout)
             .max_buf_size(HEAD_BYTES_MAX)
             .serve_connection(io, service);
-        Self { http: Some(Box::new(http)), conn, shard: Rc::clone(shard), shutting_down: false }
+        let (http, shard) = (Some(Box::new(http)), Rc::clone(shard));
+        Self { http, conn, place, shard, shutting_down: false }
     }
 
     /// Errors are ignored: they mean that the peer disconnected, sent no HTTP or was too slow with
@@ -81,7 +84,7 @@ impl Future for HttpConn {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         self.conn.register_task(cx.waker());
-        if self.conn.lifecycle.is_abort_requested() {
+        if self.conn.lifecycle.is_abort_requested() || self.place.is_displaced() {
             return Poll::Ready(());
         }
         let mut polled = self.poll_http(cx);
@@ -103,6 +106,7 @@ impl Future for HttpConn {
 
 impl Drop for HttpConn {
     fn drop(&mut self) {
+        self.place.leave();
         if !self.conn.lifecycle.is_detached() {
             self.http = None;
             self.shard.close(&self.conn);

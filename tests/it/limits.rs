@@ -100,19 +100,26 @@ async fn a_topic_over_the_limit_is_refused_as_busy_and_known_topics_are_served()
 }
 
 #[tokio::test]
-async fn a_connection_over_the_limit_is_closed_at_once() {
-    let node = TestNode::with(|config| config.connections_max = Some(2));
-    let stream = node.subscribe("topic=a").await;
-    let mut publisher = node.connect().await;
+async fn a_connection_over_the_limit_takes_the_place_of_one_without_a_stream() {
+    let node = TestNode::with(|config| (config.shards, config.connections_max) = (1, Some(2)));
+    let mut stream = node.subscribe("topic=a").await;
+    let (mut idle, mut publisher) = (node.connect().await, node.connect().await);
     publisher.publish("a", "x").await;
+    idle.closed().await;
+    assert_eq!(publisher.request(&Request::get("/healthz")).await.json()["connections"], 2);
+    assert_eq!(stream.event().await.data, "x");
+}
+
+#[tokio::test]
+async fn a_connection_over_the_limit_is_closed_at_once_if_all_have_streams() {
+    let node = TestNode::with(|config| (config.shards, config.connections_max) = (1, Some(1)));
+    let stream = node.subscribe("topic=a").await;
     node.connect().await.closed().await;
     drop(stream);
-    // A closed connection is counted until the node has read its end, so poll on the one that is
-    // known to be served.
-    let health = Request::get("/healthz");
-    let alone = async || publisher.request(&health).await.json()["connections"] == 1;
-    eventually("one connection is left", alone).await;
-    node.publish("a", "x").await;
+    // A closed connection is counted until the node has read its end.
+    let health = Request::get("/healthz").header("Connection", "close").to_bytes();
+    let served = async || node.exchange(&health).await.starts_with("HTTP/1.1 200");
+    eventually("a place", served).await;
 }
 
 fn small_queue(config: &mut Config) {
@@ -123,14 +130,14 @@ fn small_queue(config: &mut Config) {
 async fn a_publish_over_the_queue_limit_is_refused_at_once_and_no_other_is_lost() {
     let node = TestNode::with(small_queue);
     let mut stream = node.subscribe("").await;
-    let (large, small) = ("x".repeat(1000), "y".repeat(25));
-    let mut first = node.begin_publish("a", &large).await;
+    let (large, small) = ("x".repeat(1000), "y".repeat(30));
+    let mut first = node.hold_publish("a", &large, 1024).await;
     let mut second = node.connect().await;
     let response = second.request(&Request::publish("topic=a", small.clone())).await;
     response.problem(503);
     assert_eq!(response.header("Retry-After"), Some("1"));
     second.publish("a", &small[..24]).await;
-    first.send(large.as_bytes()).await;
+    first.send(b"x").await;
     assert_eq!(first.response("POST").await.status, 200);
     second.publish("a", &small).await;
     assert_eq!(stream.data(3).await, [&small[..24], &large, &small]);
@@ -139,7 +146,7 @@ async fn a_publish_over_the_queue_limit_is_refused_at_once_and_no_other_is_lost(
 #[tokio::test]
 async fn a_chunked_body_reserves_queue_space_as_it_grows() {
     let node = TestNode::with(small_queue);
-    let _first = node.begin_publish("a", &"x".repeat(1000)).await;
+    let _first = node.hold_publish("a", &"x".repeat(1000), 1024).await;
     let mut second = node.connect().await;
     let head =
         Request::new("POST", "/events?topic=a").header("Transfer-Encoding", "chunked").head();
@@ -153,7 +160,7 @@ async fn a_chunked_body_reserves_queue_space_as_it_grows() {
 #[tokio::test]
 async fn a_publisher_that_disconnects_releases_its_queue_space() {
     let node = TestNode::with(small_queue);
-    drop(node.begin_publish("a", &"x".repeat(1000)).await);
+    drop(node.hold_publish("a", &"x".repeat(1000), 1024).await);
     node.health_until(|health| health["connections"] == 1).await;
     node.publish("a", &"y".repeat(1000)).await;
 }

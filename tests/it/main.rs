@@ -3,6 +3,8 @@
 mod bad_clients;
 mod burst;
 mod churn;
+mod crowd;
+mod encodings;
 mod handover;
 mod health;
 mod lifecycle;
@@ -15,6 +17,7 @@ mod readme;
 mod refusals;
 mod resuming;
 mod sandbox;
+mod screening;
 mod settings;
 mod slow;
 mod slow_body;

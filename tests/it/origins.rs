@@ -45,6 +45,37 @@ async fn a_page_under_a_name_is_foreign_to_a_node_that_is_not_open_to_everyone()
     publish_from(&TestNode::start(), "http://node.test").await.problem(403);
 }
 
+/// The unspecified address is no host's own, although connecting to it reaches this one.
+#[tokio::test]
+async fn a_page_of_the_unspecified_address_may_not_publish() {
+    let node = TestNode::start();
+    for (host, status) in
+        [("0.0.0.0:8080", 403), ("[::]:8080", 403), ("127.0.0.1:8080", 200), ("[::1]:8080", 200)]
+    {
+        let head = format!(
+            "POST /events?topic=a HTTP/1.1\r\nHost: {host}\r\nOrigin: http://{host}\r\n\
+             Content-Length: 0\r\n\r\n"
+        );
+        let mut connection = node.connect().await;
+        connection.send(head.as_bytes()).await;
+        assert_eq!(connection.response("POST").await.status, status, "{host}");
+    }
+}
+
+#[tokio::test]
+async fn of_two_origins_the_last_counts() {
+    let node = TestNode::with(listed);
+    let two = |first, last| {
+        Request::publish("topic=a", "x").header("Origin", first).another_header("Origin", last)
+    };
+    let response = node.request(two("https://evil.example", PAGE)).await;
+    assert_eq!(response.status, 200);
+    assert_eq!(response.header("Access-Control-Allow-Origin"), Some(PAGE));
+    let response = node.request(two(PAGE, "https://evil.example")).await;
+    response.problem(403);
+    assert_eq!(response.header("Access-Control-Allow-Origin"), None);
+}
+
 #[tokio::test]
 async fn a_page_of_a_listed_origin_may_publish_and_no_other() {
     let node = TestNode::with(listed);
@@ -94,7 +125,9 @@ async fn a_preflight_allows_what_event_source_replacements_send() {
     assert_eq!(response.header("Access-Control-Allow-Origin"), Some(PAGE));
     assert_eq!(response.header("Access-Control-Allow-Methods"), Some("GET, HEAD, POST, OPTIONS"));
     let allowed = response.header("Access-Control-Allow-Headers").unwrap();
-    assert!(allowed.split(", ").any(|name| name == "last-event-id"), "{allowed}");
+    for name in ["last-event-id", "content-encoding"] {
+        assert!(allowed.split(", ").any(|allowed| allowed == name), "{allowed}");
+    }
     let response = TestNode::start().request(preflight).await;
     assert_eq!(response.status, 204);
     assert_eq!(response.header("Allow"), Some("GET, HEAD, POST, OPTIONS"));

@@ -224,8 +224,8 @@ async fn publish_at_once(node: Endpoint, name: &str, each: usize) -> (Vec<String
     (acknowledged.concat(), refused.into_iter().sum())
 }
 
-/// First a body that is still to be sent reserves nearly all bytes of the queue, so that every
-/// publish is refused. Later the queue has space for one event, so that some may be.
+/// First a body whose last byte is still to be sent has nearly all bytes of the queue, so that
+/// every publish is refused. Later the queue has space for one event, so that some may be.
 #[tokio::test]
 async fn acknowledged_events_are_delivered_and_refused_ones_are_not() {
     let node = TestNode::with(|config| {
@@ -234,10 +234,10 @@ async fn acknowledged_events_are_delivered_and_refused_ones_are_not() {
     });
     let mut stream = node.subscribe("").await;
     let large = "x".repeat(1000);
-    let mut first = node.begin_publish("a", &large).await;
+    let mut first = node.hold_publish("a", &large, 1024).await;
     let (mut acknowledged, refused) = publish_at_once(*node, "refused", 1).await;
     assert_eq!((acknowledged.len(), refused), (0, 16));
-    first.send(large.as_bytes()).await;
+    first.send(b"x").await;
     assert_eq!(first.response("POST").await.status, 200);
     acknowledged.push(large);
 

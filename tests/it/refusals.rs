@@ -74,9 +74,14 @@ async fn a_publishers_id_of_the_form_of_a_node_assigned_id_is_refused() {
     let (log, _) = own.split_once('-').unwrap();
     let future = Request::form(&[("topic", "a"), ("id", &format!("{log}-99999"))]);
     let past = Request::json(format!(r#"{{"topic":"a","id":"{own}"}}"#));
-    scene.refuses_all("bad-field", &[future, past]).await;
-    let alike = Request::form(&[("topic", "a"), ("id", "zzzzzzzz-1")]);
-    assert_eq!(scene.publisher.publish_request(&alike).await, "zzzzzzzz-1");
+    // Of whatever incarnation: nodes that share a log have ids of several.
+    let foreign = Request::form(&[("topic", "a"), ("id", "zzzzzzzz-1")]);
+    let restarted = Request::publish("topic=a&id=00000000-0", "x");
+    scene.refuses_all("bad-field", &[future, past, foreign, restarted]).await;
+    for alike in ["zzzzzzzz-01", "zzzzzzzz-x", "x-zzzzzzzz-1", "ZZZZZZZZ-1"] {
+        let alike_request = Request::form(&[("topic", "a"), ("id", alike)]);
+        assert_eq!(scene.publisher.publish_request(&alike_request).await, alike);
+    }
 }
 
 #[tokio::test]
@@ -134,6 +139,8 @@ async fn malformed_json_is_refused() {
 async fn more_topics_or_longer_ones_than_allowed_are_refused() {
     let bad =
         [form("topic=a&topic=b&topic=c"), form("topic=123456789"), form("topic=1234567%C3%A9")];
+    // Duplicates count.
+    let bad = [&bad[..], &[form("topic=a&topic=a&topic=a")]].concat();
     Scene::new().await.refuses_all("limit-exceeded", &bad).await;
 }
 

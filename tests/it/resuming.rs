@@ -66,6 +66,14 @@ async fn the_position_may_be_in_the_query_and_the_header_wins() {
 }
 
 #[tokio::test]
+async fn of_two_positions_in_headers_the_last_counts() {
+    let (node, _, ids) = five_events(1000).await;
+    let request = Request::subscribe("topic=a").header("Last-Event-ID", &ids[0]);
+    let request = request.another_header("Last-Event-ID", &ids[3]);
+    assert_eq!(Stream::open(node.addr(), request).await.event().await.data, "5");
+}
+
+#[tokio::test]
 async fn earliest_replays_the_whole_history() {
     let (node, mut publisher, _) = five_events(3).await;
     let positions = [

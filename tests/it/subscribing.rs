@@ -13,6 +13,8 @@ async fn a_stream_has_the_headers_that_keep_proxies_from_buffering_it() {
         ("Cache-Control", "no-store, no-transform"),
         ("X-Accel-Buffering", "no"),
         ("Transfer-Encoding", "chunked"),
+        // Nothing follows it (RFC 9112 §9.6).
+        ("Connection", "close"),
     ] {
         assert_eq!(stream.head.header(name), Some(value), "{name}");
     }

@@ -1,7 +1,7 @@
 //! Every scenario with 2,000 streams against Fanfare itself.
 //!
-//! The executable is `FANFARE_BIN`, or the one beside the tool's, which `cargo test --workspace`
-//! builds.
+//! The executable is `LOADTEST_FANFARE`, or the one beside the tool's, which
+//! `cargo test --workspace` builds.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -12,9 +12,9 @@ use crate::support::tool::{Served, run};
 /// Fanfare's executable; `None` if only this package was built.
 fn executable() -> Option<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "the executable is passed in the environment")]
-    if let Some(given) = std::env::var_os("FANFARE_BIN") {
+    if let Some(given) = std::env::var_os("LOADTEST_FANFARE") {
         let given = PathBuf::from(given);
-        assert!(given.is_file(), "FANFARE_BIN={} is no file", given.display());
+        assert!(given.is_file(), "LOADTEST_FANFARE={} is no file", given.display());
         return Some(given);
     }
     let beside = Path::new(env!("CARGO_BIN_EXE_loadtest")).with_file_name("fanfare");
@@ -23,12 +23,10 @@ fn executable() -> Option<PathBuf> {
 
 fn fanfare() -> Option<Served> {
     let Some(executable) = executable() else {
-        eprintln!("not run: no fanfare beside the tool, and no FANFARE_BIN");
+        eprintln!("not run: no fanfare beside the tool, and no LOADTEST_FANFARE");
         return None;
     };
     let mut child = Command::new(executable)
-        // Fanfare refuses unknown FANFARE_ variables.
-        .env_remove("FANFARE_BIN")
         .env("FANFARE_ADDR", "127.0.0.1:0")
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

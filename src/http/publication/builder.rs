@@ -1,16 +1,19 @@
 //! Builder of a [`Publication`] that validates each field when it is set, whatever its source.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+use std::hash::BuildHasherDefault;
 
 use super::error::{FieldSource, PublishError};
 use crate::config::Config;
-use crate::event::{CONTROL_TYPES, EventId, Publication, Topic};
+use crate::event::{CONTROL_TYPES, EventId, Publication, Topic, TopicHasher};
 use crate::http::excerpt::Excerpt;
 
 /// Limits on the topics of one event. The size of the body is checked before it is parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct EventLimits {
-    /// Most distinct topics per event (`FANFARE_EVENT_TOPICS_MAX`).
+    /// Most topics a request may name for its event, duplicates included
+    /// (`FANFARE_EVENT_TOPICS_MAX`).
     pub(crate) topics: usize,
     /// Longest topic, bytes (`FANFARE_TOPIC_BYTES_MAX`).
     pub(crate) topic_bytes: usize,
@@ -56,6 +59,10 @@ pub(super) struct PublicationBuilder<'a> {
     /// Fields seen so far, one bit each.
     claimed: u8,
     topics: Vec<Topic>,
+    /// The same topics, to find duplicates. Empty while there is at most one.
+    seen: HashSet<Topic, BuildHasherDefault<TopicHasher>>,
+    /// Topics named so far, duplicates included.
+    topics_named: usize,
     data: String,
     id: Option<EventId>,
     event_type: Option<Box<str>>,
@@ -64,8 +71,18 @@ pub(super) struct PublicationBuilder<'a> {
 
 impl<'a> PublicationBuilder<'a> {
     pub(super) fn new(found_in: FieldSource, limits: &'a EventLimits) -> Self {
-        let (topics, data) = (Vec::new(), String::new());
-        Self { limits, found_in, claimed: 0, topics, data, id: None, event_type: None, retry: None }
+        Self {
+            limits,
+            found_in,
+            claimed: 0,
+            topics: Vec::new(),
+            seen: HashSet::default(),
+            topics_named: 0,
+            data: String::new(),
+            id: None,
+            event_type: None,
+            retry: None,
+        }
     }
 
     pub(super) fn found_in(&self) -> FieldSource {
@@ -105,20 +122,25 @@ impl<'a> PublicationBuilder<'a> {
         Ok(())
     }
 
-    /// Finds duplicates by linear search, which [`EventLimits::topics`] bounds.
+    /// Duplicates are dropped, but count: otherwise a body of nothing but topics would be parsed to
+    /// its end.
     fn add_topic(&mut self, name: &str) -> Result<(), PublishError> {
+        if self.topics_named == self.limits.topics {
+            return Err(PublishError::TooManyTopics { limit: self.limits.topics });
+        }
+        self.topics_named += 1;
         let (bytes, limit) = (name.len(), self.limits.topic_bytes);
         if bytes > limit {
             return Err(PublishError::TopicTooLong { bytes, limit });
         }
         let topic = Topic::new(name).map_err(|reason| PublishError::Topic { reason })?;
-        if self.topics.contains(&topic) {
-            return Ok(());
+        // Most events have one topic, and those need no set.
+        if let [first] = &self.topics[..] {
+            self.seen.insert(first.clone());
         }
-        if self.topics.len() == self.limits.topics {
-            return Err(PublishError::TooManyTopics { limit: self.limits.topics });
+        if self.topics.is_empty() || self.seen.insert(topic.clone()) {
+            self.topics.push(topic);
         }
-        self.topics.push(topic);
         Ok(())
     }
 

@@ -53,6 +53,21 @@ pub(crate) enum PublishError {
         /// The limit, bytes.
         limit: usize,
     },
+    /// The body is over the limit once its content coding is removed.
+    #[error(
+        "the body is larger than this node's limit of {limit} bytes after decoding \
+         (FANFARE_EVENT_BYTES_MAX)"
+    )]
+    TooLargeDecoded {
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// A body that is not in the content coding that the request names.
+    #[error("the body is not valid {coding}, which its Content-Encoding names")]
+    BadCoding {
+        /// As in the Content-Encoding.
+        coding: &'static str,
+    },
     /// `multipart/form-data`, which browsers send for a `FormData`.
     #[error(
         "multipart/form-data is not supported; send application/x-www-form-urlencoded \
@@ -143,9 +158,10 @@ pub(crate) enum PublishError {
         /// The limit, bytes.
         limit: usize,
     },
-    /// More distinct topics than `EventLimits::topics`.
+    /// More topics than `EventLimits::topics`, duplicates included.
     #[error(
-        "an event has at most {limit} topics (FANFARE_EVENT_TOPICS_MAX); publish it several times"
+        "a request names at most {limit} topics (FANFARE_EVENT_TOPICS_MAX), duplicates included; \
+         publish the event several times"
     )]
     TooManyTopics { limit: usize },
     /// An id that some clients couldn't send back in `Last-Event-ID`.

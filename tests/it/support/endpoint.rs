@@ -42,13 +42,30 @@ impl Endpoint {
         self.connect().await.publish(topic, data).await
     }
 
-    /// Sends only the head of a publish. When this returns, the node is reading the body and has
-    /// reserved space for it.
+    /// Sends only the head of a publish. When this returns, the node is reading the body.
     pub async fn begin_publish(&self, topic: &str, body: &str) -> Connection {
         let mut publisher = self.connect().await;
         let request = Request::publish(&format!("topic={topic}"), body);
         publisher.send(&request.header("Expect", "100-continue").head()).await;
         assert_eq!(publisher.head().await.status, 100);
+        publisher
+    }
+
+    /// Sends a publish but for the last byte of its body, to a node with this many `queue_bytes`.
+    /// When this returns, the node has reserved space for what was sent.
+    pub async fn hold_publish(&self, topic: &str, body: &str, queue_bytes: usize) -> Connection {
+        let mut publisher = self.begin_publish(topic, body).await;
+        let sent = &body.as_bytes()[..body.len() - 1];
+        publisher.send(sent).await;
+        // Too large only beside the other; without a topic, it is never published.
+        let probe = Request::publish("", "x".repeat(queue_bytes - sent.len() + 1));
+        let mut connection = self.connect().await;
+        eventually("a spent budget", async || {
+            let status = connection.request(&probe).await.status;
+            assert!(matches!(status, 400 | 503), "{status}");
+            status == 503
+        })
+        .await;
         publisher
     }
 

@@ -60,6 +60,12 @@ impl Request {
         self
     }
 
+    /// Adds a line with a header that may be there already.
+    pub fn another_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Sets the body and its length.
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
