@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::body::StreamBody;
 use super::connection::Conn;
 use super::connections::Connections;
@@ -23,6 +25,8 @@ pub(crate) struct ShardHandle {
     /// Those of `connections` that have no stream.
     pub(crate) request_connections: Rc<RequestConnections>,
     pub(crate) subscribers: Rc<Subscribers>,
+    /// Of whoever decodes a body: one at a time, because a decoder's memory is in no budget.
+    pub(crate) decoder: Semaphore,
     sessions: Rc<SessionContext>,
     /// Events published here since the pump last yielded.
     published: Cell<usize>,
@@ -53,6 +57,7 @@ impl ShardHandle {
             connections,
             request_connections: Rc::new(RequestConnections::new(share)),
             subscribers,
+            decoder: Semaphore::new(1),
             sessions,
             published: Cell::new(0),
         }

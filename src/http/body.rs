@@ -11,11 +11,13 @@ use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::{Body as _, Incoming};
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
-use super::coding::{Coding, DecodeError};
+use super::coding::{Coding, DecodeError, Decoder};
 use super::problem::Problem;
 use super::publication::PublishError;
+use crate::conn::ShardHandle;
 use crate::core::Core;
 use crate::sequencer::{ByteReservation, QueueFull};
 
@@ -39,13 +41,14 @@ pub(super) struct Body {
 ///
 /// Dropped, it returns its share of the budget.
 pub(super) async fn read(
-    core: &Core,
+    shard: &ShardHandle,
     body: &mut Incoming,
     coding: Option<Coding>,
 ) -> Result<Body, Problem> {
-    let buffer = collect(core, body).await?;
+    let buffer = collect(&shard.core, body).await?;
     let Some(coding) = coding else { return Ok(buffer.finish()) };
-    decode(core, &buffer, coding)
+    let _permit = shard.decoder.acquire().await.expect("it is never closed");
+    decode(&shard.core, &buffer, coding).await
 }
 
 async fn collect(core: &Core, body: &mut Incoming) -> Result<Buffer, Problem> {
@@ -84,7 +87,7 @@ async fn collect(core: &Core, body: &mut Incoming) -> Result<Buffer, Problem> {
 }
 
 /// Removes a body's coding. Both forms are reserved until the encoded one is dropped.
-fn decode(core: &Core, encoded: &Buffer, coding: Coding) -> Result<Body, Problem> {
+async fn decode(core: &Core, encoded: &Buffer, coding: Coding) -> Result<Body, Problem> {
     let budget = usize::try_from(core.config.queue_bytes).unwrap_or(usize::MAX);
     // More than the whole budget would be refused each time.
     let room = budget.saturating_sub(encoded.reserved);
@@ -95,10 +98,10 @@ fn decode(core: &Core, encoded: &Buffer, coding: Coding) -> Result<Body, Problem
     // than the first if it is not.
     let first = stated.and_then(|stated| usize::try_from(stated).ok()).unwrap_or(limit).min(limit);
     let mut reservation = core.queue.reserve(first)?;
-    let mut decoded = coding.decode(&encoded.bytes, first);
+    let mut decoded = decode_to(first, &encoded.bytes, coding).await;
     if decoded == Err(DecodeError::TooLarge) && first < limit {
         reservation.extend(limit - first)?;
-        decoded = coding.decode(&encoded.bytes, limit);
+        decoded = decode_to(limit, &encoded.bytes, coding).await;
     }
     match decoded {
         Ok(mut decoded) => {
@@ -109,6 +112,14 @@ fn decode(core: &Core, encoded: &Buffer, coding: Coding) -> Result<Body, Problem
         Err(DecodeError::TooLarge) => Err(too_large()),
         Err(DecodeError::Broken) => Err(PublishError::BadCoding { coding: coding.name() }.into()),
     }
+}
+
+async fn decode_to(limit: usize, body: &[u8], coding: Coding) -> Result<Vec<u8>, DecodeError> {
+    let mut decoder = Decoder::new(coding, body, limit);
+    while !decoder.step()? {
+        yield_now().await;
+    }
+    Ok(decoder.finish())
 }
 
 /// The part of a body that has arrived.
@@ -224,33 +235,41 @@ mod tests {
         assert_eq!(used(&queue, 100), 100);
     }
 
-    fn decoded(config: Config, encoded: &[u8], coding: Coding) -> Result<(usize, usize), u16> {
+    async fn decoded(
+        config: &Config,
+        encoded: &[u8],
+        coding: Coding,
+    ) -> Result<(usize, usize), u16> {
         let budget = usize::try_from(config.queue_bytes).unwrap();
-        let core = Core::for_test(config);
+        let core = Core::for_test(config.clone());
         let mut body = buffer(&core.queue, encoded.len());
         body.push(encoded).unwrap();
-        let decoded = decode(&core, &body, coding).map_err(|problem| problem.status.as_u16());
+        let decoded = decode(&core, &body, coding).await;
+        let decoded = decoded.map_err(|problem| problem.status.as_u16());
         drop(body);
         decoded.map(|body| (body.bytes.len(), used(&core.queue, budget)))
     }
 
-    #[test]
-    fn a_decoded_body_reserves_its_size_whatever_it_states() {
+    #[tokio::test]
+    async fn a_decoded_body_reserves_its_size_whatever_it_states() {
         let config = Config { event_bytes_max: 2000, queue_bytes: 4000, ..Config::default() };
         let frame = |body: &[u8]| {
             let mut frame = Vec::with_capacity(zstd_safe::compress_bound(body.len()));
             zstd_safe::compress(&mut frame, body, 3).unwrap();
             frame
         };
-        let zstd = |body: &[u8]| decoded(config.clone(), body, Coding::Zstd);
-        assert_eq!(zstd(&frame(&[0; 1500])), Ok((1500, 1500)));
-        // The first of two frames states its own size.
-        assert_eq!(zstd(&[frame(&[0; 10]), frame(&[0; 90])].concat()), Ok((100, 100)));
-        assert_eq!(zstd(&frame(&[0; 2001])), Err(413));
-        assert_eq!(zstd(b"not zstd"), Err(400));
+        for (body, result) in [
+            (frame(&[0; 1500]), Ok((1500, 1500))),
+            // The first of two frames states its own size.
+            ([frame(&[0; 10]), frame(&[0; 90])].concat(), Ok((100, 100))),
+            (frame(&[0; 2001]), Err(413)),
+            (b"not zstd".to_vec(), Err(400)),
+        ] {
+            assert_eq!(decoded(&config, &body, Coding::Zstd).await, result);
+        }
         // Beside its encoded form it would exceed the whole budget, now and later.
-        let small = Config { event_bytes_max: 2000, queue_bytes: 2000, ..Config::default() };
-        assert_eq!(decoded(small, &frame(&[0; 2000]), Coding::Zstd), Err(413));
+        let small = Config { queue_bytes: 2000, ..config };
+        assert_eq!(decoded(&small, &frame(&[0; 2000]), Coding::Zstd).await, Err(413));
     }
 
     #[test]

@@ -1,15 +1,15 @@
 //! Content codings of publish bodies: gzip and zstd (RFC 9110 §8.4, RFC 8878).
 //!
-//! A body is decoded when all of it has arrived, in one call on its shard, so a slow publisher
-//! holds no decoder. Decoding 1 MiB takes 1 to 4 ms. Beside the decoded body it needs 160 KiB or
-//! less, and no window: zstd finds earlier data in the output.
+//! A body is decoded when all of it has arrived, so a slow publisher holds no decoder, and in
+//! steps, between which the shard runs its other tasks: a body can be made to take a hundred times
+//! as long as others of its size. Beside the decoded body a decoder needs 300 KiB or less.
 
-use std::io::Read as _;
+use std::io::{self, BufRead, Read};
 
 use flate2::bufread::GzDecoder;
 use hyper::header::{CONTENT_ENCODING, HeaderMap};
 use zstd_safe::zstd_sys::ZSTD_ErrorCode;
-use zstd_safe::{DCtx, get_frame_content_size};
+use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_frame_content_size};
 
 use super::problem::Problem;
 
@@ -21,6 +21,9 @@ const GZIP_TRAILER_BYTES: usize = 8;
 
 /// Members of a gzip body. Each has a decoder of its own, and can be empty.
 const GZIP_MEMBERS_MAX: usize = 64;
+
+/// Encoded bytes per step. At worst they take a millisecond, or as long as writing 4 MiB.
+const STEP_BYTES: usize = 4096;
 
 /// The coding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,47 +87,149 @@ impl Coding {
             Self::Zstd => get_frame_content_size(body).ok().flatten(),
         }
     }
+}
 
-    /// Decodes a body of at most `limit` bytes, and allocates no more than these.
-    pub(super) fn decode(self, body: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
-        let mut decoded = Vec::with_capacity(limit);
-        match self {
-            Self::Gzip => gunzip(body, &mut decoded, limit)?,
-            Self::Zstd => unzstd(body, &mut decoded)?,
+/// A body that is being decoded.
+pub(super) struct Decoder<'a> {
+    decoded: Vec<u8>,
+    limit: usize,
+    state: State<'a>,
+}
+
+enum State<'a> {
+    Gzip { member: Box<GzDecoder<Steps<'a>>>, members: usize },
+    Zstd { context: DCtx<'static>, rest: &'a [u8], in_frame: bool },
+}
+
+impl<'a> Decoder<'a> {
+    /// Decodes to at most `limit` bytes, and allocates no more than these.
+    pub(super) fn new(coding: Coding, body: &'a [u8], limit: usize) -> Self {
+        let state = match coding {
+            Coding::Gzip => {
+                let input = Steps { rest: body, left: 0 };
+                State::Gzip { member: Box::new(GzDecoder::new(input)), members: 1 }
+            }
+            Coding::Zstd => {
+                let mut context = DCtx::create();
+                // The decoder then finds earlier data in the output, and needs no window.
+                let stable = context.set_parameter(DParameter::StableOutBuffer(true));
+                stable.expect("this zstd has the parameter");
+                State::Zstd { context, rest: body, in_frame: true }
+            }
+        };
+        Self { decoded: Vec::with_capacity(limit), limit, state }
+    }
+
+    /// Decodes the next [`STEP_BYTES`] of the body; true if these were the last.
+    pub(super) fn step(&mut self) -> Result<bool, DecodeError> {
+        match &mut self.state {
+            State::Gzip { member, members } => {
+                member.get_mut().left = STEP_BYTES;
+                gunzip(member, members, &mut self.decoded, self.limit)
+            }
+            State::Zstd { context, rest, in_frame } => {
+                let (now, later) = rest.split_at(rest.len().min(STEP_BYTES));
+                *rest = later;
+                unzstd(context, now, in_frame, &mut self.decoded)?;
+                match (later, *in_frame) {
+                    ([], true) => Err(DecodeError::Broken),
+                    ([], false) => Ok(true),
+                    _ => Ok(false),
+                }
+            }
         }
-        Ok(decoded)
+    }
+
+    /// The decoded body, after the last step.
+    pub(super) fn finish(self) -> Vec<u8> {
+        self.decoded
     }
 }
 
-/// Several members in a row are one body, as for gzip(1).
-fn gunzip(body: &[u8], decoded: &mut Vec<u8>, limit: usize) -> Result<(), DecodeError> {
-    let mut rest = body;
-    for _ in 0..GZIP_MEMBERS_MAX {
-        let mut member = GzDecoder::new(rest);
-        let mut within = member.by_ref().take((limit - decoded.len()) as u64);
-        within.read_to_end(decoded).map_err(|_| DecodeError::Broken)?;
-        // Also reads the checksum if the data ended exactly at the limit.
-        match member.read(&mut [0]) {
-            Ok(0) => rest = member.into_inner(),
+/// Decodes until the input blocks; true at its end. Several members in a row are one body, as for
+/// gzip(1).
+fn gunzip(
+    member: &mut GzDecoder<Steps<'_>>,
+    members: &mut usize,
+    decoded: &mut Vec<u8>,
+    limit: usize,
+) -> Result<bool, DecodeError> {
+    loop {
+        let room = (limit - decoded.len()) as u64;
+        let mut ended = member.by_ref().take(room).read_to_end(decoded);
+        if ended.is_ok() {
+            // Also reads the checksum if the data ended exactly at the limit.
+            ended = member.read(&mut [0]);
+        }
+        match ended {
+            Ok(0) => {}
             Ok(_) => return Err(DecodeError::TooLarge),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(_) => return Err(DecodeError::Broken),
         }
-        if rest.is_empty() {
-            return Ok(());
+        let input = *member.get_ref();
+        if input.rest.is_empty() {
+            return Ok(true);
         }
+        if *members == GZIP_MEMBERS_MAX {
+            return Err(DecodeError::Broken);
+        }
+        *members += 1;
+        *member = GzDecoder::new(input);
     }
-    Err(DecodeError::Broken)
 }
 
-/// Several frames in a row are one body, as for zstd(1).
-fn unzstd(body: &[u8], decoded: &mut Vec<u8>) -> Result<(), DecodeError> {
+/// Decodes all of `input`. Several frames in a row are one body, as for zstd(1).
+fn unzstd(
+    context: &mut DCtx<'_>,
+    input: &[u8],
+    in_frame: &mut bool,
+    decoded: &mut Vec<u8>,
+) -> Result<(), DecodeError> {
     const TOO_SMALL: usize = (ZSTD_ErrorCode::ZSTD_error_dstSize_tooSmall as usize).wrapping_neg();
-    match DCtx::create().decompress(decoded, body) {
-        // No frame at all is no error to zstd.
-        Ok(_) if body.is_empty() => Err(DecodeError::Broken),
-        Ok(_) => Ok(()),
-        Err(TOO_SMALL) => Err(DecodeError::TooLarge),
-        Err(_) => Err(DecodeError::Broken),
+    const FULL: usize =
+        (ZSTD_ErrorCode::ZSTD_error_noForwardProgress_destFull as usize).wrapping_neg();
+    let mut input = InBuffer::around(input);
+    while input.pos() < input.src.len() {
+        let at = decoded.len();
+        let mut output = OutBuffer::around_pos(decoded, at);
+        match context.decompress_stream(&mut output, &mut input) {
+            // 0 at the end of a frame, else a hint about the input.
+            Ok(hint) => *in_frame = hint != 0,
+            Err(TOO_SMALL | FULL) => return Err(DecodeError::TooLarge),
+            Err(_) => return Err(DecodeError::Broken),
+        }
+    }
+    Ok(())
+}
+
+/// The rest of a body, which would block after each step.
+#[derive(Clone, Copy)]
+struct Steps<'a> {
+    rest: &'a [u8],
+    /// Bytes left of this step.
+    left: usize,
+}
+
+impl Read for Steps<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.fill_buf()?.read(buffer)?;
+        self.consume(read);
+        Ok(read)
+    }
+}
+
+impl BufRead for Steps<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.left == 0 && !self.rest.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(&self.rest[..self.rest.len().min(self.left)])
+    }
+
+    fn consume(&mut self, read: usize) {
+        self.rest = &self.rest[read..];
+        self.left -= read;
     }
 }
 
@@ -153,6 +258,14 @@ mod tests {
                 zstd_safe::compress(&mut encoded, body, 3).unwrap();
                 encoded
             }
+        }
+    }
+
+    impl Coding {
+        fn decode(self, body: &[u8], limit: usize) -> Result<Vec<u8>, DecodeError> {
+            let mut decoder = Decoder::new(self, body, limit);
+            while !decoder.step()? {}
+            Ok(decoder.finish())
         }
     }
 
@@ -204,6 +317,25 @@ mod tests {
                     assert_eq!(coding.decode(&encoded, less), Err(DecodeError::TooLarge));
                 }
             }
+        }
+    }
+
+    /// Random data does not compress, so that the body takes many steps.
+    #[test]
+    fn a_body_of_many_steps_is_decoded_whole() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let body: Vec<u8> = (0..50 * STEP_BYTES).map(|_| random.u8(..)).collect();
+        for coding in BOTH {
+            let encoded = encode(coding, &body);
+            let mut decoder = Decoder::new(coding, &encoded, body.len());
+            let mut steps = 1;
+            while !decoder.step().unwrap() {
+                steps += 1;
+            }
+            assert!(decoder.finish() == body, "{coding:?}");
+            assert_eq!(steps, encoded.len().div_ceil(STEP_BYTES), "{coding:?}");
+            let less = coding.decode(&encoded, body.len() - 1);
+            assert_eq!(less, Err(DecodeError::TooLarge), "{coding:?}");
         }
     }
 

@@ -45,7 +45,7 @@ async fn submit(shard: &ShardHandle, head: &Parts, body: &mut Incoming) -> Resul
         return Err(Problem::forbidden_origin());
     }
     let coding = Coding::of(&head.headers)?;
-    let Body { bytes, reservation } = body::read(core, body, coding).await?;
+    let Body { bytes, reservation } = body::read(shard, body, coding).await?;
     let content_type = match last(&head.headers, CONTENT_TYPE).map(HeaderValue::to_str) {
         Some(Ok(content_type)) => Some(content_type),
         Some(Err(_)) => {
