@@ -205,5 +205,5 @@ pub(super) fn incarnation() -> Incarnation {
 
 /// A publisher's id. Id 0 has the form of a node-assigned id and takes precedence over that.
 pub(super) fn publisher_id(n: u64) -> String {
-    if n == 0 { incarnation().id(Seq(3)) } else { format!("custom {n}") }
+    format!("custom {n}")
 }
