@@ -323,9 +323,9 @@ pub struct Config {
     /// Time over which the node closes its streams when it stops.
     ///
     /// 0s to 1h. The node accepts no new streams during the drain. Open streams receive a
-    /// `shutdown` event and end, evenly spread over four fifths of the time; with 0s all at once. The
-    /// drain lasts at least 100ms, and longer while the node has not written to every stream yet;
-    /// then it closes the connections still open, whose sockets have accepted nothing.
+    /// `shutdown` event and end, evenly spread over four fifths of the time; with 0s all at once.
+    /// The drain lasts at least 100ms, and longer while the node has not written to every stream
+    /// yet; then it closes the connections still open, whose sockets have accepted nothing.
     #[arg(long, value_name = "DURATION", default_value = "10s", help_heading = OPERATION)]
     #[arg(value_parser = duration("0s", "1h"))]
     pub drain: Duration,

@@ -135,8 +135,8 @@ impl Rings {
     }
 }
 
-/// The stripe of a topic, by other bits of its hash than those that the stripe's own table uses: the
-/// lowest ones and the highest seven.
+/// The stripe of a topic, by other bits of its hash than those that the stripe's own table uses:
+/// the lowest ones and the highest seven.
 fn stripe(topic: &Topic) -> usize {
     (topic.hash_key() >> 40) as usize % STRIPES
 }

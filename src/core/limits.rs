@@ -59,9 +59,9 @@ impl ConnectionLimits {
     }
 }
 
-/// How many shards the node has. `auto` makes more than one per core where `FANFARE_STREAMS_MAX` was
-/// set and needs more descriptor tables of `descriptors` each: as few as hold the streams however
-/// the kernel distributes them, or one per core if no number does.
+/// How many shards the node has. `auto` makes more than one per core where `FANFARE_STREAMS_MAX`
+/// was set and needs more descriptor tables of `descriptors` each: as few as hold the streams
+/// however the kernel distributes them, or one per core if no number does.
 ///
 /// `can_own_tables` is asked only if the answer depends on it.
 pub(crate) fn shards_for_streams(
@@ -88,8 +88,8 @@ pub(crate) fn shards_for_streams(
     own_tables.then(|| (configured..=SHARDS_MAX).find(holds)).flatten().unwrap_or(configured)
 }
 
-/// Connections that fit into one table: also a shard's own one still holds the descriptors that were
-/// open when it was copied.
+/// Connections that fit into one table: also a shard's own one still holds the descriptors that
+/// were open when it was copied.
 fn room(descriptors: usize, shards: usize) -> usize {
     let own = DESCRIPTORS_RESERVED + shards * DESCRIPTORS_PER_SHARD;
     descriptors.saturating_sub(own).max(1)

@@ -8,7 +8,8 @@
 //!
 //! Heartbeats are the exception: a proxy's idle timeout goes on while the node stands still. The
 //! clock therefore remembers the gaps of the last `FANFARE_HEARTBEAT`
-//! ([`stood_still`](Clock::stood_still)).
+//! ([`stood_still`](Clock::stood_still)). The timeouts of requests are hyper's and go on as well;
+//! what has come meanwhile is read before they apply (`hyper_io`).
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -107,8 +108,8 @@ impl Clock {
         gaps.push_back(Gap { end: now, length });
     }
 
-    /// How long the shard has stood still within the last `interval` of its clock, as far as that is
-    /// remembered.
+    /// How long the shard has stood still within the last `interval` of its clock, as far as that
+    /// is remembered.
     pub(super) fn stood_still(&self, interval: Millis) -> Millis {
         let (now, gaps) = (self.now(), self.gaps.borrow());
         let within = gaps.iter().rev().take_while(|gap| now.wrapping_sub(gap.end) < interval);

@@ -17,6 +17,10 @@ use crate::conn::{Conn, Millis, ShardHandle};
 use crate::core::Core;
 use crate::ring::Mailbox;
 
+/// How long after a time in which the shard stood still the readiness of its connections is in
+/// doubt: in a second, the reactor takes the edges of 100,000 connections.
+const STALE: Millis = 1000;
+
 /// What a shard could not open.
 #[derive(Debug)]
 pub(crate) enum OpenError {
@@ -133,6 +137,13 @@ impl Shard {
     /// The shard's clock, as of its last [`tick`](Self::tick): how long the shard has been running.
     pub(super) fn now(&self) -> Millis {
         self.clock.now()
+    }
+
+    /// Whether the shard stood still a short time ago, and the reactor may not have taken all that
+    /// happened meanwhile. Reads the clock, since the caller may be the first to run after it.
+    pub(super) fn has_stood_still(&self) -> bool {
+        self.clock.tick();
+        self.clock.stood_still(STALE) > 0
     }
 
     /// Reads the time into the clock: once per wake-up, not once per write.

@@ -8,12 +8,12 @@
 //!
 //! # Blocked connections
 //!
-//! A blocked connection waits for an edge of epoll. Before it is aborted the kernel is asked whether
-//! its socket accepts bytes after all (`poll(2)`), for two reasons. On a shard that was starved or
-//! stopped, the edge may wait behind others that the reactor has not taken yet; the peer has been
-//! reading all the time. And no edge comes at all for a send that was refused because the machine
-//! is short of memory for sockets (`net.ipv4.tcp_mem`) while nothing was in flight. So the kernel is
-//! also asked every [`RETRY_INTERVAL`], at most once per sweep.
+//! A blocked connection waits for an edge of epoll. Before it is aborted the kernel is asked
+//! whether its socket accepts bytes after all (`poll(2)`), for two reasons. On a shard that was
+//! starved or stopped, the edge may wait behind others that the reactor has not taken yet; the peer
+//! has been reading all the time. And no edge comes at all for a send that was refused because the
+//! machine is short of memory for sockets (`net.ipv4.tcp_mem`) while nothing was in flight. So the
+//! kernel is also asked every [`RETRY_INTERVAL`], at most once per sweep.
 
 use std::rc::Rc;
 
@@ -116,8 +116,8 @@ impl Deadlines {
         }
     }
 
-    /// Asks the connection for what is due; true if anything is. With `retry`, a blocked socket that
-    /// accepts bytes is due as well.
+    /// Asks the connection for what is due; true if anything is. With `retry`, a blocked socket
+    /// that accepts bytes is due as well.
     fn check(&self, key: usize, conn: &Conn, clock: &Clock, retry: bool) -> bool {
         let now = clock.now();
         let Some(blocked) = conn.readiness.blocked_for(now) else {
@@ -223,8 +223,8 @@ mod tests {
     /// Scenario: a stream's socket is full when the process is stopped for longer than
     /// `FANFARE_WRITE_TIMEOUT`; its client reads on soon after the process continues.
     ///
-    /// Cause: the deadline was a time of day. At the first tick after the gap, every stream that had
-    /// been blocked before it was aborted.
+    /// Cause: the deadline was a time of day. At the first tick after the gap, every stream that
+    /// had been blocked before it was aborted.
     ///
     /// Fix: the clock of a shard counts the time in which the shard was running.
     #[test]
@@ -261,9 +261,9 @@ mod tests {
 
     /// Ensures that a send that was refused without a reason in the socket is tried again.
     ///
-    /// Scenario: the machine is short of memory for sockets, so a send to an empty socket fails with
-    /// `EAGAIN`. Nothing is in flight, so no acknowledgement makes the socket writable, and epoll
-    /// reports no edge.
+    /// Scenario: the machine is short of memory for sockets, so a send to an empty socket fails
+    /// with `EAGAIN`. Nothing is in flight, so no acknowledgement makes the socket writable, and
+    /// epoll reports no edge.
     ///
     /// Cause: only an edge unblocked a stream. This one waited until it was aborted.
     ///

@@ -62,7 +62,8 @@ async fn a_drain_sends_every_stream_a_shutdown_and_spreads_them_evenly() {
 /// Scenario: the node is held up while it drains, by other work or by many streams: here it is
 /// stopped.
 ///
-/// Cause: streams were ended over the first 80 ms, and after 100 ms all that were left were cut off.
+/// Cause: streams were ended over the first 80 ms, and after 100 ms all that were left were cut
+/// off.
 ///
 /// Fix: without time all are ended at once, and the drain ends when the node has written to each.
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::support::{Endpoint, Fanfare, Process, Stream, within};
+use crate::support::{Endpoint, Fanfare, Process, Request, Stream, within};
 
 /// Stops the process for `pause`, counted from now. What is paused is the node, so time passes.
 async fn pause(node: &Process, pause: Duration) {
@@ -59,6 +59,42 @@ async fn streams_with_full_sockets_survive_a_pause_longer_than_the_write_timeout
     node.publish("news", "after").await;
     let streams = within("both events on every stream", readers.join_all()).await;
     assert_eq!(streams.len(), STREAMS);
+}
+
+/// Ensures that a request that came while the node stood still is answered.
+///
+/// Scenario: 300 publishers have idle connections. The process is stopped for longer than
+/// `FANFARE_HEAD_TIMEOUT`, and meanwhile they publish.
+///
+/// Cause: when it continued, the timeout of a connection had expired before the reactor had seen
+/// that the connection is readable: it was closed, and the request discarded.
+///
+/// Fix: after a time in which a shard stood still, a connection is read before it times out.
+#[tokio::test]
+async fn a_request_that_came_during_a_pause_longer_than_the_head_timeout_is_answered() {
+    let node = Fanfare::new().set("FANFARE_HEAD_TIMEOUT", "1s").set("FANFARE_SHARDS", "1");
+    let node = node.start().await;
+    let mut publishers = Vec::new();
+    for _ in 0..300 {
+        publishers.push(node.connect().await);
+    }
+    // In one go, so that all are idle for less than the timeout when the node stops.
+    let request = Request::publish("topic=news", "x").to_bytes();
+    for publisher in &mut publishers {
+        publisher.send(&request).await;
+    }
+    for publisher in &mut publishers {
+        assert_eq!(publisher.response("POST").await.status, 200);
+    }
+    node.signal(libc::SIGSTOP);
+    for publisher in &mut publishers {
+        publisher.send(&request).await;
+    }
+    sleep(Duration::from_secs(2)).await;
+    node.signal(libc::SIGCONT);
+    for publisher in &mut publishers {
+        assert_eq!(publisher.response("POST").await.status, 200);
+    }
 }
 
 const PUBLISHERS: usize = 4;

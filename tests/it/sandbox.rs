@@ -7,7 +7,8 @@ use crate::support::Fanfare;
 /// Scenario: a sandbox allows `io_uring_setup` and forbids `io_uring_enter`; an old kernel lacks an
 /// opcode; both fail when the first event is sent.
 ///
-/// Cause: `FANFARE_IO=auto` only checked that a ring can be set up. The first event ended the shard.
+/// Cause: `FANFARE_IO=auto` only checked that a ring can be set up. The first event ended the
+/// shard.
 ///
 /// Fix: each opcode is tried over a socket pair.
 #[tokio::test]

@@ -57,8 +57,8 @@ impl Sender {
         }
     }
 
-    /// Sends the writes, [`WRITES_MAX`](super::write::WRITES_MAX) at most. Replaces `results` by one
-    /// result each, in order. If the ring fails, the shard uses `send(2)` from here on.
+    /// Sends the writes, [`WRITES_MAX`](super::write::WRITES_MAX) at most. Replaces `results` by
+    /// one result each, in order. If the ring fails, the shard uses `send(2)` from here on.
     pub(super) fn send(&mut self, writes: &[Write], results: &mut Vec<WriteResult>) {
         results.clear();
         if let Self::Uring(uring) = self {
@@ -66,7 +66,8 @@ impl Sender {
             let Err(broken) = uring.send(sends, results) else { return };
             // First of all: the ring's queue still points at the unsent writes.
             *self = Self::Syscall;
-            tracing::error!(error = %broken.error, "io_uring failed; the shard uses send from now on");
+            let error = broken.error;
+            tracing::error!(%error, "io_uring failed; the shard uses send from now on");
             results.truncate(broken.unsent);
         }
         results.extend(writes[results.len()..].iter().map(syscall::send_one));

@@ -64,8 +64,8 @@ impl Uring {
         Ok(uring)
     }
 
-    /// Sends over a socket pair. A kernel that lacks an opcode, or a filter that forbids it, says so
-    /// only in the completion.
+    /// Sends over a socket pair. A kernel that lacks an opcode, or a filter that forbids it, says
+    /// so only in the completion.
     fn send_trial(&mut self) -> io::Result<()> {
         let (near, mut far) = UnixStream::pair()?;
         let [a, b, c] = [b"a", b"b", b"c"].map(|text| Bytes::from_static(text));
@@ -190,8 +190,8 @@ impl Uring {
     }
 }
 
-/// Whether the same call may succeed: it was interrupted, or the kernel had no memory or no room for
-/// completions.
+/// Whether the same call may succeed: it was interrupted, or the kernel had no memory or no room
+/// for completions.
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN | libc::EBUSY))
 }
@@ -247,8 +247,8 @@ mod tests {
     /// Cause: the failure was a panic. The ring stayed usable with two entries whose buffers were
     /// freed by the unwinding.
     ///
-    /// Fix: the caller receives the ring's failure and the first write that was not taken, and drops
-    /// the ring before anything else.
+    /// Fix: the caller receives the ring's failure and the first write that was not taken, and
+    /// drops the ring before anything else.
     #[test]
     fn a_failure_between_two_writes_says_which_were_taken() {
         let Some(mut ring) = ring() else { return };
