@@ -113,6 +113,9 @@ fn measure(name: &str, args: &RunArgs) -> Result<bool, Error> {
     {
         return Err(Error::usage(format!("--pid {}: no such process", server.pid)));
     }
+    for path in [&args.json, &args.html].into_iter().flatten() {
+        report::check_writable(path)?;
+    }
     let interrupted = interrupt::flag()?;
     let progress = Progress::new(&scenario.name, args.quiet);
     let report = run::run(&scenario, server, &interrupted, progress)?;

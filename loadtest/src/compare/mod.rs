@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::error::Error;
 use crate::interrupt;
 use crate::report::progress::Progress;
-use crate::report::{Report, VERSION, table};
+use crate::report::{self, Report, VERSION, table};
 use crate::run;
 use crate::scenario::Scenario;
 pub(crate) use args::CompareArgs;
@@ -47,6 +47,9 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<bool, Error> {
     for peer in &peers {
         peer.scenario(&args.scenario, &args.overrides, 1)?;
         println!("{:<22} {}", peer.name, peer.about);
+    }
+    if let Some(path) = &args.json {
+        report::check_writable(path)?;
     }
     let interrupted = interrupt::flag()?;
     let mut rounds: Vec<Vec<Report>> = Vec::new();

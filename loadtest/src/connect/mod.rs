@@ -3,15 +3,23 @@
 pub(crate) mod dial;
 pub(crate) mod ramp;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::error::Error;
 
 /// Descriptors of a worker that are not streams.
 const DESCRIPTORS_RESERVED: u64 = 200;
 /// Streams from one source address: well below the kernel's 28,232 ephemeral ports, because closed
 /// ones stay in TIME_WAIT.
 const STREAMS_PER_SOURCE: u64 = 10_000;
+
+/// How long a run waits for a server that refuses connections.
+const START_WINDOW: Duration = Duration::from_secs(1);
+const START_POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Raises the descriptor limit to its hard maximum; returns how many streams it allows.
 pub(crate) fn raise_descriptor_limit() -> u64 {
@@ -22,6 +30,30 @@ pub(crate) fn raise_descriptor_limit() -> u64 {
         Err(_) => limit.current,
     };
     now.unwrap_or(1 << 20).saturating_sub(DESCRIPTORS_RESERVED).max(1)
+}
+
+/// Checks that something listens on `target`. A server that is just starting has [`START_WINDOW`];
+/// errors other than a refusal are left to the run, which reports them by cause.
+pub(crate) fn await_listener(target: SocketAddr) -> Result<(), Error> {
+    let until = Instant::now() + START_WINDOW;
+    while is_refused(target) {
+        if Instant::now() >= until {
+            return Err(Error::Failed(format!(
+                "nothing listens on {target} (connection refused): start the server first, or \
+                name another with --url"
+            )));
+        }
+        std::thread::park_timeout(START_POLL_INTERVAL);
+    }
+    Ok(())
+}
+
+fn is_refused(target: SocketAddr) -> bool {
+    match TcpStream::connect_timeout(&target, START_WINDOW) {
+        // Without a listener, the kernel may assign the target port as the source port.
+        Ok(socket) => socket.local_addr().is_ok_and(|local| local == target),
+        Err(error) => error.kind() == ErrorKind::ConnectionRefused,
+    }
 }
 
 /// The source addresses for `streams` to `target`: those given, or for a loopback target as many of

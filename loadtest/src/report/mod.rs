@@ -6,9 +6,12 @@ pub(crate) mod progress;
 pub(crate) mod table;
 
 use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::Error;
 use crate::measure::account::Account;
 use crate::measure::latency::Percentiles;
 use crate::measure::server::Cost;
@@ -190,6 +193,19 @@ pub(crate) struct Point {
     pub(crate) server_cpu: Option<f64>,
     pub(crate) cpu_per_delivery_us: Option<f64>,
     pub(crate) server_memory_mib: Option<f64>,
+}
+
+/// Checks before a run that its report can be written to `path`, which is left as it is.
+pub(crate) fn check_writable(path: &Path) -> Result<(), Error> {
+    let existed = path.exists();
+    let opened = OpenOptions::new().append(true).create(true).open(path);
+    opened.map_err(|error| {
+        Error::usage(format!("can't write the report to {}: {error}", path.display()))
+    })?;
+    if !existed {
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
 }
 
 impl Machine {

@@ -14,6 +14,7 @@ mod workers;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::connect;
 use crate::error::Error;
 use crate::measure::clock;
 use crate::measure::server::{self, Server};
@@ -39,6 +40,10 @@ pub(crate) fn run(
         Some(url) => Target::parse(url)?,
         None => target.clone(),
     };
+    connect::await_listener(target.address)?;
+    if scenario.publishes() {
+        connect::await_listener(publish_target.address)?;
+    }
     let started = clock::now();
     let run_id = (started ^ u64::from(std::process::id()) << 16) as u32;
     let record = Record::new(server, scenario.tick.nanos(), started);

@@ -1,7 +1,9 @@
 //! The command line: an invalid option is one line and exit status 2; an interrupted run still
 //! writes its report.
 
+use std::net::TcpListener;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -32,12 +34,47 @@ fn an_invalid_option_is_one_line_and_exit_status_two() {
     }
 }
 
+/// Ensures that a mistyped port is told at once.
+///
+/// Scenario: nothing listens on the port, and streams are retried, as they are by default.
+///
+/// Cause: refused connects are retried like those of a server that is overloaded.
+///
+/// Fix: before a run, the port is tried for a second.
 #[test]
-fn an_unreachable_server_is_reported_with_exit_status_one() {
-    let output = output("fanout --url http://127.0.0.1:1 --streams 3 --retry false --quiet");
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+fn a_closed_port_fails_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("bound");
+    drop(listener);
+    let began = Instant::now();
+    let output = output(&format!("fanout --url http://{address} --streams 3 --quiet"));
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{text}");
-    assert!(text.contains("3 × opening: connection refused"), "{text}");
+    assert!(text.contains(&format!("nothing listens on {address}")), "{text}");
+    assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+    assert!(began.elapsed() < Duration::from_secs(15), "after {:?}", began.elapsed());
+}
+
+/// Ensures that a run is not lost because its report can't be written.
+///
+/// Scenario: the directory of the report does not exist.
+///
+/// Cause: the file was first opened after the run.
+///
+/// Fix: it is opened before the run, too.
+#[test]
+fn a_report_that_cannot_be_written_is_found_before_the_run() {
+    let served = baseline("write");
+    for option in ["--json", "--html"] {
+        let arguments = format!("fanout --url http://{} {option} /nowhere/report", served.address);
+        let output = output(&arguments);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{text}");
+        assert!(text.contains("can't write the report to /nowhere/report"), "{text}");
+        assert!(output.stdout.is_empty(), "nothing was measured");
+    }
+    let compared = output("compare fanout --with baseline --json /nowhere/report");
+    assert_eq!(compared.status.code(), Some(2));
 }
 
 #[test]
