@@ -109,7 +109,7 @@ fn describe(scenario: &Scenario, rounds: usize) -> String {
     format!(
         "{}: {} streams, {} bytes, {rounds} rounds; ratios to the first server of the same round",
         scenario.name,
-        table::grouped(scenario.streams),
+        report::grouped(scenario.streams),
         scenario.size
     )
 }

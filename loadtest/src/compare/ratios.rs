@@ -11,12 +11,15 @@ use crate::report::Report;
 type Read = fn(&Report) -> Option<f64>;
 
 /// Name, unit, decimals and source of each metric.
-const METRICS: [(&str, &str, usize, Read); 15] = [
+const METRICS: [(&str, &str, usize, Read); 16] = [
     ("deliveries", "/s", 0, |report| some(report.delivery.per_s)),
     ("cpu per delivery", "µs", 2, |report| report.server.as_ref()?.cpu_per_delivery_us),
     ("last stream, p50", "ms", 1, |report| some(report.delivery.last_of_all.p50_ms)),
     ("latency p50", "ms", 2, |report| some(report.delivery.latency.p50_ms)),
     ("latency p99", "ms", 2, |report| some(report.delivery.latency.p99_ms)),
+    ("memory growth per stream", "KiB", 2, |report| {
+        Some(report.server.as_ref()?.memory_growth_per_stream? / 1024.0)
+    }),
     ("memory per stream", "KiB", 2, |report| {
         Some(report.server.as_ref()?.memory_per_stream? / 1024.0)
     }),

@@ -3,7 +3,10 @@
 pub(crate) mod page;
 mod plot;
 pub(crate) mod progress;
+mod rows;
 pub(crate) mod table;
+
+pub(crate) use rows::grouped;
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
@@ -183,6 +186,9 @@ pub(crate) struct Point {
     /// Seconds since the run began.
     pub(crate) at_s: f64,
     pub(crate) streams: u64,
+    /// Fewest streams at a time; the sum of each worker's fewest.
+    #[serde(default)]
+    pub(crate) streams_min: u64,
     pub(crate) deliveries_per_s: f64,
     pub(crate) mib_per_s: f64,
     pub(crate) published_per_s: f64,

@@ -1,9 +1,11 @@
 //! The report as a self-contained HTML page.
 
 use std::fmt::Write as _;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::plot::{Axis, Line, Plot};
-use super::table::{self, grouped};
+use super::rows::{grouped, kib};
+use super::table;
 use super::{Point, Report};
 
 const STYLE: &str = include_str!("page.css");
@@ -12,8 +14,8 @@ pub(crate) fn render(report: &Report) -> String {
     let title = escape(&format!("{} against {}", report.scenario.name, report.scenario.url));
     let mut html = format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
-        <meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
-        <style>{STYLE}</style></head><body><main><h1>{title}</h1><p>{}</p>",
+        <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\
+        <title>{title}</title><style>{STYLE}</style></head><body><main><h1>{title}</h1><p>{}</p>",
         escape(&report.scenario.about)
     );
     verdict(report, &mut html);
@@ -26,7 +28,8 @@ pub(crate) fn render(report: &Report) -> String {
         if let Some(svg) = plot.render() {
             let _ = write!(
                 html,
-                "<figure><figcaption>{caption}{}</figcaption>{svg}</figure>",
+                "<figure><figcaption>{caption}, {}{}</figcaption>{svg}</figure>",
+                plot.y_label,
                 plot.legend()
             );
         }
@@ -38,16 +41,22 @@ pub(crate) fn render(report: &Report) -> String {
     let _ = write!(
         html,
         "<details><summary>Configuration</summary><pre>{}</pre></details><footer>loadtest {}, \
-        {} processors, {} MiB, Linux {}, began <time>{}</time> (seconds since 1970, UTC)\
+        {} processors, {} MiB, Linux {}, began <time>{}</time>\
         </footer></main></body></html>",
         escape(&configuration),
         escape(&report.tool),
         machine.cpus,
         grouped(machine.memory_mib),
         escape(&machine.kernel),
-        report.began
+        date(report.began)
     );
     html
+}
+
+/// Seconds since 1970 as date and time, `2026-11-21T19:05:00Z`.
+fn date(seconds: u64) -> String {
+    let time = UNIX_EPOCH + Duration::from_secs(seconds);
+    humantime::format_rfc3339_seconds(time).to_string()
 }
 
 fn verdict(report: &Report, html: &mut String) {
@@ -91,8 +100,8 @@ fn tiles(report: &Report) -> Vec<(&'static str, String)> {
     if let Some(micros) = server.and_then(|server| server.cpu_per_delivery_us) {
         tiles.push(("server cpu per delivery", format!("{micros:.2} µs")));
     }
-    if let Some(bytes) = server.and_then(|server| server.memory_per_stream) {
-        tiles.push(("server memory per stream", format!("{:.2} KiB", bytes / 1024.0)));
+    if let Some(bytes) = server.and_then(|server| server.memory_growth_per_stream) {
+        tiles.push(("server memory growth per stream", kib(bytes)));
     }
     tiles
 }
@@ -112,11 +121,12 @@ fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
         .as_ref()
         .map(|server| server.memory_by_streams.as_slice())
         .unwrap_or_default();
+    let before = report.server.as_ref().map_or(0, |server| server.memory_before);
     let per_stream = memory.iter().filter(|(streams, _)| *streams > 0);
     let memory_line = Line {
         name: "server, user memory",
         points: per_stream
-            .map(|&(n, bytes)| (n as f64, bytes as f64 / 1024.0 / n as f64))
+            .map(|&(n, bytes)| (n as f64, bytes.saturating_sub(before) as f64 / 1024.0 / n as f64))
             .collect(),
     };
     let curve = |name, p: &super::Percentiles| Line { name, points: p.curve.clone() };
@@ -133,7 +143,7 @@ fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
             ),
         ),
         (
-            "Latency distribution, on a scale of nines",
+            "Latency by percentile, the slowest tenth, hundredth and thousandth spread out",
             Plot {
                 x_label: "percentile",
                 y_label: "ms",
@@ -147,14 +157,23 @@ fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
         ),
         (
             "Deliveries",
-            timed("a second", vec![over_time("deliveries", |p| Some(p.deliveries_per_s))]),
+            timed("each second", vec![over_time("deliveries", |p| Some(p.deliveries_per_s))]),
         ),
-        ("Streams", timed("open", vec![over_time("streams", |p| Some(p.streams as f64))])),
         (
-            "Server memory per stream during the ramp",
+            "Streams",
+            timed(
+                "number",
+                vec![
+                    over_time("at the end of an interval", |p| Some(p.streams as f64)),
+                    over_time("fewest within it", |p| Some(p.streams_min as f64)),
+                ],
+            ),
+        ),
+        (
+            "Server memory growth per stream during the ramp",
             Plot {
                 x_label: "streams",
-                y_label: "KiB per stream",
+                y_label: "KiB",
                 axis: Axis::Linear,
                 lines: vec![memory_line],
             },
@@ -178,6 +197,11 @@ fn escape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_start_is_a_date() {
+        assert_eq!(date(1_795_287_900), "2026-11-21T19:05:00Z");
+    }
 
     #[test]
     fn text_is_escaped() {

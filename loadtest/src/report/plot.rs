@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 260.0;
-const LEFT: f64 = 64.0;
+const LEFT: f64 = 60.0;
 const RIGHT: f64 = 16.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 40.0;
@@ -62,13 +62,7 @@ impl Plot<'_> {
             HEIGHT - 6.0,
             self.x_label
         );
-        let _ = write!(
-            svg,
-            "<text class=\"axis\" transform=\"translate(14 {}) rotate(-90)\" \
-            text-anchor=\"middle\">{}</text></svg>",
-            HEIGHT / 2.0,
-            self.y_label
-        );
+        svg.push_str("</svg>");
         Some(svg)
     }
 
@@ -131,7 +125,7 @@ impl Plot<'_> {
             let _ = write!(
                 svg,
                 "<text class=\"tick\" x=\"{x:.1}\" y=\"{}\" text-anchor=\"middle\">{text}</text>",
-                bottom + 15.0
+                bottom + 17.0
             );
         }
     }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::table::grouped;
+use super::rows::grouped;
 use crate::measure::latency::Latency;
 
 const REDRAW_INTERVAL: Duration = Duration::from_millis(200);

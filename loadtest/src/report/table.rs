@@ -1,19 +1,16 @@
 //! The report as a text table.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
-
 use super::Report;
-use crate::measure::latency::Percentiles;
+use super::rows::{Rows, count, grouped, kib, list, mib, percentiles};
 
 pub(crate) fn render(report: &Report) -> String {
     let mut rows = Rows::default();
     let s = &report.scenario;
     rows.heading(&format!(
-        "{}  {} streams, {} topics, {} bytes, {}",
+        "{}  {}, {}, {} bytes, {}",
         s.name,
-        grouped(s.streams),
-        grouped(u64::from(s.topics)),
+        count(s.streams, "stream"),
+        count(u64::from(s.topics), "topic"),
         s.size,
         s.url
     ));
@@ -38,25 +35,6 @@ pub(crate) fn render(report: &Report) -> String {
         rows.row("PROBLEM", problem);
     }
     rows.0
-}
-
-#[derive(Default)]
-struct Rows(String);
-
-impl Rows {
-    fn heading(&mut self, text: &str) {
-        let _ = writeln!(self.0, "{text}");
-    }
-
-    fn row(&mut self, name: &str, value: &str) {
-        let _ = writeln!(self.0, "  {name:<22} {value}");
-    }
-
-    fn row_if_known(&mut self, name: &str, value: Option<String>) {
-        if let Some(value) = value {
-            self.row(name, &value);
-        }
-    }
 }
 
 fn opening(report: &Report, rows: &mut Rows) {
@@ -161,11 +139,12 @@ fn server(report: &Report, rows: &mut Rows) {
     rows.row_if_known("cpu per delivery", micros(server.cpu_per_delivery_us));
     rows.row_if_known("cpu per publish", micros(server.cpu_per_publish_us));
     rows.row_if_known("cpu per opening", micros(server.cpu_per_opening_us));
-    let kib = |bytes: f64| format!("{:.2} KiB", bytes / 1024.0);
     let growth = server.memory_growth_per_stream.unwrap_or(0.0);
     rows.row_if_known(
         "memory per stream",
-        server.memory_per_stream.map(|whole| format!("{} (growth {})", kib(whole), kib(growth))),
+        server.memory_per_stream.map(|whole| {
+            format!("{} growth ({} with what it used before)", kib(growth), kib(whole))
+        }),
     );
     rows.row(
         "server memory",
@@ -223,44 +202,4 @@ fn processors(report: &Report, rows: &mut Rows) {
         busy.server, busy.tool
     );
     rows.row("processors", &text);
-}
-
-fn percentiles(p: &Percentiles) -> String {
-    format!(
-        "p50 {:.2}  p90 {:.2}  p99 {:.2}  p99.9 {:.2}  max {:.2} ms",
-        p.p50_ms, p.p90_ms, p.p99_ms, p.p999_ms, p.max_ms
-    )
-}
-
-fn list(counts: &BTreeMap<String, u64>) -> String {
-    let words: Vec<String> =
-        counts.iter().map(|(word, count)| format!("{} × {word}", grouped(*count))).collect();
-    words.join(", ")
-}
-
-fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
-/// Formats 1234567 as 1,234,567.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped_by_thousands() {
-        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
-    }
 }

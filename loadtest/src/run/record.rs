@@ -63,7 +63,7 @@ impl Record {
         self.latency.merge(&tick.latency);
         self.deliveries += tick.deliveries;
         self.workers.insert(worker, WorkerState { open: tick.open, cpu: tick.cpu });
-        self.series.add_tick(tick, self.open_streams());
+        self.series.add_tick(tick, worker, (self.workers.len(), self.open_streams()));
     }
 
     pub(super) fn add_published(&mut self, tick: PublishTick, now: u64) {

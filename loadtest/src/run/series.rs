@@ -20,6 +20,9 @@ pub(super) struct TimeSeries {
 #[derive(Default)]
 struct Bucket {
     streams: u64,
+    /// The fewest at a time in each worker, and how many workers there were.
+    streams_min: BTreeMap<usize, u64>,
+    workers: usize,
     deliveries: u64,
     bytes: u64,
     published: u64,
@@ -37,10 +40,18 @@ impl TimeSeries {
         self.buckets.entry(at.saturating_sub(1) / self.tick).or_default()
     }
 
-    /// Adds a worker's tick; `streams` are open in all workers.
-    pub(super) fn add_tick(&mut self, tick: &Tick, streams: u64) {
+    /// Adds a tick of one of `workers`; so many streams are open in all.
+    pub(super) fn add_tick(
+        &mut self,
+        tick: &Tick,
+        worker: usize,
+        (workers, streams): (usize, u64),
+    ) {
         let bucket = self.bucket(tick.at);
         bucket.streams = streams;
+        bucket.workers = workers;
+        let least = bucket.streams_min.entry(worker).or_insert(tick.open_min);
+        *least = tick.open_min.min(*least);
         bucket.deliveries += tick.deliveries;
         bucket.bytes += tick.bytes;
         for &(value, count) in &tick.latency {
@@ -67,6 +78,7 @@ impl TimeSeries {
         Point {
             at_s: end.saturating_sub(self.started) as f64 / SECOND as f64,
             streams: bucket.streams,
+            streams_min: bucket.streams_min(),
             deliveries_per_s: bucket.deliveries as f64 * per_second,
             mib_per_s: bucket.bytes as f64 * per_second / MIB,
             published_per_s: bucket.published as f64 * per_second,
@@ -79,6 +91,15 @@ impl TimeSeries {
                 .map(|span| span.cpu / span.deliveries / 1000.0),
             server_memory_mib: reading.map(|reading| monitor.memory(reading) as f64 / MIB),
         }
+    }
+}
+
+impl Bucket {
+    /// The sum of each worker's fewest; without a tick of every worker, it is unknown.
+    fn streams_min(&self) -> u64 {
+        let sum: u64 = self.streams_min.values().sum();
+        let known = self.streams_min.len() == self.workers;
+        if known { sum.min(self.streams) } else { self.streams }
     }
 }
 

@@ -131,6 +131,8 @@ pub(crate) struct Tick {
     pub(crate) at: u64,
     /// Streams open at the end.
     pub(crate) open: u64,
+    /// Fewest streams open at any time of the interval.
+    pub(crate) open_min: u64,
     pub(crate) deliveries: u64,
     pub(crate) bytes: u64,
     /// Latencies of the deliveries to streams that are not slow.

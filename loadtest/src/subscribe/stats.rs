@@ -49,10 +49,11 @@ impl Stats {
         self.left += 1;
     }
 
-    pub(super) fn take_tick(&mut self, open: u64, now: u64) -> Tick {
+    pub(super) fn take_tick(&mut self, open: u64, open_min: u64, now: u64) -> Tick {
         Tick {
             at: now,
             open,
+            open_min,
             deliveries: std::mem::take(&mut self.deliveries),
             bytes: std::mem::take(&mut self.bytes),
             latency: self.latency.take(),

@@ -18,6 +18,8 @@ pub(super) struct StreamSet {
     epoll: OwnedFd,
     streams: Vec<Stream>,
     open: u64,
+    /// Fewest open since the last [`StreamSet::take_open_min`].
+    open_min: u64,
     readers: u64,
 }
 
@@ -28,6 +30,7 @@ impl StreamSet {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             streams: (0..assignment.streams as usize).map(stream).collect(),
             open: 0,
+            open_min: 0,
             readers: 0,
         })
     }
@@ -56,6 +59,11 @@ impl StreamSet {
     /// Streams open.
     pub(super) fn open(&self) -> u64 {
         self.open
+    }
+
+    /// The fewest streams that were open at a time since the last call.
+    pub(super) fn take_open_min(&mut self) -> u64 {
+        std::mem::replace(&mut self.open_min, self.open)
     }
 
     /// Streams open that are not slow.
@@ -107,6 +115,7 @@ impl StreamSet {
         let stream = &mut self.streams[index];
         if stream.is_open() {
             self.open -= 1;
+            self.open_min = self.open_min.min(self.open);
             self.readers -= u64::from(!stream.slow);
         }
         stream.socket = None;

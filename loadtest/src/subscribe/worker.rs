@@ -145,8 +145,9 @@ impl Worker {
     }
 
     fn send_tick(&mut self, now: u64) {
-        let open = self.subscriptions.streams.open();
-        channel::send(&FromWorker::Tick(self.subscriptions.stats.take_tick(open, now)));
+        let Subscriptions { streams, stats, .. } = &mut self.subscriptions;
+        let (open, open_min) = (streams.open(), streams.take_open_min());
+        channel::send(&FromWorker::Tick(stats.take_tick(open, open_min, now)));
     }
 
     fn send_if_drained(&mut self) {

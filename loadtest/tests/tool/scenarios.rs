@@ -11,6 +11,8 @@ fn hold_measures_the_cost_of_an_idle_stream() {
     assert_eq!(run.at("/opening/streams"), 500.0);
     assert_eq!(run.at("/server/pid"), f64::from(served.child.id()), "found by its port");
     assert!(run.at("/server/memory_per_stream") > 0.0);
+    let growth = format!("{:.2} KiB growth", run.at("/server/memory_growth_per_stream") / 1024.0);
+    assert!(run.text.contains(&growth), "growth comes first: {}", run.text);
     assert!(run.at("/server/cpu_per_opening_us") > 0.0);
 }
 
@@ -70,6 +72,20 @@ fn a_storm_resumes_exactly_once() {
     assert_eq!(run.at("/account/received"), 100.0 * run.at("/publishing/sent"));
     assert_eq!(run.report["storms"].as_array().map(Vec::len), Some(2));
     assert_eq!(run.at("/opening/opened"), 300.0);
+}
+
+/// The streams are gone for much less than the interval of the time series.
+#[test]
+fn the_drop_of_a_storm_is_in_the_time_series() {
+    let server = start(Fault::None, Framing::Chunked);
+    let run = run("storm --streams 100 --rate 50 --duration 3s --tick 1s", server);
+    run.assert_clean();
+    let series = run.report["series"].as_array().expect("points");
+    let dropped = |point: &&serde_json::Value| {
+        point["streams"] == 100 && point["streams_min"].as_u64() < Some(100)
+    };
+    let opened = series.iter().skip_while(|point| point["streams_min"] != 100);
+    assert_eq!(opened.filter(dropped).count(), 1, "{series:?}");
 }
 
 #[test]
@@ -160,6 +176,14 @@ fn the_page_is_self_contained() {
     for outside in ["<script", "<link", "<img", "@import", "src="] {
         assert!(!html.contains(outside), "{outside} refers to another file");
     }
+    let began = html.split("began <time>").nth(1).and_then(|rest| rest.split("</time>").next());
+    let began = began.expect("a start");
+    assert!(began.starts_with("20") && began.ends_with('Z') && began.contains('T'), "{began}");
+    assert!(html.contains("50 streams, 1 topic, "), "{html}");
+    assert!(
+        html.contains("prefers-color-scheme: dark") && html.contains("@media (max-width"),
+        "{html}"
+    );
 }
 
 /// The server is killed and not restarted: the run ends, and its account is complete.
