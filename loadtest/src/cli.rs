@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Storm(RunArgs),
     /// Some of the streams read slowly or not at all.
     Slow(RunArgs),
+    /// A small topic beside large ones that are published to without pause.
+    Fair(RunArgs),
     /// Publish rate over keep-alive connections.
     Publish(RunArgs),
     /// A scenario from a TOML file.

@@ -10,11 +10,12 @@
 //! 6. [`scenario`]: what a run does
 //! 7. [`publish`]: the publisher's thread
 //! 8. [`subscribe`]: the worker processes that hold the streams
-//! 9. [`report`]: the report and its renderings
-//! 10. [`run`]: conducts a run of a scenario
-//! 11. [`baseline`]: the reference server
-//! 12. [`compare`]: runs a scenario against several servers
-//! 13. [`cli`]: the command line
+//! 9. [`probe`]: times openings and health checks under load
+//! 10. [`report`]: the report and its renderings
+//! 11. [`run`]: conducts a run of a scenario
+//! 12. [`baseline`]: the reference server
+//! 13. [`compare`]: runs a scenario against several servers
+//! 14. [`cli`]: the command line
 
 mod baseline;
 mod cli;
@@ -24,6 +25,7 @@ mod error;
 mod http;
 mod interrupt;
 mod measure;
+mod probe;
 mod publish;
 mod report;
 mod run;
@@ -87,11 +89,12 @@ fn execute(cli: Cli) -> Result<bool, Error> {
         Command::Churn(args) => measure("churn", &args),
         Command::Storm(args) => measure("storm", &args),
         Command::Slow(args) => measure("slow", &args),
+        Command::Fair(args) => measure("fair", &args),
         Command::Publish(args) => measure("publish", &args),
         Command::Run { file, args } => measure(&file, &args),
         Command::Compare(args) => compare::compare(&args),
         Command::Scenarios => {
-            scenario::built_in().for_each(|(name, about)| println!("{name:<8} {about}"));
+            scenario::built_in().for_each(|(name, about)| println!("{name:<10} {about}"));
             Ok(true)
         }
         Command::Baseline(args) => baseline::serve(&args).map(|()| true),

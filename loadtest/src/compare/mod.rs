@@ -109,7 +109,7 @@ fn describe(scenario: &Scenario, rounds: usize) -> String {
     format!(
         "{}: {} streams, {} bytes, {rounds} rounds; ratios to the first server of the same round",
         scenario.name,
-        report::grouped(scenario.streams),
+        report::grouped(scenario.streams_in_all()),
         scenario.size
     )
 }

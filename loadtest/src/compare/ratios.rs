@@ -11,7 +11,7 @@ use crate::report::Report;
 type Read = fn(&Report) -> Option<f64>;
 
 /// Name, unit, decimals and source of each metric.
-const METRICS: [(&str, &str, usize, Read); 16] = [
+const METRICS: [(&str, &str, usize, Read); 22] = [
     ("deliveries", "/s", 0, |report| some(report.delivery.per_s)),
     ("cpu per delivery", "µs", 2, |report| report.server.as_ref()?.cpu_per_delivery_us),
     ("last stream, p50", "ms", 1, |report| some(report.delivery.last_of_all.p50_ms)),
@@ -32,6 +32,14 @@ const METRICS: [(&str, &str, usize, Read); 16] = [
     ("busy by the server", "processors", 3, |report| some(report.machine.busy?.server)),
     ("busy by others", "processors", 2, |report| some(report.machine.busy?.others)),
     ("cpu per publish", "µs", 2, |report| report.server.as_ref()?.cpu_per_publish_us),
+    ("small topic p50", "ms", 2, |report| some(report.fair.as_ref()?.small_latency.p50_ms)),
+    ("small topic p99", "ms", 2, |report| some(report.fair.as_ref()?.small_latency.p99_ms)),
+    ("large topics", "deliveries/s", 0, |report| some(report.fair.as_ref()?.large_per_s)),
+    ("lost beside the small topic", "%", 1, |report| {
+        Some(report.fair.as_ref()?.large_loss? * 100.0)
+    }),
+    ("opening under load p99", "ms", 2, |report| some(report.fair.as_ref()?.opening.p99_ms)),
+    ("health check p99", "ms", 2, |report| some(report.fair.as_ref()?.health.p99_ms)),
 ];
 
 fn some(value: f64) -> Option<f64> {

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setpriority_process, setrlimit};
 
 use crate::error::Error;
 
@@ -20,6 +20,8 @@ const STREAMS_PER_SOURCE: u64 = 10_000;
 /// How long a run waits for a server that refuses connections.
 const START_WINDOW: Duration = Duration::from_secs(1);
 const START_POLL_INTERVAL: Duration = Duration::from_millis(20);
+/// The nice value of threads that must not wait for others of the tool.
+const NICE_URGENT: i32 = -10;
 
 /// Raises the descriptor limit to its hard maximum; returns how many streams it allows.
 pub(crate) fn raise_descriptor_limit() -> u64 {
@@ -54,6 +56,12 @@ fn is_refused(target: SocketAddr) -> bool {
         Ok(socket) => socket.local_addr().is_ok_and(|local| local == target),
         Err(error) => error.kind() == ErrorKind::ConnectionRefused,
     }
+}
+
+/// Runs the calling thread at a higher priority, if it may: what it times should not wait for the
+/// rest of the tool.
+pub(crate) fn raise_priority() {
+    let _ = setpriority_process(None, NICE_URGENT);
 }
 
 /// The source addresses for `streams` to `target`: those given, or for a loopback target as many of

@@ -74,6 +74,7 @@ impl Server {
         (sum.threads > 0).then_some(sum)
     }
 
+    /// The process and its descendants.
     fn process_tree(&self) -> Vec<u32> {
         let parents: Vec<(u32, u32)> = numbers("/proc")
             .into_iter()

@@ -1,7 +1,7 @@
-//! The stamp in every event's data: the run's id, the topic, the event's number within the topic,
-//! and the scheduled send time.
+//! The stamp in every event's data: the run's id, the publisher, the topic, the event's number
+//! within publisher and topic, and the scheduled send time.
 //!
-//! `lt~RRRRRRRR~KKKKKKKKNNNNNNNNTTTTTTTTTTTTTTTT~` in hexadecimal. All of its characters are safe
+//! `lt~RRRRRRRR~PPKKKKKKNNNNNNNNTTTTTTTTTTTTTTTT~` in hexadecimal. All of its characters are safe
 //! in a form, a query, JSON and XML, so it survives any wrapping. Its length is fixed, so finding
 //! it is one search; its fields are multiples of eight digits, so decoding one is a handful of
 //! instructions. That matters because the tool shares processors with the server it measures.
@@ -9,20 +9,32 @@
 /// Length of a stamp, and the minimum of `--size`.
 pub(crate) const STAMP_BYTES: usize = PREFIX_BYTES + 32 + 1;
 const PREFIX_BYTES: usize = 12;
+const TOPIC_BITS: u32 = 24;
+/// Publishers that stamps tell apart.
+pub(crate) const PUBLISHERS_MAX: u32 = 1 << (u32::BITS - TOPIC_BITS);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    /// Index of the topic.
+    /// Index of the topic, below 2²⁴.
     pub(crate) topic: u32,
-    /// The event's number within its topic, from 0, below 2³².
+    /// The connection that sends it, if the run tells them apart: a server orders the events of one
+    /// connection, but not those of several.
+    pub(crate) publisher: u8,
+    /// The event's number within its topic and publisher, from 0, below 2³².
     pub(crate) number: u64,
     /// The scheduled send time on [`clock`](super::clock).
     pub(crate) due: u64,
 }
 
+/// The events of one publisher to one topic are a lane: a server keeps their order.
+pub(crate) fn lane(topic: u32, publisher: u8, publishers: u32) -> u32 {
+    topic * publishers + u32::from(publisher)
+}
+
 /// Event data of `size` bytes that starts with the stamp.
 pub(crate) fn data(run: u32, stamp: Stamp, size: usize) -> String {
-    let Stamp { topic, number, due } = stamp;
+    let Stamp { topic, publisher, number, due } = stamp;
+    let topic = u32::from(publisher) << TOPIC_BITS | topic;
     let mut data = format!("lt~{run:08x}~{topic:08x}{:08x}{due:016x}~", number as u32);
     data.extend(std::iter::repeat_n('x', size.saturating_sub(STAMP_BYTES)));
     data
@@ -50,8 +62,10 @@ impl StampFinder {
             return None;
         }
         let (fields, _) = fields.as_chunks::<8>();
+        let topic = hex(fields[0]) as u32;
         Some(Stamp {
-            topic: hex(fields[0]) as u32,
+            topic: topic & ((1 << TOPIC_BITS) - 1),
+            publisher: (topic >> TOPIC_BITS) as u8,
             number: hex(fields[1]),
             due: hex(fields[2]) << 32 | hex(fields[3]),
         })
@@ -74,7 +88,8 @@ fn hex(digits: [u8; 8]) -> u64 {
 mod tests {
     use super::*;
 
-    const STAMP: Stamp = Stamp { topic: 77, number: 123_456_789, due: u64::MAX - 5 };
+    const STAMP: Stamp =
+        Stamp { topic: 0xab_cdef, publisher: 254, number: 123_456_789, due: u64::MAX - 5 };
 
     #[test]
     fn a_stamp_is_found_bare_and_wrapped() {

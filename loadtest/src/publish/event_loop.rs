@@ -10,6 +10,7 @@ use super::poller::{Poller, TIMER};
 use super::pool::Pool;
 use super::schedule::Schedule;
 use super::stats::Stats;
+use crate::connect;
 use crate::error::Error;
 use crate::measure::clock;
 
@@ -47,9 +48,9 @@ impl EventLoop {
         let poller = Poller::open().map_err(|error| Error::system("open an epoll", error))?;
         poller.add(&*wake, WAKE).map_err(|error| Error::system("poll an eventfd", error))?;
         Ok(Self {
-            pool: Pool::open(plan.target, plan.connections, plan.pipeline, &poller)?,
+            pool: Pool::open(&plan, &poller)?,
             schedule: Schedule::default(),
-            stats: Stats::new(plan.topics),
+            stats: Stats::new(&plan),
             next_tick: clock::now() + plan.tick,
             phase: Phase::Running,
             poller,
@@ -68,6 +69,9 @@ impl EventLoop {
     fn serve(&mut self, send: &dyn Fn(PublisherEvent)) {
         let mut ready = Vec::with_capacity(EVENTS_MAX);
         let mut buffer = vec![0; READ_BYTES];
+        if self.plan.urgent {
+            connect::raise_priority();
+        }
         loop {
             self.send_due();
             let now = clock::now();
@@ -118,11 +122,9 @@ impl EventLoop {
         while let Some(index) = self.pool.free() {
             let now = clock::now();
             let Some(due) = self.schedule.take(now) else { return };
-            let stamp = self.stats.next_event(due);
-            let PublishPlan { template, run_id, topics, size, .. } = &self.plan;
-            self.pool.push(index, stamp, now, |out| {
-                template.render(*run_id, stamp, *topics, *size, out);
-            });
+            let stamp = self.stats.next_event(due, index);
+            let PublishPlan { template, run_id, size, .. } = &self.plan;
+            self.pool.push(index, stamp, now, |out| template.render(*run_id, stamp, *size, out));
             self.flush(index);
         }
     }

@@ -4,13 +4,12 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use super::connection::Connection;
+use super::message::PublishPlan;
 use super::poller::Poller;
 use crate::error::Error;
 use crate::measure::clock::SECOND;
 use crate::measure::stamp::Stamp;
 
-/// A connection whose oldest request has no response after this long is replaced.
-const RESPONSE_TIMEOUT: u64 = 30 * SECOND;
 /// From a failed connect to the next attempt.
 const RECONNECT_INTERVAL: u64 = SECOND / 5;
 
@@ -18,6 +17,7 @@ pub(super) struct Pool {
     target: SocketAddr,
     /// Requests in flight on one connection.
     pipeline: usize,
+    response_timeout: u64,
     connections: Vec<Connection>,
     /// Connections with capacity as a stack, so that a low rate uses a single connection.
     free: Vec<usize>,
@@ -26,15 +26,12 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn open(
-        target: SocketAddr,
-        connections: usize,
-        pipeline: usize,
-        poller: &Poller,
-    ) -> Result<Self, Error> {
+    pub(super) fn open(plan: &PublishPlan, poller: &Poller) -> Result<Self, Error> {
+        let PublishPlan { target, connections, pipeline, response_timeout, .. } = *plan;
         let mut pool = Self {
             target,
             pipeline,
+            response_timeout,
             connections: Vec::with_capacity(connections),
             free: (0..connections).rev().collect(),
             down: VecDeque::new(),
@@ -92,7 +89,7 @@ impl Pool {
     pub(super) fn timed_out(&self, from: usize, now: u64) -> Option<usize> {
         let overdue = |connection: &Connection| {
             !connection.in_flight.is_empty()
-                && now.saturating_sub(connection.waiting_since) > RESPONSE_TIMEOUT
+                && now.saturating_sub(connection.waiting_since) > self.response_timeout
         };
         (from..self.connections.len()).find(|&index| overdue(&self.connections[index]))
     }

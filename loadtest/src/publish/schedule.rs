@@ -18,9 +18,11 @@ enum Pace {
     Rate {
         start: u64,
         interval: u64,
-        next: u64,
-        count: u64,
+        /// When the next event is due.
+        due: u64,
+        left: u64,
         until: u64,
+        alternate: u64,
     },
     Unlimited {
         left: u64,
@@ -32,8 +34,9 @@ impl Schedule {
     pub(super) fn apply(&mut self, command: Command) {
         match command {
             Command::Batch { count, due } => self.batches.push_back((count, due)),
-            Command::Rate { start, interval, count, until } => {
-                self.pace = Pace::Rate { start, interval, next: 0, count, until };
+            Command::Rate { start, interval, count, until, alternate } => {
+                let due = next_open(start, start, alternate);
+                self.pace = Pace::Rate { start, interval, due, left: count, until, alternate };
             }
             Command::Unlimited { count, until } => {
                 self.pace = Pace::Unlimited { left: count, until };
@@ -54,7 +57,10 @@ impl Schedule {
         }
         let due = self.next_due(now).filter(|&due| due <= now)?;
         match &mut self.pace {
-            Pace::Rate { next, .. } => *next += 1,
+            Pace::Rate { start, interval, due, left, alternate, .. } => {
+                *left -= 1;
+                *due = next_open(*start, *due + *interval, *alternate);
+            }
             Pace::Unlimited { left, .. } => *left -= 1,
             Pace::None => {}
         }
@@ -67,10 +73,7 @@ impl Schedule {
         }
         match self.pace {
             Pace::None => None,
-            Pace::Rate { start, interval, next, count, until } => {
-                let due = start + next * interval;
-                (next < count && due < until).then_some(due)
-            }
+            Pace::Rate { due, left, until, .. } => (left > 0 && due < until).then_some(due),
             Pace::Unlimited { left, until } => (left > 0 && now < until).then_some(now),
         }
     }
@@ -85,6 +88,14 @@ impl Schedule {
     }
 }
 
+/// The first time from `due` on that is in an odd period of length `alternate` since `start`.
+fn next_open(start: u64, due: u64, alternate: u64) -> u64 {
+    match (due - start).checked_div(alternate) {
+        Some(period) if period.is_multiple_of(2) => start + (period + 1) * alternate,
+        _ => due,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,7 +103,8 @@ mod tests {
     #[test]
     fn a_rate_stays_on_schedule_when_polled_late() {
         let mut schedule = Schedule::default();
-        schedule.apply(Command::Rate { start: 100, interval: 10, count: u64::MAX, until: 140 });
+        let (count, alternate) = (u64::MAX, 0);
+        schedule.apply(Command::Rate { start: 100, interval: 10, count, until: 140, alternate });
         assert_eq!(schedule.take(99), None);
         assert_eq!(
             [1000, 1000, 1000, 1000].map(|now| schedule.take(now)),
@@ -101,6 +113,15 @@ mod tests {
         assert_eq!(schedule.take(1000), None);
         assert!(schedule.take_exhausted(1000));
         assert!(!schedule.take_exhausted(1000));
+    }
+
+    #[test]
+    fn an_alternating_rate_skips_every_other_period() {
+        let mut schedule = Schedule::default();
+        let (count, alternate) = (u64::MAX, 25);
+        schedule.apply(Command::Rate { start: 100, interval: 10, count, until: 200, alternate });
+        let dues: Vec<u64> = std::iter::from_fn(|| schedule.take(1000)).collect();
+        assert_eq!(dues, [125, 135, 145, 175, 185, 195]);
     }
 
     #[test]

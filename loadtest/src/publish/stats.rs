@@ -1,12 +1,15 @@
 //! The publisher's counters: event numbers by topic, responses, latency, rejected events.
 
-use super::message::{PublishTick, Published};
+use super::message::{PublishPlan, PublishTick, Published};
 use crate::measure::latency::Latency;
-use crate::measure::stamp::Stamp;
+use crate::measure::stamp::{Stamp, lane};
 
 pub(super) struct Stats {
-    /// The next event number, by topic.
+    /// The next event number, by lane.
     next: Vec<u64>,
+    first_topic: u32,
+    topics: u32,
+    publishers: u32,
     sent: u64,
     rejected: Vec<(u32, u64)>,
     tick: PublishTick,
@@ -14,9 +17,13 @@ pub(super) struct Stats {
 }
 
 impl Stats {
-    pub(super) fn new(topics: u32) -> Self {
+    pub(super) fn new(plan: &PublishPlan) -> Self {
+        let PublishPlan { first_topic, topics, publishers, .. } = *plan;
         Self {
-            next: vec![0; topics as usize],
+            next: vec![0; lane(first_topic + topics, 0, publishers) as usize],
+            first_topic,
+            topics,
+            publishers,
             sent: 0,
             rejected: Vec::new(),
             tick: PublishTick::default(),
@@ -24,14 +31,16 @@ impl Stats {
         }
     }
 
-    /// Counts an event as sent; topics take turns.
-    pub(super) fn next_event(&mut self, due: u64) -> Stamp {
-        let topic = (self.sent % self.next.len() as u64) as usize;
-        let number = self.next[topic];
-        self.next[topic] += 1;
+    /// Counts an event as sent on `connection`; topics take turns.
+    pub(super) fn next_event(&mut self, due: u64, connection: usize) -> Stamp {
+        let topic = self.first_topic + (self.sent % u64::from(self.topics)) as u32;
+        let publisher = if self.publishers > 1 { connection as u8 } else { 0 };
+        let next = &mut self.next[lane(topic, publisher, self.publishers) as usize];
+        let number = *next;
+        *next += 1;
         self.sent += 1;
         self.tick.sent += 1;
-        Stamp { topic: topic as u32, number, due }
+        Stamp { topic, publisher, number, due }
     }
 
     pub(super) fn record_response(&mut self, stamp: Stamp, status: u16, now: u64) {
@@ -39,14 +48,19 @@ impl Stats {
         if (200..300).contains(&status) {
             self.latency.record(now.saturating_sub(stamp.due));
         } else {
-            self.rejected.push((stamp.topic, stamp.number));
+            self.reject(stamp);
         }
+    }
+
+    fn reject(&mut self, stamp: Stamp) {
+        let lane = lane(stamp.topic, stamp.publisher, self.publishers);
+        self.rejected.push((lane, stamp.number));
     }
 
     /// A request that never got a response. Whether the server took it is unknown.
     pub(super) fn record_failure(&mut self, stamp: Stamp, cause: &str) {
         self.count(cause);
-        self.rejected.push((stamp.topic, stamp.number));
+        self.reject(stamp);
     }
 
     pub(super) fn count(&mut self, answer: &str) {

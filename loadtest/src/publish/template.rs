@@ -1,9 +1,9 @@
 //! The template of publish requests.
 
 use crate::measure::stamp::{self, Stamp};
-use crate::scenario::{Scenario, Target, topic_name};
+use crate::scenario::{Scenario, Target, TopicNames};
 
-/// `{topic}`, `{data}` and `{number}` are filled in, in path, headers and body.
+/// `{topic}`, `{topics}`, `{data}` and `{number}` are filled in, in path, headers and body.
 #[derive(Clone, Debug)]
 pub(crate) struct PublishTemplate {
     method: String,
@@ -12,11 +12,11 @@ pub(crate) struct PublishTemplate {
     content_type: String,
     headers: Vec<String>,
     body: String,
-    topic: String,
+    topics: TopicNames,
 }
 
 impl PublishTemplate {
-    pub(crate) fn new(scenario: &Scenario, target: &Target) -> Self {
+    pub(crate) fn new(scenario: &Scenario, topics: TopicNames, target: &Target) -> Self {
         Self {
             method: scenario.publish_method.clone(),
             path: scenario.publish.clone(),
@@ -24,23 +24,16 @@ impl PublishTemplate {
             content_type: scenario.content_type.clone(),
             headers: scenario.publish_headers.clone(),
             body: scenario.body.clone(),
-            topic: scenario.topic.clone(),
+            topics,
         }
     }
 
     /// Appends the request of one event to `out`.
-    pub(super) fn render(
-        &self,
-        run_id: u32,
-        stamp: Stamp,
-        topics: u32,
-        size: usize,
-        out: &mut Vec<u8>,
-    ) {
-        let topic = topic_name(&self.topic, stamp.topic, topics);
+    pub(super) fn render(&self, run_id: u32, stamp: Stamp, size: usize, out: &mut Vec<u8>) {
         let data = stamp::data(run_id, stamp, size);
         let fill = |text: &str| {
-            text.replace("{topic}", &topic)
+            self.topics
+                .fill_event(text, stamp.topic)
                 .replace("{data}", &data)
                 .replace("{number}", &stamp.number.to_string())
         };

@@ -4,6 +4,7 @@ pub(crate) mod page;
 mod plot;
 pub(crate) mod progress;
 mod rows;
+mod sections;
 pub(crate) mod table;
 
 pub(crate) use rows::grouped;
@@ -15,7 +16,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::measure::account::Account;
+use crate::measure::account::{Account, Fates};
 use crate::measure::latency::Percentiles;
 use crate::measure::server::Cost;
 use crate::scenario::Scenario;
@@ -37,6 +38,9 @@ pub(crate) struct Report {
     pub(crate) publishing: Publishing,
     /// Of the streams that are not slow.
     pub(crate) account: Account,
+    /// What became of the streams since the first event.
+    #[serde(default)]
+    pub(crate) fates: Fates,
     pub(crate) slow: Slow,
     /// `None` if the server's process is unknown.
     pub(crate) server: Option<ServerCost>,
@@ -46,9 +50,14 @@ pub(crate) struct Report {
     /// Events without a stamp of this run, by type, such as `lagged` or `reset`.
     pub(crate) controls: BTreeMap<String, u64>,
     pub(crate) storms: Vec<Storm>,
+    /// Of runs with a small topic or probes.
+    pub(crate) fair: Option<Fair>,
     /// Disconnects by churn and storms.
     pub(crate) left: u64,
     pub(crate) series: Vec<Point>,
+    /// The end of the measurement, seconds since the run began. If events are missing, the run goes
+    /// on waiting for them.
+    pub(crate) measured_s: Option<f64>,
     /// Why the run has failed; empty if it has not.
     pub(crate) problems: Vec<String>,
     /// Ended early by a signal.
@@ -99,6 +108,28 @@ pub(crate) struct Storm {
     /// reconnected, ms. `None` if a stream has not by the end of the run or the next storm, if a
     /// publish was rejected, or without a schedule or resuming.
     pub(crate) whole_ms: Option<f64>,
+}
+
+/// A small topic beside large ones. `delivery` is of the large topics, `account` of all.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Fair {
+    pub(crate) small_streams: u64,
+    /// From due to arrival.
+    pub(crate) small_latency: Percentiles,
+    pub(crate) small_account: Account,
+    pub(crate) small_sent: u64,
+    /// Deliveries of the large topics, while the small one is published to.
+    pub(crate) large_per_s: f64,
+    /// While it is not; `None` without `--alternate`.
+    pub(crate) large_alone_per_s: Option<f64>,
+    /// The fraction of `large_alone_per_s` that is lost beside the small topic.
+    pub(crate) large_loss: Option<f64>,
+    /// From due to the response head of a new stream.
+    pub(crate) opening: Percentiles,
+    /// From due to the response head of the health check.
+    pub(crate) health: Percentiles,
+    /// Probes without a 200 response, by cause.
+    pub(crate) failed_probes: BTreeMap<String, u64>,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -195,6 +226,8 @@ pub(crate) struct Point {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) max_ms: f64,
+    /// Of the small topic.
+    pub(crate) second_max_ms: Option<f64>,
     /// Processors the server kept busy.
     pub(crate) server_cpu: Option<f64>,
     pub(crate) cpu_per_delivery_us: Option<f64>,

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::plot::{Axis, Line, Plot};
 use super::rows::{grouped, kib};
 use super::table;
-use super::{Point, Report};
+use super::{Fair, Point, Report};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -62,14 +62,16 @@ fn date(seconds: u64) -> String {
 fn verdict(report: &Report, html: &mut String) {
     if report.problems.is_empty() {
         let account = &report.account;
-        let text = match report.scenario.publishes() && account.expected > 0 {
-            true => {
-                format!(
-                    "Every one of {} expected deliveries arrived exactly once.",
-                    grouped(account.expected)
-                )
+        let (expected, received) = (grouped(account.expected), grouped(account.received));
+        let text = match (report.scenario.publishes() && account.expected > 0, account.missing) {
+            (true, 0) => {
+                format!("Every one of {expected} expected deliveries arrived exactly once.")
             }
-            false => "No problems.".to_owned(),
+            (true, _) => format!(
+                "{received} of {expected} expected deliveries arrived, each once; the server has \
+                announced that the others are missing."
+            ),
+            (false, _) => "No problems.".to_owned(),
         };
         let _ = write!(html, "<p class=\"good\">{text}</p>");
         return;
@@ -103,14 +105,48 @@ fn tiles(report: &Report) -> Vec<(&'static str, String)> {
     if let Some(bytes) = server.and_then(|server| server.memory_growth_per_stream) {
         tiles.push(("server memory growth per stream", kib(bytes)));
     }
+    for (name, streams) in
+        [("lagged streams", report.fates.lagged), ("reset streams", report.fates.reset)]
+    {
+        if streams > 0 {
+            tiles.push((name, grouped(streams)));
+        }
+    }
+    tiles.extend(report.fair.iter().flat_map(fair_tiles));
     tiles
+}
+
+fn fair_tiles(fair: &Fair) -> Vec<(&'static str, String)> {
+    let mut tiles = Vec::new();
+    for (name, latency) in [
+        ("small topic, 99th percentile", &fair.small_latency),
+        ("opening, 99th percentile", &fair.opening),
+        ("health check, 99th percentile", &fair.health),
+    ] {
+        if latency.count > 0 {
+            tiles.push((name, format!("{:.1} ms", latency.p99_ms)));
+        }
+    }
+    if let Some(loss) = fair.large_loss {
+        tiles.push(("large topics' throughput lost", format!("{:.1} %", loss * 100.0)));
+    }
+    tiles
+}
+
+/// The points until the end of the measurement, and one interval more. A run that waits in vain for
+/// missing events would otherwise squeeze its plots into a corner.
+fn measured(report: &Report) -> &[Point] {
+    let end = report.measured_s.filter(|_| report.scenario.publishes());
+    let points = end.map_or(report.series.len(), |end| {
+        report.series.partition_point(|point| point.at_s <= end) + 1
+    });
+    &report.series[..points.min(report.series.len())]
 }
 
 fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
     let over_time = |name, value: fn(&Point) -> Option<f64>| Line {
         name,
-        points: report
-            .series
+        points: measured(report)
             .iter()
             .filter_map(|point| Some((point.at_s, value(point)?)))
             .collect(),
@@ -139,6 +175,7 @@ fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
                     over_time("median", |p| (p.max_ms > 0.0).then_some(p.p50_ms)),
                     over_time("99th percentile", |p| (p.max_ms > 0.0).then_some(p.p99_ms)),
                     over_time("maximum", |p| (p.max_ms > 0.0).then_some(p.max_ms)),
+                    over_time("small topic, maximum", |p| p.second_max_ms.filter(|ms| *ms > 0.0)),
                 ],
             ),
         ),

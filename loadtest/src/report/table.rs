@@ -1,7 +1,7 @@
 //! The report as a text table.
 
-use super::Report;
 use super::rows::{Rows, count, grouped, kib, list, mib, percentiles};
+use super::{Report, sections};
 
 pub(crate) fn render(report: &Report) -> String {
     let mut rows = Rows::default();
@@ -9,11 +9,15 @@ pub(crate) fn render(report: &Report) -> String {
     rows.heading(&format!(
         "{}  {}, {}, {} bytes, {}",
         s.name,
-        count(s.streams, "stream"),
-        count(u64::from(s.topics), "topic"),
+        count(s.streams_in_all(), "stream"),
+        count(u64::from(s.stamped_topics()), "topic"),
         s.size,
         s.url
     ));
+    sections::fates(report, &mut rows);
+    if let Some(fair) = &report.fair {
+        sections::fair(fair, &mut rows);
+    }
     opening(report, &mut rows);
     delivery(report, &mut rows);
     publishing(report, &mut rows);
@@ -120,11 +124,13 @@ fn account(report: &Report, rows: &mut Rows) {
         (a.expected, "expected"),
         (a.received, "received"),
         (a.missing, "missing"),
+        (a.announced, "of them announced"),
         (a.repeated, "repeated"),
         (a.out_of_order, "out of order"),
         (a.misrouted, "misrouted"),
     ];
-    let shown = counts.iter().filter(|(count, name)| *count > 0 || *name != "misrouted");
+    let always = |name: &str| !["of them announced", "misrouted"].contains(&name);
+    let shown = counts.iter().filter(|(count, name)| *count > 0 || always(name));
     let words: Vec<String> =
         shown.map(|(count, name)| format!("{} {name}", grouped(*count))).collect();
     rows.row("account", &words.join(", "));

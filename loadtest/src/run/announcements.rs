@@ -8,8 +8,8 @@ use crate::publish::Published;
 pub(super) struct Announcements {
     /// By worker: when its last stream opened.
     settled: BTreeMap<usize, u64>,
-    /// By event.
-    complete: BTreeMap<u64, Milestone>,
+    /// By group and event.
+    complete: BTreeMap<(usize, u64), Milestone>,
     /// By storm.
     recovered: BTreeMap<u32, Milestone>,
     /// Workers without missing events.
@@ -18,10 +18,11 @@ pub(super) struct Announcements {
     pub(super) reported: usize,
     /// Workers that have ended.
     pub(super) exited: usize,
-    /// The publisher has sent its last scheduled event.
-    pub(super) exhausted: bool,
-    /// What the publisher has sent, once it has ended.
-    pub(super) published: Option<Published>,
+    /// Publishers that have sent their last scheduled event.
+    pub(super) exhausted: usize,
+    /// Publishers that have ended, and what they have sent.
+    pub(super) finished: usize,
+    pub(super) published: Published,
 }
 
 /// Something all workers have to reach.
@@ -58,17 +59,17 @@ impl Announcements {
         self.settled.values().copied().max()
     }
 
-    pub(super) fn set_complete(&mut self, worker: usize, event: u64, at: u64) {
+    pub(super) fn set_complete(&mut self, worker: usize, event: (usize, u64), at: u64) {
         self.complete.entry(event).or_default().reach(worker, at);
     }
 
-    /// True if every stream has received `event`.
-    pub(super) fn is_complete(&self, event: u64, workers: usize) -> bool {
+    /// True if every stream of its group has received `event`.
+    pub(super) fn is_complete(&self, event: (usize, u64), workers: usize) -> bool {
         self.complete.get(&event).is_some_and(|reached| reached.workers.len() >= workers)
     }
 
     /// Forgets an event; returns when the last stream received it.
-    pub(super) fn take_complete(&mut self, event: u64) -> Option<u64> {
+    pub(super) fn take_complete(&mut self, event: (usize, u64)) -> Option<u64> {
         self.complete.remove(&event).map(|reached| reached.at)
     }
 

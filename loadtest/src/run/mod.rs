@@ -5,6 +5,7 @@ mod driver;
 mod outcome;
 mod pacing;
 mod record;
+mod sections;
 mod series;
 mod server_monitor;
 mod summary;
@@ -18,7 +19,6 @@ use crate::connect;
 use crate::error::Error;
 use crate::measure::clock;
 use crate::measure::server::{self, Server};
-use crate::publish::Command;
 use crate::report::Report;
 use crate::report::progress::Progress;
 use crate::scenario::{Scenario, Target};
@@ -46,12 +46,16 @@ pub(crate) fn run(
     }
     let started = clock::now();
     let run_id = (started ^ u64::from(std::process::id()) << 16) as u32;
-    let record = Record::new(server, scenario.tick.nanos(), started);
+    let groups = scenario.groups().len();
+    let record = Record::new(server, groups, scenario.tick.nanos(), started);
     let mut outcome = Outcome { started, ..Outcome::default() };
     outcome.cost_before = record.monitor.read();
-    let workers = Workers::start(scenario, &target, run_id)?;
-    let mut driver = Driver::new(scenario, workers, record, progress, Arc::clone(interrupted));
-    match run_phases(&mut driver, &mut outcome, &publish_target, run_id) {
+    let mut driver =
+        Driver::new(scenario, Workers::new(), record, progress, Arc::clone(interrupted));
+    // Later groups are opened once the first is open.
+    driver.start_workers(0, &target, run_id)?;
+    let targets = Targets { streams: target, publish: publish_target };
+    match run_phases(&mut driver, &mut outcome, &targets, run_id) {
         Ok(()) => {}
         Err(Stop::Interrupted) => outcome.interrupted = true,
         Err(Stop::Problem(problem)) => outcome.problems.push(problem),
@@ -61,32 +65,52 @@ pub(crate) fn run(
     Ok(summary::report(&driver, &outcome))
 }
 
+struct Targets {
+    streams: Target,
+    publish: Target,
+}
+
 fn run_phases(
     driver: &mut Driver<'_>,
     outcome: &mut Outcome,
-    publish_target: &Target,
+    targets: &Targets,
     run_id: u32,
 ) -> Result<(), Stop> {
-    ramp(driver, outcome)?;
-    driver.wait_until(clock::now() + driver.scenario.settle.nanos())?;
-    outcome.cost_idle = driver.record.monitor.read();
+    for group in 0..driver.groups.len() {
+        if group > 0 {
+            driver
+                .start_workers(group, &targets.streams, run_id)
+                .map_err(|error| Stop::Problem(error.to_string()))?;
+        }
+        ramp(driver, outcome)?;
+        driver.wait_until(clock::now() + driver.scenario.settle.nanos())?;
+        outcome.cost_idle = driver.record.monitor.read();
+        outcome.opened.push((driver.record.open_streams_of(group), outcome.cost_idle));
+    }
     outcome.socket_buffers = server::socket_buffers();
+    driver.send(&ToWorker::WatchStreams);
     if driver.scenario.publishes() {
-        driver.start_publisher(publish_target, run_id)?;
+        driver.start_publishers(&targets.publish, run_id)?;
     }
     driver.progress.set_phase("measuring");
     driver.begin_measurement();
     let began = clock::now();
-    let paced = pacing::publish(driver, &mut outcome.measured);
+    let paced = pacing::publish(driver, &mut outcome.measured, &targets.streams);
     if matches!(paced, Err(Stop::Interrupted)) {
         // What has been published is still accounted for; a second interrupt ends that as well.
         driver.clear_interrupt();
     }
     outcome.publishing_nanos = clock::now() - began;
     driver.progress.set_phase("draining");
+    if paced.is_ok() {
+        driver.extend_measurement();
+    }
     let drained = drain(driver);
-    driver.end_measurement();
-    paced.and(drained)
+    match (&paced, &drained) {
+        (Ok(()), Ok(true)) => driver.end_measurement(),
+        _ => driver.end_stalled_measurement(),
+    }
+    paced.and(drained.map(|_| ()))
 }
 
 /// Waits until all streams are open, or until no more can be opened.
@@ -97,9 +121,12 @@ fn ramp(driver: &mut Driver<'_>, outcome: &mut Outcome) -> Result<(), Stop> {
     driver.ramping = false;
     outcome.streams = driver.record.open_streams();
     let end = driver.announced.settled_at().unwrap_or_else(clock::now);
-    outcome.ramp_nanos = end.saturating_sub(outcome.started);
+    if outcome.opened.is_empty() {
+        outcome.ramp_nanos = end.saturating_sub(outcome.started);
+    }
     settled?;
-    let wanted = driver.scenario.streams;
+    let group = outcome.opened.len();
+    let wanted: u64 = driver.groups[..=group].iter().map(|group| group.streams).sum();
     if outcome.streams < wanted {
         let open = outcome.streams;
         outcome.problems.push(format!("only {open} of {wanted} streams could be opened"));
@@ -107,14 +134,15 @@ fn ramp(driver: &mut Driver<'_>, outcome: &mut Outcome) -> Result<(), Stop> {
     Ok(())
 }
 
-/// Ends publishing and waits for the events in flight.
-fn drain(driver: &mut Driver<'_>) -> Result<(), Stop> {
-    if !driver.has_publisher() {
-        let counts = vec![0; driver.scenario.topics as usize];
+/// Ends publishing and waits for the events in flight; true if all have arrived.
+fn drain(driver: &mut Driver<'_>) -> Result<bool, Stop> {
+    if !driver.has_publishers() {
+        let scenario = driver.scenario;
+        let counts = vec![0; (scenario.stamped_topics() * scenario.publishers()) as usize];
         driver.send(&ToWorker::Finish { counts, rejected: Vec::new() });
-        return Ok(());
+        return Ok(true);
     }
-    driver.command(Command::Finish);
+    driver.finish_publishers();
     let published = driver.wait_published()?;
     driver.send(&ToWorker::Finish { counts: published.counts, rejected: published.rejected });
     driver.wait_drained()

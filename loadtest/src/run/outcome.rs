@@ -2,6 +2,7 @@
 
 use crate::measure::latency::Latency;
 use crate::measure::server::Cost;
+use crate::probe::Probes;
 
 #[derive(Default)]
 pub(super) struct Outcome {
@@ -10,6 +11,8 @@ pub(super) struct Outcome {
     pub(super) cost_before: Option<Cost>,
     /// With all streams open, before the first event.
     pub(super) cost_idle: Option<Cost>,
+    /// By group: its streams, and the usage of the server once they are open.
+    pub(super) opened: Vec<(u64, Option<Cost>)>,
     pub(super) cost_after: Option<Cost>,
     pub(super) ramp_nanos: u64,
     /// Streams open after the ramp.
@@ -34,6 +37,9 @@ pub(super) struct Measured {
     /// Deliveries a second, by burst.
     pub(super) bursts_per_s: Vec<f64>,
     pub(super) storms: Vec<StormTimes>,
+    /// Nanoseconds in even and in odd periods, if deliveries are counted by period.
+    pub(super) parity_nanos: Option<[u64; 2]>,
+    pub(super) probes: Option<Probes>,
 }
 
 pub(super) struct StormTimes {

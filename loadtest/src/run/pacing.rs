@@ -2,17 +2,27 @@
 
 use super::driver::{Driver, Stop};
 use super::outcome::{Measured, StormTimes};
+use crate::error::Error;
 use crate::measure::clock::{self, SECOND};
+use crate::probe::Prober;
 use crate::publish::Command;
-use crate::scenario::{Pace, Scenario};
+use crate::scenario::{Pace, Scenario, Target};
 use crate::subscribe::ToWorker;
 
 /// How far ahead a schedule starts, so that every worker has received it before the first event.
 const SCHEDULE_LEAD: u64 = SECOND / 20;
+/// The groups of streams: those of `--streams`, and the small topic's.
+const FIRST: usize = 0;
+const SECOND_GROUP: usize = 1;
 
-pub(super) fn publish(driver: &mut Driver<'_>, measured: &mut Measured) -> Result<(), Stop> {
+pub(super) fn publish(
+    driver: &mut Driver<'_>,
+    measured: &mut Measured,
+    target: &Target,
+) -> Result<(), Stop> {
     let scenario = driver.scenario;
-    match scenario.pace {
+    let prober = Prober::start(scenario, target).map_err(problem)?;
+    let published = match scenario.pace {
         Pace::None => {
             let now = clock::now();
             measured.first_due = Some(now);
@@ -21,7 +31,18 @@ pub(super) fn publish(driver: &mut Driver<'_>, measured: &mut Measured) -> Resul
         Pace::Each => publish_each(driver, scenario, measured),
         Pace::Burst => publish_bursts(driver, scenario, measured),
         Pace::Rate => publish_at_rate(driver, scenario, measured),
-    }
+    };
+    measured.probes = prober.map(Prober::finish);
+    published
+}
+
+fn problem(error: Error) -> Stop {
+    Stop::Problem(error.to_string())
+}
+
+/// Announces that events are published from `start` on, at times not known in advance.
+fn announce_unscheduled(driver: &mut Driver<'_>, start: u64) {
+    driver.send(&ToWorker::Schedule { start, interval: 0 });
 }
 
 fn publish_each(
@@ -33,19 +54,24 @@ fn publish_each(
         0 => u64::MAX,
         events => events + scenario.warmup,
     };
+    announce_unscheduled(driver, clock::now());
+    // One event to each topic; more than one topic are the large ones of a fair run.
+    let count = u64::from(scenario.topics);
     let mut deadline = u64::MAX;
     for number in 0..events {
         if number == scenario.warmup {
             driver.begin_measurement();
-            deadline = clock::now() + scenario.duration.nanos();
+            let start = clock::now();
+            deadline = start + scenario.duration.nanos();
+            publish_to_small(driver, scenario, measured, (start, deadline));
         }
         let due = clock::now();
         if due >= deadline {
             break;
         }
-        let completed = publish_and_wait(driver, number, 1, due)?;
+        let completed = publish_and_wait(driver, FIRST, (number, number), (count, due))?;
         if number >= scenario.warmup {
-            measured.record_complete(due, completed, driver.record.open_streams());
+            measured.record_complete(due, completed, driver.record.open_streams_of(FIRST));
         }
     }
     driver.end_measurement();
@@ -57,12 +83,15 @@ fn publish_bursts(
     scenario: &Scenario,
     measured: &mut Measured,
 ) -> Result<(), Stop> {
+    announce_unscheduled(driver, clock::now());
     for burst in 0..scenario.warmup + scenario.bursts {
         if burst == scenario.warmup {
             driver.begin_measurement();
         }
         let due = clock::now();
-        let completed = publish_and_wait(driver, burst * scenario.events, scenario.events, due)?;
+        let first = burst * scenario.events;
+        let numbers = (first, first + scenario.events - 1);
+        let completed = publish_and_wait(driver, FIRST, numbers, (scenario.events, due))?;
         if burst >= scenario.warmup {
             let deliveries = scenario.events * driver.record.open_streams();
             measured.record_complete(due, completed, deliveries);
@@ -74,17 +103,17 @@ fn publish_bursts(
     Ok(())
 }
 
-/// Publishes `count` events from number `first` on and waits until every stream has received them;
-/// returns when the last arrived.
+/// Publishes `count` events to a group and waits until every stream has received its events
+/// `numbers`, which are the first and the last; returns when the last arrived.
 fn publish_and_wait(
     driver: &mut Driver<'_>,
-    first: u64,
-    count: u64,
-    due: u64,
+    group: usize,
+    numbers: (u64, u64),
+    (count, due): (u64, u64),
 ) -> Result<u64, Stop> {
-    driver.command(Command::Batch { count, due });
+    driver.command(group, Command::Batch { count, due });
     let deadline = due + driver.scenario.patience.nanos();
-    driver.wait_complete(first, first + count - 1, deadline)
+    driver.wait_complete(group, numbers, deadline)
 }
 
 fn publish_at_rate(
@@ -101,13 +130,16 @@ fn publish_at_rate(
     let mut last_due = None;
     if scenario.rate > 0.0 {
         let interval = ((SECOND as f64 / scenario.rate) as u64).max(1);
-        let events = count.min(duration.div_ceil(interval)).max(1);
+        let events = count.min((until - start).div_ceil(interval)).max(1);
         last_due = Some(start.saturating_add((events - 1).saturating_mul(interval)));
-        driver.send(&ToWorker::Schedule { start, interval });
-        driver.command(Command::Rate { start, interval, count, until });
+        driver.send_to(FIRST, &ToWorker::Schedule { start, interval });
+        let rate = Command::Rate { start, interval, count, until, alternate: 0 };
+        driver.command(FIRST, rate);
     } else {
-        driver.command(Command::Unlimited { count, until });
+        driver.send_to(FIRST, &ToWorker::Schedule { start: clock::now(), interval: 0 });
+        driver.command(FIRST, Command::Unlimited { count, until });
     }
+    publish_to_small(driver, scenario, measured, (start, until));
     if scenario.churn > 0.0 {
         driver.send(&ToWorker::Churn { rate: scenario.churn / driver.workers() as f64 });
     }
@@ -120,6 +152,34 @@ fn publish_at_rate(
         driver.send(&ToWorker::Churn { rate: 0.0 });
     }
     exhausted
+}
+
+/// Publishes to the small topic from `start` to `until`, and counts the deliveries of the large
+/// ones meanwhile.
+fn publish_to_small(
+    driver: &mut Driver<'_>,
+    scenario: &Scenario,
+    measured: &mut Measured,
+    (start, until): (u64, u64),
+) {
+    if !scenario.is_fair() {
+        return;
+    }
+    let (alternate, is_small) = (scenario.alternate.nanos(), scenario.small_streams > 0);
+    // Without periods, all is in one, which is even.
+    let length = if is_small && alternate > 0 { alternate } else { until - start };
+    let nanos = |parity| {
+        let periods = (0..).map(|period| start + period * length).take_while(|&at| at < until);
+        periods.skip(parity).step_by(2).map(|at| length.min(until - at)).sum()
+    };
+    measured.parity_nanos = Some([nanos(0), nanos(1)]);
+    driver.send_to(FIRST, &ToWorker::CountPeriods { start, length, until });
+    if is_small {
+        driver.send_to(SECOND_GROUP, &ToWorker::Schedule { start, interval: 0 });
+        let interval = scenario.small_interval.nanos();
+        let rate = Command::Rate { start, interval, count: u64::MAX, until, alternate };
+        driver.command(SECOND_GROUP, rate);
+    }
 }
 
 /// A storm: disconnects all streams, and waits until they are open again after `away`.

@@ -26,8 +26,8 @@ struct Bucket {
     deliveries: u64,
     bytes: u64,
     published: u64,
-    /// Counts by value in microseconds.
-    latency: BTreeMap<u64, u64>,
+    /// Counts by value in microseconds, of the first group and of the second.
+    latency: [BTreeMap<u64, u64>; 2],
 }
 
 impl TimeSeries {
@@ -40,11 +40,11 @@ impl TimeSeries {
         self.buckets.entry(at.saturating_sub(1) / self.tick).or_default()
     }
 
-    /// Adds a tick of one of `workers`; so many streams are open in all.
+    /// Adds a tick of one of `workers`, which is of `group`; so many streams are open in all.
     pub(super) fn add_tick(
         &mut self,
         tick: &Tick,
-        worker: usize,
+        (worker, group): (usize, usize),
         (workers, streams): (usize, u64),
     ) {
         let bucket = self.bucket(tick.at);
@@ -55,7 +55,7 @@ impl TimeSeries {
         bucket.deliveries += tick.deliveries;
         bucket.bytes += tick.bytes;
         for &(value, count) in &tick.latency {
-            *bucket.latency.entry(value).or_default() += count;
+            *bucket.latency[group].entry(value).or_default() += count;
         }
     }
 
@@ -63,8 +63,13 @@ impl TimeSeries {
         self.bucket(now).published += sent;
     }
 
-    pub(super) fn points(&self, monitor: &ServerMonitor) -> Vec<Point> {
-        self.buckets.iter().map(|(&index, bucket)| self.point(index, bucket, monitor)).collect()
+    /// The series of a run with so many groups.
+    pub(super) fn points(&self, monitor: &ServerMonitor, groups: usize) -> Vec<Point> {
+        let point = |(&index, bucket): (&u64, &Bucket)| Point {
+            second_max_ms: (groups > 1).then(|| quantile(&bucket.latency[1], 1.0)),
+            ..self.point(index, bucket, monitor)
+        };
+        self.buckets.iter().map(point).collect()
     }
 
     fn point(&self, index: u64, bucket: &Bucket, monitor: &ServerMonitor) -> Point {
@@ -82,9 +87,10 @@ impl TimeSeries {
             deliveries_per_s: bucket.deliveries as f64 * per_second,
             mib_per_s: bucket.bytes as f64 * per_second / MIB,
             published_per_s: bucket.published as f64 * per_second,
-            p50_ms: quantile(&bucket.latency, 0.5),
-            p99_ms: quantile(&bucket.latency, 0.99),
-            max_ms: quantile(&bucket.latency, 1.0),
+            p50_ms: quantile(&bucket.latency[0], 0.5),
+            p99_ms: quantile(&bucket.latency[0], 0.99),
+            max_ms: quantile(&bucket.latency[0], 1.0),
+            second_max_ms: None,
             server_cpu: cpu.as_ref().map(|span| span.cpu / span.nanos),
             cpu_per_delivery_us: cpu
                 .filter(|span| span.deliveries >= DELIVERIES_MIN)

@@ -41,12 +41,20 @@ impl ServerMonitor {
         self.server?.cost()
     }
 
-    pub(super) fn read_if_due(&mut self, deliveries: u64, now: u64) {
-        if now >= self.next_reading {
+    /// True if a reading was due, whether or not the server is known.
+    pub(super) fn read_if_due(&mut self, deliveries: u64, now: u64) -> bool {
+        let is_due = now >= self.next_reading;
+        if is_due {
             self.next_reading = now + READING_INTERVAL;
             let reading = self.read().map(|cost| Reading { at: now, cost, deliveries });
             self.readings.extend(reading);
         }
+        is_due
+    }
+
+    /// The usage of the last reading.
+    pub(super) fn last_cost(&self) -> Option<Cost> {
+        self.readings.last().map(|reading| reading.cost)
     }
 
     pub(super) fn record_memory(&mut self, streams: u64) {

@@ -1,9 +1,12 @@
 //! Computes the report from what a run has recorded.
 
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::driver::Driver;
 use super::outcome::Outcome;
+use super::record::add_counts;
+use super::sections;
 use crate::measure::clock::{self, SECOND};
 use crate::report::{
     ClientCost, Delivery, Machine, Opening, Publishing, Report, ServerCost, Slow, Storm, VERSION,
@@ -24,6 +27,7 @@ pub(super) fn report(driver: &Driver<'_>, outcome: &Outcome) -> Report {
         delivery,
         publishing,
         account: record.total.account.clone(),
+        fates: record.total.fates.clone(),
         slow: Slow {
             streams: (scenario.streams as f64 * scenario.slow_share) as u64,
             account: record.total.slow.clone(),
@@ -34,8 +38,13 @@ pub(super) fn report(driver: &Driver<'_>, outcome: &Outcome) -> Report {
         causes: record.total.causes.clone(),
         controls: record.total.controls.clone(),
         storms: storms(driver, outcome),
+        fair: sections::fair(driver, outcome),
         left: record.total.left,
-        series: record.series.points(&record.monitor),
+        series: record.series.points(&record.monitor, driver.groups.len()),
+        measured_s: driver
+            .measurement
+            .ended_at()
+            .map(|at| seconds(at.saturating_sub(outcome.started))),
         problems: outcome.problems.clone(),
         interrupted: outcome.interrupted,
         scenario: scenario.clone(),
@@ -48,8 +57,12 @@ pub(super) fn report(driver: &Driver<'_>, outcome: &Outcome) -> Report {
 /// The failures that the accounts show.
 fn delivery_problems(report: &Report) -> Vec<String> {
     let (account, slow) = (&report.account, &report.slow.account);
+    let (missing, what) = match report.scenario.announced_losses {
+        true => (account.silent(), "events are missing without an announcement"),
+        false => (account.missing, "events are missing"),
+    };
     let failures = [
-        (account.missing, "events are missing"),
+        (missing, what),
         (account.repeated + slow.repeated, "events arrived more than once"),
         (account.misrouted + slow.misrouted, "events arrived at streams of another topic"),
     ];
@@ -64,10 +77,12 @@ fn delivery_problems(report: &Report) -> Vec<String> {
 
 fn opening(driver: &Driver<'_>, outcome: &Outcome) -> Opening {
     let (record, seconds) = (&driver.record, seconds(outcome.ramp_nanos));
+    let first = outcome.opened.first().map_or(outcome.streams, |(streams, _)| *streams);
     Opening {
         streams: outcome.streams,
         seconds,
-        per_s: ratio(outcome.streams as f64, seconds).unwrap_or(0.0),
+        // The time is that of the first group; later ones are opened after it.
+        per_s: ratio(first as f64, seconds).unwrap_or(0.0),
         latency: record.opening.percentiles(),
         streams_at_end: record.total.open,
         opened: record.total.opened,
@@ -100,7 +115,7 @@ fn delivery(driver: &Driver<'_>, outcome: &Outcome) -> Delivery {
         count,
         seconds,
         per_s: ratio(count as f64, seconds).unwrap_or(0.0),
-        latency: record.latency.percentiles(),
+        latency: record.latency[0].percentiles(),
         last_of_all: measured.last_arrival.percentiles(),
         bursts_per_s: measured.bursts_per_s.clone(),
     }
@@ -108,14 +123,18 @@ fn delivery(driver: &Driver<'_>, outcome: &Outcome) -> Delivery {
 
 fn publishing(driver: &Driver<'_>, outcome: &Outcome) -> Publishing {
     let published = &driver.record.published;
-    let accepted = published.latency.count();
+    let accepted = published.iter().map(|published| published.latency.count()).sum();
+    let mut answers = BTreeMap::new();
+    for published in published {
+        add_counts(&mut answers, published.answers.clone());
+    }
     let seconds = seconds(outcome.publishing_nanos);
     Publishing {
-        sent: published.sent,
+        sent: published.iter().map(|published| published.sent).sum(),
         accepted,
         per_s: ratio(accepted as f64, seconds).unwrap_or(0.0),
-        answers: published.answers.clone(),
-        latency: published.latency.percentiles(),
+        answers,
+        latency: published[0].latency.percentiles(),
     }
 }
 

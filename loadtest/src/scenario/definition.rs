@@ -6,8 +6,6 @@ use clap::{ArgAction, Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::duration::HumanDuration;
-use crate::error::Error;
-use crate::measure::stamp::STAMP_BYTES;
 
 /// When the next event is published.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -36,7 +34,7 @@ pub(crate) struct Scenario {
     /// http://host:port of the server.
     #[arg(long)]
     pub(crate) url: String,
-    /// Path and query of a subscription; {topic} and {stream} are filled in.
+    /// Path and query of a subscription; {topic}, {topics} and {stream} are filled in.
     #[arg(long, value_name = "PATH")]
     pub(crate) subscribe: String,
     /// Method of a subscription.
@@ -45,7 +43,7 @@ pub(crate) struct Scenario {
     /// A header of subscriptions, `Name: value`; may be repeated.
     #[arg(long = "header", value_name = "HEADER")]
     pub(crate) subscribe_headers: Vec<String>,
-    /// Path and query of a publish; {topic}, {data} and {number} are filled in.
+    /// Path and query of a publish; {topic}, {topics}, {data} and {number} are filled in.
     #[arg(long, value_name = "PATH")]
     pub(crate) publish: String,
     /// http://host:port to publish to, if not --url.
@@ -57,7 +55,7 @@ pub(crate) struct Scenario {
     /// A header of publishes; may be repeated.
     #[arg(long = "publish-header", value_name = "HEADER")]
     pub(crate) publish_headers: Vec<String>,
-    /// Body of a publish; {topic}, {data} and {number} are filled in.
+    /// Body of a publish; {topic}, {topics}, {data} and {number} are filled in.
     #[arg(long)]
     pub(crate) body: String,
     /// Content-Type of the body.
@@ -70,10 +68,12 @@ pub(crate) struct Scenario {
     #[arg(long)]
     pub(crate) streams: u64,
     /// Topics the streams are spread over.
-    #[arg(long)]
+    #[arg(long, visible_alias = "large-topics")]
+    #[serde(alias = "large_topics")]
     pub(crate) topics: u32,
     /// Bytes of data in an event.
-    #[arg(long)]
+    #[arg(long, visible_alias = "bytes")]
+    #[serde(alias = "bytes")]
     pub(crate) size: usize,
     /// When the next event is published.
     #[arg(long)]
@@ -135,6 +135,25 @@ pub(crate) struct Scenario {
     /// How long the streams stay disconnected in a storm.
     #[arg(long)]
     pub(crate) away: HumanDuration,
+    /// Streams of a small topic beside --topics; 0 is none.
+    #[arg(long)]
+    pub(crate) small_streams: u64,
+    /// Interval of the small topic's events.
+    #[arg(long)]
+    pub(crate) small_interval: HumanDuration,
+    /// The small topic is published to in every second period of this
+    /// length; 0s is all the time.
+    #[arg(long)]
+    pub(crate) alternate: HumanDuration,
+    /// Interval at which the opening of a stream and a request for --health are timed; 0s is never.
+    #[arg(long)]
+    pub(crate) probe: HumanDuration,
+    /// Path of the health check.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) health: String,
+    /// Whether missing events do not fail the run if the server has announced the loss.
+    #[arg(long, action = ArgAction::Set)]
+    pub(crate) announced_losses: bool,
     /// Pause between the last stream's opening and the first event.
     #[arg(long)]
     pub(crate) settle: HumanDuration,
@@ -191,6 +210,12 @@ impl Default for Scenario {
             churn: 0.0,
             storms: 0,
             away: HumanDuration::from_millis(0),
+            small_streams: 0,
+            small_interval: HumanDuration::from_millis(20),
+            alternate: HumanDuration::from_millis(0),
+            probe: HumanDuration::from_millis(0),
+            health: "/healthz".into(),
+            announced_losses: false,
             settle: HumanDuration::from_millis(500),
             patience: HumanDuration::from_secs(30),
             receive_buffer: None,
@@ -219,42 +244,16 @@ impl Scenario {
         }
     }
 
-    pub(super) fn validate(&self) -> Result<(), Error> {
-        let rules = [
-            (self.topics >= 1, "--topics must be at least 1".to_owned()),
-            (self.topics <= 0xff_ffff, "--topics must be below 16,777,216".to_owned()),
-            (
-                self.size >= STAMP_BYTES,
-                format!("--size must be at least {STAMP_BYTES}, the stamp's length"),
-            ),
-            (self.size <= 1 << 20, "--size must be at most 1048576".to_owned()),
-            (self.rate >= 0.0 && self.rate.is_finite(), "--rate must be 0 or more".to_owned()),
-            (self.churn >= 0.0 && self.churn.is_finite(), "--churn must be 0 or more".to_owned()),
-            (self.ramp >= 0.0 && self.ramp.is_finite(), "--ramp must be 0 or more".to_owned()),
-            ((0.0..=1.0).contains(&self.slow_share), "--slow-share must be from 0 to 1".to_owned()),
-            (self.connections >= 1, "--connections must be at least 1".to_owned()),
-            (self.pipeline >= 1, "--pipeline must be at least 1".to_owned()),
-            (self.in_flight >= 1, "--in-flight must be at least 1".to_owned()),
-            (self.processes != Some(0), "--processes must be at least 1".to_owned()),
-            (self.tick.nanos() >= 50_000_000, "--tick must be at least 50ms".to_owned()),
-            (
-                self.pace != Pace::Each && self.pace != Pace::Burst || self.topics == 1,
-                "--topics needs --pace rate: waiting for all of one event takes one topic"
-                    .to_owned(),
-            ),
-            (
-                self.pace != Pace::Burst || self.events >= 1,
-                "a burst needs --events of at least 1".to_owned(),
-            ),
-        ];
-        match rules.into_iter().find(|(holds, _)| !holds) {
-            Some((_, message)) => Err(Error::usage(message)),
-            None => Ok(()),
-        }
+    /// Publishers the account tells apart: the connections, unless their order is of no
+    /// consequence.
+    ///
+    /// In a closed loop, and without streams, the events of all connections are numbered together.
+    pub(crate) fn publishers(&self) -> u32 {
+        if self.pace == Pace::Rate && self.streams > 0 { self.connections as u32 } else { 1 }
     }
-}
 
-/// The name of topic `index` of `topics`: the bare prefix if there is only one.
-pub(crate) fn topic_name(prefix: &str, index: u32, topics: u32) -> String {
-    if topics == 1 { prefix.to_owned() } else { format!("{prefix}-{index}") }
+    /// True if the report compares a large topic alone, and beside a small one.
+    pub(crate) fn is_fair(&self) -> bool {
+        self.small_streams > 0 || self.probe.nanos() > 0
+    }
 }

@@ -2,10 +2,11 @@
 
 use super::definition::Scenario;
 use super::overrides::Overrides;
+use super::validate::validate;
 use crate::error::Error;
 
 /// The built-in scenarios: name and TOML text.
-const BUILT_IN: [(&str, &str); 8] = [
+const BUILT_IN: [(&str, &str); 9] = [
     ("hold", include_str!("../../scenarios/hold.toml")),
     ("fanout", include_str!("../../scenarios/fanout.toml")),
     ("burst", include_str!("../../scenarios/burst.toml")),
@@ -13,6 +14,7 @@ const BUILT_IN: [(&str, &str); 8] = [
     ("churn", include_str!("../../scenarios/churn.toml")),
     ("storm", include_str!("../../scenarios/storm.toml")),
     ("slow", include_str!("../../scenarios/slow.toml")),
+    ("fair", include_str!("../../scenarios/fair.toml")),
     ("publish", include_str!("../../scenarios/publish.toml")),
 ];
 
@@ -27,7 +29,7 @@ pub(crate) fn load(name: &str, overrides: &Overrides) -> Result<Scenario, Error>
     let mut scenario: Scenario = toml::from_str(&text)
         .map_err(|error| Error::usage(format!("scenario {name}: {}", error.message())))?;
     overrides.apply(&mut scenario)?;
-    scenario.validate()?;
+    validate(&scenario)?;
     Ok(scenario)
 }
 

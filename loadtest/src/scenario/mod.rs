@@ -2,11 +2,14 @@
 
 mod definition;
 mod duration;
+mod group;
 mod load;
 mod overrides;
 mod target;
+mod validate;
 
-pub(crate) use definition::{Pace, Scenario, topic_name};
+pub(crate) use definition::{Pace, Scenario};
+pub(crate) use group::{Group, TopicNames};
 pub(crate) use load::{built_in, load};
 pub(crate) use overrides::Overrides;
 pub(crate) use target::Target;

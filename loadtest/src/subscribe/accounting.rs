@@ -1,17 +1,19 @@
 //! The delivery accounts of a worker: received, missing, duplicate and misrouted events.
 
 use super::message::{Assignment, Final};
-use super::stream::Stream;
+use super::sequences::Sequences;
+use super::stream::{DueTimes, Stream};
 use super::stream_set::StreamSet;
-use crate::measure::account::Account;
-use crate::measure::sequence::{Arrival, SequenceTracker, count_except};
+use crate::measure::account::{Account, Fates};
+use crate::measure::sequence::{Arrival, Gap, count_except};
+use crate::measure::stamp::lane;
 
 #[derive(Default)]
 pub(super) struct Accounting {
     account: Account,
     slow: Account,
-    /// Gaps of streams that left: topic and range.
-    gaps_of_left: Vec<(u32, (u64, u64))>,
+    /// Gaps of streams that left, with their lane.
+    gaps_of_left: Vec<(u32, Gap)>,
     published: Option<Published>,
     /// [`Accounting::take_drained`] has returned true.
     drained: bool,
@@ -19,16 +21,42 @@ pub(super) struct Accounting {
 
 /// What was published in all.
 struct Published {
+    /// By lane.
     counts: Vec<u64>,
-    /// By topic, sorted.
+    /// By lane, sorted.
     rejected: Vec<Vec<u64>>,
+    publishers: u32,
+}
+
+/// Missing events of a stream.
+#[derive(Default)]
+struct Missing {
+    silent: u64,
+    announced: u64,
 }
 
 impl Published {
-    /// The events of `topic` that `sequence` expects and has not received.
-    fn missing(&self, topic: u32, sequence: &SequenceTracker) -> u64 {
-        let (end, rejected) = (self.counts[topic as usize], &self.rejected[topic as usize]);
-        sequence.missing(end).map(|range| count_except(range, rejected)).sum()
+    fn end(&self, topic: u32, publisher: usize) -> u64 {
+        self.counts[lane(topic, publisher as u8, self.publishers) as usize]
+    }
+
+    /// The events of `topic` that `stream` expects and has not received. The server's last
+    /// announcement covers the numbers below `told_end`.
+    fn missing(&self, topic: u32, stream: &Stream, told_end: u64) -> Missing {
+        let mut missing = Missing::default();
+        let ranges = stream.sequences.missing(|publisher| self.end(topic, publisher), told_end);
+        for (publisher, gap) in ranges {
+            self.count(lane(topic, publisher, self.publishers), gap, &mut missing);
+        }
+        missing
+    }
+
+    fn count(&self, lane: u32, gap: Gap, missing: &mut Missing) {
+        let count = count_except(gap, &self.rejected[lane as usize]);
+        match gap.announced {
+            true => missing.announced += count,
+            false => missing.silent += count,
+        }
     }
 }
 
@@ -37,16 +65,15 @@ impl Accounting {
         self.account_of(slow).misrouted += 1;
     }
 
-    pub(super) fn record(&mut self, slow: bool, arrival: Arrival) {
+    /// Records an arrival; `is_late` if the server's ids say that it is out of order.
+    pub(super) fn record(&mut self, slow: bool, arrival: Arrival, is_late: bool) {
         let account = self.account_of(slow);
-        match arrival {
-            Arrival::New => account.received += 1,
-            Arrival::OutOfOrder => {
-                account.received += 1;
-                account.out_of_order += 1;
-            }
-            Arrival::Duplicate => account.repeated += 1,
+        if arrival == Arrival::Duplicate {
+            account.repeated += 1;
+            return;
         }
+        account.received += 1;
+        account.out_of_order += u64::from(is_late || arrival == Arrival::OutOfOrder);
     }
 
     fn account_of(&mut self, slow: bool) -> &mut Account {
@@ -55,26 +82,29 @@ impl Accounting {
 
     /// A stream leaves and will not resume: events in flight are not expected any more, but gaps
     /// remain missing.
-    pub(super) fn settle(&mut self, topic: u32, stream: &mut Stream) {
+    pub(super) fn settle(&mut self, topic: u32, publishers: u32, stream: &mut Stream) {
         if !stream.slow {
-            self.gaps_of_left.extend(stream.sequence.gaps().map(|range| (topic, range)));
+            let gaps = stream.sequences.gaps();
+            let gaps = gaps.map(|(publisher, gap)| (lane(topic, publisher, publishers), gap));
+            self.gaps_of_left.extend(gaps);
         }
-        stream.sequence = SequenceTracker::default();
+        stream.sequences = Sequences::default();
         stream.tracked = false;
     }
 
     /// No events beyond `counts` will be published, and those `rejected` are not expected.
-    pub(super) fn finish(&mut self, counts: Vec<u64>, rejected: Vec<(u32, u64)>) {
-        let mut by_topic = vec![Vec::new(); counts.len()];
-        for (topic, number) in rejected {
-            by_topic[topic as usize].push(number);
+    pub(super) fn finish(&mut self, publishers: u32, counts: Vec<u64>, rejected: Vec<(u32, u64)>) {
+        let mut by_lane = vec![Vec::new(); counts.len()];
+        for (lane, number) in rejected {
+            by_lane[lane as usize].push(number);
         }
-        by_topic.iter_mut().for_each(|numbers: &mut Vec<u64>| numbers.sort_unstable());
-        self.published = Some(Published { counts, rejected: by_topic });
+        by_lane.iter_mut().for_each(|numbers: &mut Vec<u64>| numbers.sort_unstable());
+        self.published = Some(Published { counts, rejected: by_lane, publishers });
         self.drained = false;
     }
 
-    /// True once, when every reading stream has received every event.
+    /// True once, when every reading stream has received every event, except in a gap that the
+    /// server has announced. After an announcement, what comes next may still be on its way.
     pub(super) fn take_drained(&mut self, streams: &StreamSet, assignment: &Assignment) -> bool {
         let Some(published) = &self.published else { return false };
         if self.drained {
@@ -84,27 +114,78 @@ impl Accounting {
             let topic = assignment.topic_of(index);
             stream.is_open()
                 && !stream.slow
-                && !stream.sequence.is_complete(published.counts[topic as usize])
-                && published.missing(topic, &stream.sequence) > 0
+                && !stream.sequences.is_complete(|publisher| published.end(topic, publisher))
+                && published.missing(topic, stream, 0).silent > 0
         };
         self.drained = !streams.iter().any(is_missing_events);
         self.drained
     }
 
     /// Closes the accounts. If it is unknown what was published, nothing is missing.
-    pub(super) fn report(mut self, streams: &StreamSet, assignment: &Assignment, last: &mut Final) {
-        if let Some(published) = self.published.take() {
-            for (index, stream) in streams.iter().filter(|(_, stream)| stream.tracked) {
-                let missing = published.missing(assignment.topic_of(index), &stream.sequence);
-                self.account_of(stream.slow).missing += missing;
+    pub(super) fn report(
+        mut self,
+        streams: &StreamSet,
+        assignment: &Assignment,
+        due_times: Option<DueTimes>,
+        last: &mut Final,
+    ) {
+        let published = self.published.take();
+        for (index, stream) in streams.iter() {
+            let topic = assignment.topic_of(index);
+            let told_end = told_end(stream, topic, assignment, due_times);
+            let missing = published.as_ref().filter(|_| stream.tracked);
+            let missing = missing.map(|published| published.missing(topic, stream, told_end));
+            let missing = missing.unwrap_or_default();
+            add_fate(&mut last.fates, stream, &missing);
+            add_missing(self.account_of(stream.slow), &missing);
+        }
+        if let Some(published) = published {
+            let mut missing = Missing::default();
+            for (lane, gap) in &self.gaps_of_left {
+                published.count(*lane, *gap, &mut missing);
             }
-            for (topic, range) in &self.gaps_of_left {
-                self.account.missing += count_except(*range, &published.rejected[*topic as usize]);
-            }
+            add_missing(&mut self.account, &missing);
         }
         for account in [&mut self.account, &mut self.slow] {
             account.expected = account.received + account.missing;
         }
         (last.account, last.slow) = (self.account, self.slow);
     }
+}
+
+/// The first number of `topic` that an announcement to `stream` can't have covered: that of the
+/// first event due after it. Without due times, all may have been sent before.
+fn told_end(
+    stream: &Stream,
+    topic: u32,
+    assignment: &Assignment,
+    due_times: Option<DueTimes>,
+) -> u64 {
+    match due_times {
+        Some(due) if due.interval > 0 && assignment.publishers == 1 => {
+            due.next_after(stream.told_at, topic - assignment.first_topic, assignment.topics)
+        }
+        _ => u64::MAX,
+    }
+}
+
+fn add_missing(account: &mut Account, missing: &Missing) {
+    account.missing += missing.silent + missing.announced;
+    account.announced += missing.announced;
+}
+
+fn add_fate(fates: &mut Fates, stream: &Stream, missing: &Missing) {
+    let fate = stream.fate;
+    if !fate.watched {
+        return;
+    }
+    let count = u64::from;
+    fates.watched += 1;
+    fates.stayed += count(!fate.ended);
+    fates.ended += count(fate.ended);
+    fates.reconnected += count(fate.ended && stream.is_open());
+    fates.lagged += count(fate.lagged);
+    fates.reset += count(fate.reset);
+    fates.missing_silently += count(missing.silent > 0);
+    fates.missing_announced += count(missing.silent == 0 && missing.announced > 0);
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::request::RequestTemplate;
-use crate::measure::account::Account;
+use crate::measure::account::{Account, Fates};
 use crate::measure::latency::SparseHistogram;
 
 /// The first line a worker reads.
@@ -15,6 +15,8 @@ use crate::measure::latency::SparseHistogram;
 pub(crate) struct Assignment {
     /// The number of this worker's first stream among all.
     pub(crate) first: u64,
+    /// The number of the first stream of its group.
+    pub(crate) first_of_group: u64,
     pub(crate) streams: u32,
     pub(crate) target: SocketAddr,
     pub(crate) request: RequestTemplate,
@@ -25,8 +27,11 @@ pub(crate) struct Assignment {
     pub(crate) receive_buffer_bytes: Option<usize>,
     /// The run's id in the stamps.
     pub(crate) run_id: u32,
-    /// Topics the streams are spread over, round robin.
+    /// The first topic of the group, and its topics, which the streams are spread over.
+    pub(crate) first_topic: u32,
     pub(crate) topics: u32,
+    /// Publishers that number their own events.
+    pub(crate) publishers: u32,
     /// Connections this worker opens a second; 0 is no limit.
     pub(crate) ramp: f64,
     pub(crate) in_flight: u32,
@@ -46,6 +51,8 @@ pub(crate) struct Assignment {
     pub(crate) announce: bool,
     /// Interval of the time series.
     pub(crate) tick: u64,
+    /// Runs the worker at a higher priority, so that the tool's own load delays it less.
+    pub(crate) urgent: bool,
 }
 
 impl Assignment {
@@ -55,7 +62,13 @@ impl Assignment {
     }
 
     pub(super) fn topic_of(&self, index: usize) -> u32 {
-        (self.global(index) % u64::from(self.topics)) as u32
+        let of_group = self.global(index) - self.first_of_group;
+        self.first_topic + (of_group % u64::from(self.topics)) as u32
+    }
+
+    /// The topic of stream `index` among those of the group, and their number.
+    pub(super) fn topic_in_group(&self, index: usize) -> (u32, u32) {
+        (self.topic_of(index) - self.first_topic, self.topics)
     }
 
     /// True if stream `index` is one of the slow ones, which are spread evenly.
@@ -78,8 +91,14 @@ impl Assignment {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ToWorker {
     /// Event `n` of topic `k` is due at `start + (n * topics + k) * interval`. Determines which
-    /// events a stream that opens later is expected to receive.
+    /// events a stream that opens later is expected to receive: those due after its response head.
+    /// If `interval` is 0, events have no due times known in advance, and such a stream is expected
+    /// to receive what follows its first event.
     Schedule { start: u64, interval: u64 },
+    /// Count the deliveries until `until` by the parity of their period of `length` since `start`.
+    CountPeriods { start: u64, length: u64, until: u64 },
+    /// From now on, count what becomes of the streams that have been opened.
+    WatchStreams,
     /// Disconnect and reopen `rate` streams a second; 0 stops it.
     Churn { rate: f64 },
     /// Close every stream now and reopen them from `reconnect_at` on.
@@ -90,9 +109,9 @@ pub(crate) enum ToWorker {
     },
     /// No more events are published.
     Finish {
-        /// Events published, by topic.
+        /// Events published, by lane.
         counts: Vec<u64>,
-        /// Topic and number of the events the server did not accept.
+        /// Lane and number of the events the server did not accept.
         rejected: Vec<(u32, u64)>,
     },
     /// Send [`FromWorker::Final`] and exit.
@@ -166,4 +185,8 @@ pub(crate) struct Final {
     pub(crate) cpu: u64,
     /// Disconnects by churn and storms.
     pub(crate) left: u64,
+    /// What became of the streams since [`ToWorker::WatchStreams`], or since the start.
+    pub(crate) fates: Fates,
+    /// Deliveries in even and in odd periods of [`ToWorker::CountPeriods`].
+    pub(crate) by_parity: [u64; 2],
 }

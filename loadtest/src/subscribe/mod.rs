@@ -12,6 +12,7 @@ mod opener;
 mod reading;
 mod request;
 mod response;
+mod sequences;
 mod sse;
 mod stats;
 mod storm;

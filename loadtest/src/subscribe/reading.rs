@@ -90,10 +90,9 @@ impl Subscriptions {
             match item {
                 Item::Head(200) => self.open(index, now),
                 Item::Head(status) => self.fail(index, &format!("status {status}")),
-                Item::Event(stamp) => self.record(index, stamp, now),
-                Item::Control(event_type) => {
-                    self.stats.record_control(self.context.types.name(event_type));
-                }
+                Item::Event(stamp) => self.record(index, (stamp, false), now),
+                Item::LateEvent(stamp) => self.record(index, (stamp, true), now),
+                Item::Control(event_type) => self.record_control(index, event_type, now),
                 Item::End => self.fail(index, ENDED),
             }
         }
@@ -103,14 +102,37 @@ impl Subscriptions {
         }
     }
 
-    fn record(&mut self, index: usize, stamp: Stamp, now: u64) {
+    fn record_control(&mut self, index: usize, event_type: u8, now: u64) {
+        let event_type = self.context.types.name(event_type);
+        self.stats.record_control(event_type);
+        let stream = &mut self.streams[index];
+        match event_type {
+            b"reset" => {
+                stream.fate.reset = true;
+                stream.announce_loss(now);
+            }
+            b"lagged" => {
+                stream.fate.lagged = true;
+                // A stream that resumes expects what it has missed.
+                if !self.assignment.resume {
+                    stream.announce_loss(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Accounts for an event; `is_late` if its id is not above that of the event before.
+    fn record(&mut self, index: usize, (stamp, is_late): (Stamp, bool), now: u64) {
         let stream = &mut self.streams[index];
         let slow = stream.slow;
         if stamp.topic != self.assignment.topic_of(index) {
             return self.accounting.record_misrouted(slow);
         }
-        let arrival = stream.sequence.record(stamp.number);
-        self.accounting.record(slow, arrival);
+        let Some(arrival) = stream.sequences.record(stamp.publisher, stamp.number) else {
+            return self.accounting.record_misrouted(slow);
+        };
+        self.accounting.record(slow, arrival, is_late);
         if arrival == Arrival::Duplicate {
             return;
         }

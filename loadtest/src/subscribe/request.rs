@@ -2,40 +2,33 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::scenario::{Scenario, Target, topic_name};
+use crate::scenario::{Scenario, Target, TopicNames};
 
-/// `{topic}` and `{stream}` are filled in, in path and headers.
+/// `{topic}`, `{topics}` and `{stream}` are filled in, in path and headers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct RequestTemplate {
     method: String,
     path: String,
     host: String,
     headers: Vec<String>,
-    topic: String,
+    topics: TopicNames,
 }
 
 impl RequestTemplate {
-    pub(crate) fn new(scenario: &Scenario, target: &Target) -> Self {
+    pub(crate) fn new(scenario: &Scenario, topics: TopicNames, target: &Target) -> Self {
         Self {
             method: scenario.subscribe_method.clone(),
             path: scenario.subscribe.clone(),
             host: target.host.clone(),
             headers: scenario.subscribe_headers.clone(),
-            topic: scenario.topic.clone(),
+            topics,
         }
     }
 
     /// The request of stream `stream` for topic `topic`, resuming after `last_id`.
-    pub(super) fn render(
-        &self,
-        stream: u64,
-        topic: u32,
-        topics: u32,
-        last_id: Option<&[u8]>,
-    ) -> Vec<u8> {
+    pub(crate) fn render(&self, stream: u64, topic: u32, last_id: Option<&[u8]>) -> Vec<u8> {
         let fill = |text: &str| {
-            text.replace("{topic}", &topic_name(&self.topic, topic, topics))
-                .replace("{stream}", &stream.to_string())
+            self.topics.fill_subscription(text, topic).replace("{stream}", &stream.to_string())
         };
         let Self { method, path, host, headers, .. } = self;
         let mut request =
@@ -61,15 +54,17 @@ mod tests {
 
     #[test]
     fn topic_stream_and_id_are_filled_in() {
-        let template = RequestTemplate {
-            method: "GET".into(),
-            path: "/e?topic={topic}&me={stream}".into(),
-            host: "h:1".into(),
-            headers: vec!["X-Me: {stream}".into()],
+        let scenario = Scenario {
+            subscribe: "/e?topic={topic}&me={stream}".into(),
+            subscribe_headers: vec!["X-Me: {stream}".into()],
             topic: "t".into(),
+            topics: 3,
+            ..Scenario::default()
         };
-        let request = template.render(7, 1, 3, Some(b"9"));
-        let expected = "GET /e?topic=t-1&me=7 HTTP/1.1\r\nHost: h:1\r\n\
+        let target = Target::parse("http://127.0.0.1:1").expect("valid");
+        let topics = scenario.groups().remove(0).names;
+        let request = RequestTemplate::new(&scenario, topics, &target).render(7, 1, Some(b"9"));
+        let expected = "GET /e?topic=t-1&me=7 HTTP/1.1\r\nHost: 127.0.0.1:1\r\n\
             Accept: text/event-stream\r\nX-Me: 7\r\nLast-Event-ID: 9\r\n\r\n";
         assert_eq!(String::from_utf8(request).expect("text"), expected);
     }

@@ -153,7 +153,7 @@ mod tests {
     use super::*;
     use crate::measure::stamp::{Stamp, data};
 
-    const STAMP: Stamp = Stamp { topic: 0, number: 5, due: 99 };
+    const STAMP: Stamp = Stamp { topic: 0, publisher: 0, number: 5, due: 99 };
 
     fn chunked(events: &[&str]) -> Vec<u8> {
         let mut response = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
@@ -166,7 +166,7 @@ mod tests {
 
     /// Decodes `response` in pieces of `step` bytes.
     fn decode(response: &[u8], step: usize, decoder: &mut ResponseDecoder) -> Vec<Item> {
-        let mut context = DecodeContext::new(7, true);
+        let mut context = DecodeContext::new(7, true, false);
         for piece in response.chunks(step) {
             decoder.feed(piece, &mut context).expect("well formed");
         }
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn invalid_http_is_malformed() {
-        let mut context = DecodeContext::new(7, false);
+        let mut context = DecodeContext::new(7, false, false);
         assert!(ResponseDecoder::default().feed(b"SSH-2.0-x\r\n\r\n", &mut context).is_err());
         let mut decoder = ResponseDecoder::default();
         let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";

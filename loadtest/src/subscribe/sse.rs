@@ -19,6 +19,8 @@ pub(super) enum Item {
     Head(u16),
     /// An event of this run.
     Event(Stamp),
+    /// An event of this run whose id is not above that of the event before.
+    LateEvent(Stamp),
     /// Any other event; the index of its type in [`EventTypes`].
     Control(u8),
     /// The end of the response.
@@ -35,8 +37,8 @@ impl Default for EventTypes {
 }
 
 impl EventTypes {
-    pub(super) fn name(&self, index: u8) -> String {
-        String::from_utf8_lossy(&self.0[usize::from(index)]).into_owned()
+    pub(super) fn name(&self, index: u8) -> &[u8] {
+        &self.0[usize::from(index)]
     }
 
     fn index(&mut self, name: &[u8]) -> u8 {
@@ -55,16 +57,23 @@ impl EventTypes {
 pub(super) struct DecodeContext {
     finder: StampFinder,
     keep_ids: bool,
+    check_ids: bool,
     /// Output of the decoder; the caller drains it.
     pub(super) items: Vec<Item>,
     pub(super) types: EventTypes,
 }
 
 impl DecodeContext {
-    /// `keep_ids` makes the decoders remember the last event id, for streams that resume.
-    pub(super) fn new(run_id: u32, keep_ids: bool) -> Self {
-        let types = EventTypes::default();
-        Self { finder: StampFinder::new(run_id), keep_ids, items: Vec::new(), types }
+    /// `resume` makes the decoders remember the last event id. `check_ids` makes them compare ids
+    /// that end in a number, which servers count up: the order of several publishers' events.
+    pub(super) fn new(run_id: u32, resume: bool, check_ids: bool) -> Self {
+        Self {
+            finder: StampFinder::new(run_id),
+            keep_ids: resume || check_ids,
+            check_ids,
+            items: Vec::new(),
+            types: EventTypes::default(),
+        }
     }
 }
 
@@ -162,18 +171,34 @@ impl SseDecoder {
     }
 
     fn dispatch(&mut self, context: &mut DecodeContext) {
+        let mut is_late = false;
         if let Some(ids) = &mut self.ids
             && std::mem::take(&mut ids.has_pending)
         {
+            is_late = context.check_ids && is_not_above(&ids.pending, &ids.last);
             std::mem::swap(&mut ids.last, &mut ids.pending);
         }
-        if self.has_stamp {
+        if self.has_stamp && is_late {
+            context.items.push(Item::LateEvent(self.stamp));
+        } else if self.has_stamp {
             context.items.push(Item::Event(self.stamp));
         } else if self.has_fields {
             context.items.push(Item::Control(self.event_type));
         }
         (self.has_stamp, self.has_fields, self.event_type) = (false, false, 0);
     }
+}
+
+/// True if both ids end in a number behind the same text, and that of `id` is not the higher one.
+fn is_not_above(id: &[u8], last: &[u8]) -> bool {
+    let split = |id: &[u8]| {
+        let digits = id.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+        id.len() - digits
+    };
+    let ((text, number), (last_text, last_number)) =
+        (id.split_at(split(id)), last.split_at(split(last)));
+    let parse = |digits: &[u8]| std::str::from_utf8(digits).ok()?.parse::<u64>().ok();
+    text == last_text && parse(number).zip(parse(last_number)).is_some_and(|(id, last)| id <= last)
 }
 
 /// The value of `line` if its field is `name`.
@@ -183,5 +208,26 @@ fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
         [] => Some(rest),
         [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_compared_by_the_number_they_end_in() {
+        for (id, last, expected) in [
+            ("n-10", "n-9", false),
+            ("n-9", "n-10", true),
+            ("n-9", "n-9", true),
+            ("8", "9", true),
+            ("m-8", "n-9", false),
+            ("n-8", "", false),
+            ("mine", "n-9", false),
+            ("mine", "mine", false),
+        ] {
+            assert_eq!(is_not_above(id.as_bytes(), last.as_bytes()), expected, "{id} after {last}");
+        }
     }
 }

@@ -17,9 +17,23 @@ pub(super) struct Stats {
     causes: BTreeMap<String, u64>,
     controls: BTreeMap<String, u64>,
     left: u64,
+    periods: Periods,
+    by_parity: [u64; 2],
+}
+
+/// The periods that deliveries are counted in, by parity.
+#[derive(Default)]
+struct Periods {
+    start: u64,
+    length: u64,
+    until: u64,
 }
 
 impl Stats {
+    pub(super) fn count_periods(&mut self, start: u64, length: u64, until: u64) {
+        self.periods = Periods { start, length, until };
+    }
+
     pub(super) fn record_bytes(&mut self, len: usize) {
         self.bytes += len as u64;
     }
@@ -27,6 +41,10 @@ impl Stats {
     pub(super) fn record_delivery(&mut self, now: u64) {
         self.deliveries += 1;
         self.last_arrival = now;
+        let Periods { start, length, until } = self.periods;
+        if (start..until).contains(&now) {
+            self.by_parity[((now - start) / length % 2) as usize] += 1;
+        }
     }
 
     pub(super) fn record_latency(&mut self, nanos: u64) {
@@ -37,7 +55,8 @@ impl Stats {
         self.slow_latency.record(nanos);
     }
 
-    pub(super) fn record_control(&mut self, event_type: String) {
+    pub(super) fn record_control(&mut self, event_type: &[u8]) {
+        let event_type = String::from_utf8_lossy(event_type).into_owned();
         *self.controls.entry(event_type).or_default() += 1;
     }
 
@@ -67,5 +86,6 @@ impl Stats {
         last.controls = std::mem::take(&mut self.controls);
         last.last_arrival = self.last_arrival;
         last.left = self.left;
+        last.by_parity = self.by_parity;
     }
 }

@@ -20,15 +20,15 @@ pub(super) struct Storm {
 }
 
 impl Storm {
-    /// A storm begins. Recovery is tracked if streams resume and events are scheduled.
-    pub(super) fn begin(&mut self, reconnect_at: u64, last_due: Option<u64>, resume: bool) {
+    /// A storm begins. Recovery is tracked if streams can recover and events are scheduled.
+    pub(super) fn begin(&mut self, reconnect_at: u64, last_due: Option<u64>, recovers: bool) {
         *self = Self {
             number: self.number + 1,
             reconnect_at,
             last_due,
             recovering: 0,
             recovered_at: reconnect_at,
-            announce: resume && last_due.is_some(),
+            announce: recovers && last_due.is_some(),
         };
     }
 
@@ -47,7 +47,8 @@ impl Storm {
     ) {
         let (Some(due_times), Some(last_due)) = (due_times, self.last_due) else { return };
         let missed_until = self.reconnect_at.max(stream.connecting_since).min(last_due);
-        if stream.sequence.is_complete(due_times.next_after(missed_until, topic, topics)) {
+        let end = due_times.next_after(missed_until, topic, topics);
+        if stream.sequences.is_complete(|_| end) {
             stream.recovering = false;
             self.recovering -= 1;
             self.recovered_at = self.recovered_at.max(now);

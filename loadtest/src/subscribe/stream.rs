@@ -3,6 +3,7 @@
 use std::os::fd::OwnedFd;
 
 use super::response::ResponseDecoder;
+use super::sequences::Sequences;
 use crate::measure::sequence::SequenceTracker;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,6 +20,15 @@ pub(super) enum State {
     Failed,
 }
 
+/// What has happened to a stream.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Fate {
+    pub(super) watched: bool,
+    pub(super) ended: bool,
+    pub(super) lagged: bool,
+    pub(super) reset: bool,
+}
+
 /// Around 200 bytes, and no heap memory while no line straddles a read.
 #[derive(Default)]
 pub(super) struct Stream {
@@ -26,21 +36,30 @@ pub(super) struct Stream {
     pub(super) state: State,
     /// Reads slowly or not at all.
     pub(super) slow: bool,
-    /// Was open before: `sequence` goes on.
+    /// Was open before: `sequences` go on.
     pub(super) tracked: bool,
     /// Has not yet received what it missed in the last storm.
     pub(super) recovering: bool,
     /// Distinguishes the sockets of a stream in late epoll events.
     pub(super) generation: u16,
     pub(super) response: ResponseDecoder,
-    pub(super) sequence: SequenceTracker,
+    pub(super) sequences: Sequences,
     /// When the connect was started.
     pub(super) connecting_since: u64,
+    /// When the server last announced a loss, or when the stream opened again after that.
+    pub(super) told_at: u64,
+    pub(super) fate: Fate,
 }
 
 impl Stream {
     pub(super) fn is_open(&self) -> bool {
         self.state == State::Open
+    }
+
+    /// The server has announced a loss: what is missing before the next event is not silent.
+    pub(super) fn announce_loss(&mut self, now: u64) {
+        self.sequences.announce_loss();
+        self.told_at = now;
     }
 
     pub(super) fn is_opening(&self) -> bool {
@@ -67,6 +86,14 @@ pub(super) struct DueTimes {
 }
 
 impl DueTimes {
+    /// The tracker of a stream of `topic` that opens at `now`.
+    pub(super) fn tracker(&self, now: u64, topic: u32, topics: u32) -> SequenceTracker {
+        match self.interval {
+            0 if now >= self.start => SequenceTracker::from_first_arrival(),
+            _ => SequenceTracker::starting_at(self.next_after(now, topic, topics)),
+        }
+    }
+
     /// The first event of `topic` that is due after `now`.
     pub(super) fn next_after(&self, now: u64, topic: u32, topics: u32) -> u64 {
         if self.interval == 0 {
@@ -101,5 +128,12 @@ mod tests {
         {
             assert_eq!([0, 1, 2].map(|topic| due.next_after(now, topic, 3)), expected, "{now}");
         }
+    }
+
+    #[test]
+    fn without_due_times_a_new_stream_expects_what_follows_its_first_event() {
+        let due = DueTimes { start: 1000, interval: 0 };
+        assert!(!due.tracker(999, 0, 1).is_complete(1), "open before the first event");
+        assert!(due.tracker(1000, 0, 1).is_complete(1_000_000));
     }
 }

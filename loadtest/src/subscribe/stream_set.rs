@@ -52,6 +52,10 @@ impl StreamSet {
         self.streams.len()
     }
 
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        self.streams.iter_mut()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Stream)> {
         self.streams.iter().enumerate()
     }

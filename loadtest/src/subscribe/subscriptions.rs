@@ -8,10 +8,11 @@ use super::channel;
 use super::completion::Completion;
 use super::message::{Assignment, Final};
 use super::opener::Opener;
+use super::sequences::Sequences;
 use super::sse::DecodeContext;
 use super::stats::Stats;
 use super::storm::Storm;
-use super::stream::{DueTimes, State};
+use super::stream::{DueTimes, Fate, State};
 use super::stream_set::StreamSet;
 use crate::connect::dial::cause;
 use crate::error::Error;
@@ -39,7 +40,11 @@ impl Subscriptions {
             StreamSet::new(&assignment).map_err(|error| Error::system("open an epoll", error))?;
         Ok(Self {
             streams,
-            context: DecodeContext::new(assignment.run_id, assignment.resume),
+            context: DecodeContext::new(
+                assignment.run_id,
+                assignment.resume,
+                assignment.publishers > 1,
+            ),
             opener: Opener::new(&assignment, now),
             storm: Storm::default(),
             completion: Completion::new(assignment.announce),
@@ -70,12 +75,12 @@ impl Subscriptions {
 
     /// The connection is established: sends the request.
     pub(super) fn request(&mut self, index: usize) {
-        let Assignment { topics, resume, request, .. } = &self.assignment;
+        let Assignment { resume, request, .. } = &self.assignment;
         let (global, topic) = (self.assignment.global(index), self.assignment.topic_of(index));
         let stream = &mut self.streams[index];
         stream.state = State::Requested;
         let last_id = if *resume { stream.response.last_id() } else { None };
-        let request = request.render(global, topic, *topics, last_id);
+        let request = request.render(global, topic, last_id);
         let Some(socket) = &stream.socket else { return };
         match send(socket, &request, SendFlags::NOSIGNAL) {
             Ok(len) if len == request.len() => {}
@@ -90,9 +95,17 @@ impl Subscriptions {
         let stream = &mut self.streams[index];
         self.opener.record_opened(stream.connecting_since, now);
         if !std::mem::replace(&mut stream.tracked, true) {
-            let (topic, topics) = (self.assignment.topic_of(index), self.assignment.topics);
-            let start = self.due_times.map_or(0, |due| due.next_after(now, topic, topics));
-            stream.sequence = SequenceTracker::starting_at(start);
+            let (topic, topics) = self.assignment.topic_in_group(index);
+            let tracker = || match (self.due_times, self.assignment.publishers) {
+                (Some(due), 1) => due.tracker(now, topic, topics),
+                // The connection of a scheduled event is not known in advance.
+                (Some(due), _) => DueTimes { interval: 0, ..due }.tracker(now, topic, topics),
+                (None, _) => SequenceTracker::default(),
+            };
+            stream.sequences = Sequences::new(self.assignment.publishers, tracker);
+        } else if !self.assignment.resume {
+            // What the server announced goes on until the stream is open again.
+            stream.told_at = now;
         }
         if stream.recovering {
             self.check_recovery(index, now);
@@ -100,7 +113,7 @@ impl Subscriptions {
     }
 
     pub(super) fn check_recovery(&mut self, index: usize, now: u64) {
-        let topic = (self.assignment.topic_of(index), self.assignment.topics);
+        let topic = self.assignment.topic_in_group(index);
         self.storm.check(&mut self.streams[index], self.due_times, topic, now);
     }
 
@@ -112,6 +125,7 @@ impl Subscriptions {
             State::Closed | State::Failed => return,
         };
         self.stats.record_failure(stage, cause);
+        self.streams[index].fate.ended |= stage == "open";
         self.close(index);
         match self.assignment.retry {
             Some(delay) => self.opener.retry(index, delay, clock::now()),
@@ -134,15 +148,16 @@ impl Subscriptions {
         self.stats.record_left();
         self.close(index);
         if !self.assignment.resume {
-            let topic = self.assignment.topic_of(index);
-            self.accounting.settle(topic, &mut self.streams[index]);
+            let (topic, publishers) = (self.assignment.topic_of(index), self.assignment.publishers);
+            self.accounting.settle(topic, publishers, &mut self.streams[index]);
         }
     }
 
     /// Disconnects all streams; they reconnect from `reconnect_at` on.
     pub(super) fn start_storm(&mut self, reconnect_at: u64, last_due: Option<u64>) {
         let now = clock::now();
-        self.storm.begin(reconnect_at, last_due, self.assignment.resume);
+        let recovers = self.assignment.resume && self.assignment.publishers == 1;
+        self.storm.begin(reconnect_at, last_due, recovers);
         for index in 0..self.streams.len() {
             self.storm.include(&mut self.streams[index]);
             if !self.streams[index].is_open() {
@@ -158,6 +173,15 @@ impl Subscriptions {
         self.opener.set_unsettled();
     }
 
+    /// Begins to count what becomes of the streams that have been opened by now. One that is just
+    /// being opened again has already lost its connection.
+    pub(super) fn watch_streams(&mut self) {
+        for stream in self.streams.iter_mut() {
+            let (watched, ended) = (stream.tracked, !stream.is_open());
+            stream.fate = Fate { watched, ended, ..Fate::default() };
+        }
+    }
+
     /// True once, after the end of publishing, when no event is missing.
     pub(super) fn take_drained(&mut self) -> bool {
         self.opener.ramp.pending() == 0
@@ -168,7 +192,7 @@ impl Subscriptions {
         let mut last = Final { open: self.streams.open(), ..Final::default() };
         self.opener.report(&mut last);
         self.stats.report(&mut last);
-        self.accounting.report(&self.streams, &self.assignment, &mut last);
+        self.accounting.report(&self.streams, &self.assignment, self.due_times, &mut last);
         last
     }
 }

@@ -35,6 +35,9 @@ struct Worker {
 pub(crate) fn run() -> Result<(), Error> {
     connect::raise_descriptor_limit();
     let (assignment, mut commands) = CommandReader::open()?;
+    if assignment.urgent {
+        connect::raise_priority();
+    }
     let now = clock::now();
     let next_tick = (now / assignment.tick + 1) * assignment.tick;
     let subscriptions = Subscriptions::new(assignment, now)?;
@@ -96,12 +99,17 @@ impl Worker {
             ToWorker::Schedule { start, interval } => {
                 self.subscriptions.due_times = Some(DueTimes { start, interval });
             }
+            ToWorker::CountPeriods { start, length, until } => {
+                self.subscriptions.stats.count_periods(start, length, until);
+            }
+            ToWorker::WatchStreams => self.subscriptions.watch_streams(),
             ToWorker::Churn { rate } => self.churn.set_rate(rate, clock::now()),
             ToWorker::Storm { reconnect_at, last_due } => {
                 self.subscriptions.start_storm(reconnect_at, last_due);
             }
             ToWorker::Finish { counts, rejected } => {
-                self.subscriptions.accounting.finish(counts, rejected);
+                let publishers = self.subscriptions.assignment.publishers;
+                self.subscriptions.accounting.finish(publishers, counts, rejected);
                 self.send_if_drained();
             }
             ToWorker::Report => self.reporting = true,

@@ -105,3 +105,104 @@ fn without_resume_the_events_of_a_cut_are_missing() {
     assert_eq!(run.status, 1);
     assert!(run.at("/account/missing") >= 60.0, "{}", run.text);
 }
+
+/// Ensures that a server's order is not called wrong because of the order in which the tool sends.
+///
+/// Scenario: eight connections publish as fast as they can, and every third event is overtaken by
+/// one of another connection.
+///
+/// Cause: events were numbered over all connections, in the order in which they were sent.
+///
+/// Fix: each connection numbers its own events, whose order the server does keep.
+#[test]
+fn events_of_racing_connections_are_neither_missing_nor_out_of_order() {
+    let fanout = "fanout --streams 20 --rate 0 --pace rate --events 400 --connections 8 \
+        --duration 20s --patience 2s --settle 100ms";
+    let run = run(fanout, start(Fault::Overtakes(3), Framing::Chunked));
+    run.assert_clean();
+    assert_eq!(run.at("/account/received"), 8000.0, "{}", run.text);
+    assert_eq!(run.at("/account/out_of_order"), 0.0, "{}", run.text);
+}
+
+/// The test server's ids are the order in which it took the events.
+#[test]
+fn a_server_that_reorders_the_events_of_several_connections_is_found_out() {
+    let fanout = "fanout --streams 20 --rate 0 --pace rate --events 400 --connections 8 \
+        --duration 20s --patience 1s --settle 100ms";
+    let run = run(fanout, start(Fault::Reorders(7), Framing::Chunked));
+    run.assert_clean();
+    assert!(run.at("/account/out_of_order") >= 1000.0, "{}", run.text);
+}
+
+#[test]
+fn events_that_one_of_several_connections_loses_are_missing() {
+    let fanout = "fanout --streams 20 --rate 0 --pace rate --events 400 --connections 8 \
+        --duration 20s --patience 1s --settle 100ms";
+    let run = run(fanout, start(Fault::Loses(10), Framing::Chunked));
+    assert_eq!(run.status, 1, "{}", run.text);
+    assert_eq!(run.at("/account/missing"), 800.0, "{}", run.text);
+    assert_eq!(run.at("/account/announced"), 0.0, "{}", run.text);
+}
+
+#[test]
+fn announced_losses_are_told_from_silent_ones() {
+    let server = start(Fault::Announces(16), Framing::Chunked);
+    let strict = run(FANOUT, server);
+    assert_eq!(strict.status, 1, "{}", strict.text);
+    assert_eq!(strict.at("/account/missing"), 40.0, "{}", strict.text);
+    assert_eq!(strict.at("/account/announced"), 40.0, "{}", strict.text);
+    assert_eq!(strict.at("/fates/reset"), 20.0, "{}", strict.text);
+    let tolerant = format!("{FANOUT} --announced-losses true");
+    let announced = run(&tolerant, start(Fault::Announces(16), Framing::Chunked));
+    assert_eq!(announced.status, 0, "{}", announced.text);
+    assert_eq!(announced.at("/fates/missing_announced"), 20.0, "{}", announced.text);
+    let silent = run(&tolerant, start(Fault::Loses(10), Framing::Chunked));
+    assert_eq!(silent.status, 1, "{}", silent.text);
+    assert_eq!(silent.at("/fates/missing_silently"), 20.0, "{}", silent.text);
+    assert!(
+        silent.text.contains("80 events are missing without an announcement"),
+        "{}",
+        silent.text
+    );
+}
+
+/// `lagged` excuses nothing if the stream resumes: the server has said where it stopped.
+#[test]
+fn lagged_streams_are_in_the_headline_and_resume_completely() {
+    let fanout = FANOUT.replace("--events 40", "--events 60");
+    let arguments = format!("{fanout} --retry-delay 20ms --announced-losses true --resume");
+    let run_with = |resume: &str| {
+        run(&format!("{arguments} {resume}"), start(Fault::Lags(20), Framing::Chunked))
+    };
+    let resumed = run_with("true");
+    resumed.assert_clean();
+    assert_eq!(resumed.at("/account/received"), 1200.0, "{}", resumed.text);
+    assert_eq!(resumed.at("/fates/lagged"), 20.0, "{}", resumed.text);
+    let headline = resumed.text.lines().nth(1).unwrap_or_default();
+    assert!(headline.contains("20 lagged") && headline.contains("20 reconnected"), "{headline}");
+    let lost = run_with("false");
+    assert_eq!(lost.status, 0, "{}", lost.text);
+    assert!(lost.at("/account/announced") >= 60.0, "{}", lost.text);
+    assert_eq!(lost.at("/account/announced"), lost.at("/account/missing"), "{}", lost.text);
+}
+
+/// Ensures that processor shares are those of the work, not of the wait.
+///
+/// Scenario: events are lost, and the run waits for them for as long as its patience lasts.
+///
+/// Cause: the measurement ended after that wait, and averaged over it.
+///
+/// Fix: it ends with the last delivery or response.
+#[test]
+fn a_wait_for_missing_events_is_not_measured() {
+    let at_a_rate = FANOUT.replace("--patience 1s", "--patience 4s");
+    let closed_loop = at_a_rate.replace("--rate 100", "--pace each");
+    for fanout in [at_a_rate, closed_loop] {
+        let run = run(&fanout, start(Fault::Loses(10), Framing::Chunked));
+        assert_eq!(run.status, 1, "{}", run.text);
+        let series = run.report["series"].as_array().expect("points");
+        let last = series.last().and_then(|point| point["at_s"].as_f64()).expect("a point");
+        let measured = run.at("/measured_s");
+        assert!(measured + 2.0 < last, "{fanout}: {measured} of {last} s");
+    }
+}

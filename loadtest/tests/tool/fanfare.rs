@@ -55,13 +55,20 @@ fn every_scenario_passes_against_fanfare() {
         "storm --duration 3s",
         "slow --rate 10 --duration 3s",
         "publish --duration 2s --streams 0",
+        "publish --duration 2s --streams 50 --connections 64",
+        "fair --duration 3s --alternate 500ms --rate 100",
+        "fair --duration 3s --alternate 500ms --pace each --large-topics 5",
+        "fair --duration 2s --alternate 500ms --rate 300 --connections 3",
     ];
     for scenario in scenarios {
         let streams = if scenario.contains("--streams") { "" } else { " --streams 2000" };
         let run = run(&format!("{scenario}{streams}"), served.address);
-        run.assert_clean();
+        assert_eq!(run.status, 0, "{scenario}: {}", run.text);
+        assert_eq!(run.at("/account/missing"), run.at("/account/announced"), "{}", run.text);
+        assert_eq!(run.at("/account/out_of_order"), 0.0, "{scenario}: {}", run.text);
         let lagged = run.report["controls"].get("lagged");
-        assert!(lagged.is_none() || scenario.starts_with("slow"), "{scenario}: {}", run.text);
+        let may_lag = ["slow", "publish", "fair"].iter().any(|name| scenario.starts_with(name));
+        assert!(lagged.is_none() || may_lag, "{scenario}: {}", run.text);
     }
 }
 

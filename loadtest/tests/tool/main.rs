@@ -2,6 +2,7 @@
 
 mod account;
 mod compare;
+mod fair;
 mod fanfare;
 mod latency;
 mod layers;

@@ -186,6 +186,30 @@ fn the_page_is_self_contained() {
     );
 }
 
+/// Ensures that the plots show the run, not the wait after it.
+///
+/// Scenario: events are lost, and the run waits for them for four seconds.
+///
+/// Cause: the plots reached until the end of the run.
+///
+/// Fix: they reach until the end of the measurement.
+#[test]
+fn a_wait_for_missing_events_does_not_squeeze_the_plots() {
+    let (page, server) = (file("html"), start(Fault::Loses(10), Framing::Chunked));
+    let arguments = format!(
+        "fanout --streams 5 --rate 50 --duration 2s --patience 4s --tick 100ms --quiet \
+        --url http://{server} --html {}",
+        page.display()
+    );
+    assert_eq!(output(&arguments).status.code(), Some(1));
+    let html = std::fs::read_to_string(&page).expect("a page");
+    let plot = html.split("<figcaption>Deliveries").nth(1).expect("a plot");
+    let plot = plot.split("</figure>").next().expect("its end");
+    // About 27 ticks until the last delivery, and 40 more of waiting.
+    let points = plot.matches("<circle").count();
+    assert!((20..40).contains(&points), "{points} points");
+}
+
 /// The server is killed and not restarted: the run ends, and its account is complete.
 #[test]
 fn a_server_killed_during_a_run_ends_in_a_complete_account() {

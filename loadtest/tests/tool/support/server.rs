@@ -2,9 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+const HELD_BACK_MAX: Duration = Duration::from_millis(200);
 
 /// The fault to inject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +29,13 @@ pub(crate) enum Fault {
     Refuses,
     /// Every nth publish is refused.
     RefusesPublish(u64),
+    /// Every nth publish is held back until another connection's has been taken.
+    Overtakes(u64),
+    /// Every nth event is not sent; a `reset` is sent instead.
+    Announces(u64),
+    /// At every nth event, all streams are ended by a `lagged`; later, if some have not reconnected
+    /// yet.
+    Lags(u64),
 }
 
 /// The framing of a response's body.
@@ -51,6 +60,8 @@ struct State {
     streams_max: usize,
     subscriptions: u64,
     publishes: u64,
+    /// Publishes that have been received, whether or not they are held back.
+    held: u64,
 }
 
 /// Starts the server, which runs until the test process ends.
@@ -67,6 +78,7 @@ pub(crate) fn start(fault: Fault, framing: Framing) -> SocketAddr {
         streams_max: 0,
         subscriptions: 0,
         publishes: 0,
+        held: 0,
     };
     let state = Arc::new(Mutex::new(state));
     thread::spawn(move || {
@@ -83,16 +95,37 @@ fn serve(mut connection: TcpStream, state: &Mutex<State>) {
     let mut bytes = Vec::new();
     loop {
         let Some((head, body)) = next_request(&mut connection, &mut bytes) else { return };
-        let mut state = state.lock().expect("no thread panics while holding the lock");
         if head.starts_with("GET") {
-            state.subscribe(&head, connection);
+            lock(state).subscribe(&head, connection);
             return;
         }
+        let mut state = hold_back(state);
         let answer = state.publish(&field(&body, "topic"), &field(&body, "data"));
         if connection.write_all(answer.as_bytes()).is_err() {
             return;
         }
     }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().expect("no thread panics while holding the lock")
+}
+
+/// Waits while the publish that comes next is to be overtaken: until another one has been taken,
+/// at most for [`HELD_BACK_MAX`], because the last one has none behind it.
+fn hold_back(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    let mut guard = lock(state);
+    let Fault::Overtakes(every) = guard.fault else { return guard };
+    guard.held += 1;
+    if guard.held.is_multiple_of(every) {
+        let (taken, until) = (guard.publishes, Instant::now() + HELD_BACK_MAX);
+        while guard.publishes == taken && Instant::now() < until {
+            drop(guard);
+            thread::park_timeout(Duration::from_micros(100));
+            guard = lock(state);
+        }
+    }
+    guard
 }
 
 fn next_request(connection: &mut TcpStream, bytes: &mut Vec<u8>) -> Option<(String, String)> {
@@ -179,6 +212,18 @@ impl State {
                     self.send(topic, id, data);
                 }
             }
+            Fault::Announces(every) if nth(every) => self.send_control(topic, id, "reset"),
+            Fault::Lags(every) => {
+                self.cuts_due += u64::from(nth(every));
+                if self.cuts_due > 0 && self.streams.len() == self.streams_max {
+                    self.cuts_due -= 1;
+                    // The position before this event.
+                    self.send_control(topic, id - 1, "lagged");
+                    self.streams.clear();
+                } else {
+                    self.send(topic, id, data);
+                }
+            }
             _ => self.send(topic, id, data),
         }
         if !matches!(self.fault, Fault::Reorders(every) if self.publishes.is_multiple_of(every))
@@ -193,6 +238,14 @@ impl State {
     fn send(&mut self, topic: &str, id: usize, data: &str) {
         let bytes = frame(self.framing, id, data);
         self.streams.retain_mut(|(of, stream)| of != topic || stream.write_all(&bytes).is_ok());
+    }
+
+    /// Sends a control event, which has `id`.
+    fn send_control(&mut self, topic: &str, id: usize, name: &str) {
+        let event = format!("event: {name}\ndata: {{}}\nid: {id}\n\n");
+        let chunk = format!("{:x}\r\n{event}\r\n", event.len());
+        self.streams
+            .retain_mut(|(of, stream)| of != topic || stream.write_all(chunk.as_bytes()).is_ok());
     }
 
     /// Sends half of the event and closes every stream.

@@ -1,0 +1,55 @@
+//! The rows of `fair`, and of what became of the streams.
+
+use super::rows::{Rows, count, grouped, list, percentiles};
+use super::{Fair, Report};
+
+/// What became of the streams, if any was disturbed.
+pub(super) fn fates(report: &Report, rows: &mut Rows) {
+    let fates = &report.fates;
+    let disturbed = fates.ended + fates.lagged + fates.reset;
+    if disturbed == 0 {
+        return;
+    }
+    let shown = [
+        (fates.stayed, "stayed"),
+        (fates.ended, "ended"),
+        (fates.lagged, "lagged"),
+        (fates.reset, "reset"),
+        (fates.reconnected, "reconnected"),
+        (fates.missing_announced, "missed announced events"),
+        (fates.missing_silently, "missed events in silence"),
+    ];
+    let words: Vec<String> =
+        shown.iter().map(|(count, name)| format!("{} {name}", grouped(*count))).collect();
+    rows.row("streams", &words.join(", "));
+}
+
+pub(super) fn fair(fair: &Fair, rows: &mut Rows) {
+    if fair.small_streams > 0 {
+        let account = &fair.small_account;
+        rows.row("small topic", &percentiles(&fair.small_latency));
+        let text = format!(
+            "{}, {} sent, {} received, {} missing, {} repeated",
+            count(fair.small_streams, "stream"),
+            grouped(fair.small_sent),
+            grouped(account.received),
+            grouped(account.missing),
+            grouped(account.repeated)
+        );
+        rows.row("  account", &text);
+    }
+    let mut text = format!("{} deliveries/s", grouped(fair.large_per_s as u64));
+    if let (Some(alone), Some(loss)) = (fair.large_alone_per_s, fair.large_loss) {
+        let (alone, loss) = (grouped(alone as u64), loss * 100.0);
+        text += &format!(" beside the small one, {alone} alone: {loss:.1} % lost");
+    }
+    rows.row("large topics", &text);
+    for (name, latency) in [("opening a stream", &fair.opening), ("health check", &fair.health)] {
+        if latency.count > 0 {
+            rows.row(name, &percentiles(latency));
+        }
+    }
+    if !fair.failed_probes.is_empty() {
+        rows.row("failed probes", &list(&fair.failed_probes));
+    }
+}
