@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::clock::SECOND;
@@ -74,8 +76,17 @@ impl Server {
         (sum.threads > 0).then_some(sum)
     }
 
+    /// Signals the process and its descendants.
+    pub(crate) fn signal(&self, signal: Signal) -> rustix::io::Result<()> {
+        for pid in self.process_tree() {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            kill_process(pid.ok_or(Errno::SRCH)?, signal)?;
+        }
+        Ok(())
+    }
+
     /// The process and its descendants.
-    fn process_tree(&self) -> Vec<u32> {
+    pub(crate) fn process_tree(&self) -> Vec<u32> {
         let parents: Vec<(u32, u32)> = numbers("/proc")
             .into_iter()
             .filter_map(|pid| Some((pid, stat_fields(pid)?.1)))

@@ -38,7 +38,7 @@ pub(crate) struct Report {
     pub(crate) publishing: Publishing,
     /// Of the streams that are not slow.
     pub(crate) account: Account,
-    /// What became of the streams since the first event.
+    /// What became of the streams since the first event, or since the server was stopped.
     #[serde(default)]
     pub(crate) fates: Fates,
     pub(crate) slow: Slow,
@@ -52,6 +52,8 @@ pub(crate) struct Report {
     pub(crate) storms: Vec<Storm>,
     /// Of runs with a small topic or probes.
     pub(crate) fair: Option<Fair>,
+    /// Of runs with `--pause`.
+    pub(crate) pause: Option<Pause>,
     /// Disconnects by churn and storms.
     pub(crate) left: u64,
     pub(crate) series: Vec<Point>,
@@ -130,6 +132,13 @@ pub(crate) struct Fair {
     pub(crate) health: Percentiles,
     /// Probes without a 200 response, by cause.
     pub(crate) failed_probes: BTreeMap<String, u64>,
+}
+
+/// The server was stopped; `fates` says what became of the streams.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Pause {
+    /// How long it was stopped.
+    pub(crate) seconds: f64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -1,13 +1,17 @@
-//! The rows of `fair`, and of what became of the streams.
+//! The rows of single scenarios, `fair` and `pause`, and of what became of the
+//! streams.
 
 use super::rows::{Rows, count, grouped, list, percentiles};
 use super::{Fair, Report};
 
-/// What became of the streams, if any was disturbed.
+/// What became of the streams, if any was disturbed or the server was stopped.
 pub(super) fn fates(report: &Report, rows: &mut Rows) {
     let fates = &report.fates;
+    if let Some(pause) = &report.pause {
+        rows.row("server stopped", &format!("for {:.1} s", pause.seconds));
+    }
     let disturbed = fates.ended + fates.lagged + fates.reset;
-    if disturbed == 0 {
+    if disturbed == 0 && report.pause.is_none() {
         return;
     }
     let shown = [

@@ -22,7 +22,7 @@ const CHECK_INTERVAL: u64 = SECOND / 10;
 /// The ramp ends, complete or not, when no stream has opened for this long.
 const RAMP_TIMEOUT: u64 = 30 * SECOND;
 const REPORT_TIMEOUT: u64 = 30 * SECOND;
-/// For a response to a publish.
+/// For a response to a publish, besides the time in which the server is stopped.
 const RESPONSE_TIMEOUT: u64 = 30 * SECOND;
 
 /// Why a run stops before its end.
@@ -132,7 +132,7 @@ impl<'a> Driver<'a> {
             publishers: scenario.publishers(),
             size: scenario.size,
             tick: scenario.tick.nanos(),
-            response_timeout: RESPONSE_TIMEOUT,
+            response_timeout: RESPONSE_TIMEOUT + scenario.pause.nanos(),
             urgent: index > 0 && scenario.is_fair(),
         }
     }

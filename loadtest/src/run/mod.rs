@@ -4,6 +4,7 @@ mod announcements;
 mod driver;
 mod outcome;
 mod pacing;
+mod pause;
 mod record;
 mod sections;
 mod series;
@@ -43,6 +44,9 @@ pub(crate) fn run(
     connect::await_listener(target.address)?;
     if scenario.publishes() {
         connect::await_listener(publish_target.address)?;
+    }
+    if scenario.pause.nanos() > 0 {
+        pause::check(server)?;
     }
     let started = clock::now();
     let run_id = (started ^ u64::from(std::process::id()) << 16) as u32;

@@ -40,6 +40,8 @@ pub(super) struct Measured {
     /// Nanoseconds in even and in odd periods, if deliveries are counted by period.
     pub(super) parity_nanos: Option<[u64; 2]>,
     pub(super) probes: Option<Probes>,
+    /// How long the server was stopped.
+    pub(super) paused_nanos: Option<u64>,
 }
 
 pub(super) struct StormTimes {

@@ -2,6 +2,7 @@
 
 use super::driver::{Driver, Stop};
 use super::outcome::{Measured, StormTimes};
+use super::pause::Paused;
 use crate::error::Error;
 use crate::measure::clock::{self, SECOND};
 use crate::probe::Prober;
@@ -122,10 +123,10 @@ fn publish_at_rate(
     measured: &mut Measured,
 ) -> Result<(), Stop> {
     driver.begin_measurement();
-    let duration = scenario.duration.nanos();
+    let (duration, pause) = (scenario.duration.nanos(), scenario.pause.nanos());
     let count = if scenario.events == 0 { u64::MAX } else { scenario.events };
     let start = clock::now() + SCHEDULE_LEAD;
-    let until = start + duration;
+    let until = start + duration + pause;
     measured.first_due = Some(start);
     let mut last_due = None;
     if scenario.rate > 0.0 {
@@ -146,6 +147,10 @@ fn publish_at_rate(
     for storm in 0..scenario.storms {
         driver.wait_until(start + duration * (storm + 1) / (scenario.storms + 1))?;
         measured.storms.push(reconnect_all(driver, scenario.away.nanos(), last_due)?);
+    }
+    if pause > 0 {
+        driver.wait_until(start + duration / 2)?;
+        measured.paused_nanos = Some(pause_server(driver, pause)?);
     }
     let exhausted = driver.wait_exhausted(until + scenario.patience.nanos());
     if scenario.churn > 0.0 {
@@ -192,4 +197,18 @@ fn reconnect_all(
     driver.send(&ToWorker::Storm { reconnect_at, last_due });
     driver.wait_until(reconnect_at)?;
     Ok(StormTimes { reconnect_at, open_at: driver.wait_settled()? })
+}
+
+/// Stops the server's process for `pause`; returns for how long it was stopped.
+fn pause_server(driver: &mut Driver<'_>, pause: u64) -> Result<u64, Stop> {
+    let server = driver.record.monitor.server();
+    let server = server.ok_or_else(|| Stop::Problem("the server's process is unknown".into()))?;
+    driver.send(&ToWorker::WatchStreams);
+    driver.progress.set_phase("server stopped");
+    let paused = Paused::stop(server).map_err(problem)?;
+    let stopped_at = clock::now();
+    driver.wait_until(stopped_at + pause)?;
+    drop(paused);
+    driver.progress.set_phase("measuring");
+    Ok(clock::now() - stopped_at)
 }

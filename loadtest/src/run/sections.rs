@@ -1,9 +1,9 @@
-//! The report's section of the scenario `fair`.
+//! The report's sections of single scenarios: `fair` and `pause`.
 
 use super::driver::Driver;
 use super::outcome::Outcome;
 use crate::measure::clock::SECOND;
-use crate::report::Fair;
+use crate::report::{Fair, Pause};
 
 /// The small topic beside the large ones.
 pub(super) fn fair(driver: &Driver<'_>, outcome: &Outcome) -> Option<Fair> {
@@ -33,4 +33,10 @@ pub(super) fn fair(driver: &Driver<'_>, outcome: &Outcome) -> Option<Fair> {
         health: probes.map(|probes| probes.health.percentiles()).unwrap_or_default(),
         failed_probes: probes.map(|probes| probes.failures.clone()).unwrap_or_default(),
     })
+}
+
+/// What a stop of the server did to the streams.
+pub(super) fn pause(outcome: &Outcome) -> Option<Pause> {
+    let nanos = outcome.measured.paused_nanos?;
+    Some(Pause { seconds: nanos as f64 / SECOND as f64 })
 }

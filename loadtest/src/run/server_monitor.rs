@@ -33,6 +33,10 @@ impl ServerMonitor {
         Self { server, readings: Vec::new(), next_reading: now, memory_by_streams: Vec::new() }
     }
 
+    pub(super) fn server(&self) -> Option<Server> {
+        self.server
+    }
+
     pub(super) fn pid(&self) -> Option<u32> {
         self.server.map(|server| server.pid)
     }

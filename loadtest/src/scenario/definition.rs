@@ -151,6 +151,9 @@ pub(crate) struct Scenario {
     /// Path of the health check.
     #[arg(long, value_name = "PATH")]
     pub(crate) health: String,
+    /// How long the server's process is stopped (SIGSTOP) halfway; 0s is not at all.
+    #[arg(long)]
+    pub(crate) pause: HumanDuration,
     /// Whether missing events do not fail the run if the server has announced the loss.
     #[arg(long, action = ArgAction::Set)]
     pub(crate) announced_losses: bool,
@@ -215,6 +218,7 @@ impl Default for Scenario {
             alternate: HumanDuration::from_millis(0),
             probe: HumanDuration::from_millis(0),
             health: "/healthz".into(),
+            pause: HumanDuration::from_millis(0),
             announced_losses: false,
             settle: HumanDuration::from_millis(500),
             patience: HumanDuration::from_secs(30),

@@ -69,6 +69,13 @@ fn combinations(s: &Scenario) -> Vec<(bool, String)> {
             s.probe.nanos() == 0 || matches!(s.pace, Pace::Rate | Pace::Each),
             "--probe needs --pace rate or each",
         ),
-        rule(!is_fair || !moving, "--small-streams excludes --churn and --storms"),
+        rule(
+            !is_fair || !moving && s.pause.nanos() == 0,
+            "--small-streams excludes --churn, --storms and --pause",
+        ),
+        rule(
+            s.pause.nanos() == 0 || s.pace == Pace::Rate && s.storms == 0,
+            "--pause needs --pace rate, and excludes --storms",
+        ),
     ]
 }

@@ -59,6 +59,7 @@ fn every_scenario_passes_against_fanfare() {
         "fair --duration 3s --alternate 500ms --rate 100",
         "fair --duration 3s --alternate 500ms --pace each --large-topics 5",
         "fair --duration 2s --alternate 500ms --rate 300 --connections 3",
+        "pause --duration 3s --pause 2s",
     ];
     for scenario in scenarios {
         let streams = if scenario.contains("--streams") { "" } else { " --streams 2000" };

@@ -7,5 +7,6 @@ mod fanfare;
 mod latency;
 mod layers;
 mod options;
+mod pause;
 mod scenarios;
 mod support;
