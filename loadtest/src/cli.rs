@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Slow(RunArgs),
     /// A small topic beside large ones that are published to without pause.
     Fair(RunArgs),
+    /// Streams with many topics, compared with streams of one topic.
+    Selectors(RunArgs),
     /// The server's process is stopped and continued while events are published.
     Pause(RunArgs),
     /// Publish rate over keep-alive connections.

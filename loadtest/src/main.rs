@@ -90,6 +90,7 @@ fn execute(cli: Cli) -> Result<bool, Error> {
         Command::Storm(args) => measure("storm", &args),
         Command::Slow(args) => measure("slow", &args),
         Command::Fair(args) => measure("fair", &args),
+        Command::Selectors(args) => measure("selectors", &args),
         Command::Pause(args) => measure("pause", &args),
         Command::Publish(args) => measure("publish", &args),
         Command::Run { file, args } => measure(&file, &args),

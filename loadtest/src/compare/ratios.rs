@@ -11,7 +11,7 @@ use crate::report::Report;
 type Read = fn(&Report) -> Option<f64>;
 
 /// Name, unit, decimals and source of each metric.
-const METRICS: [(&str, &str, usize, Read); 22] = [
+const METRICS: [(&str, &str, usize, Read); 24] = [
     ("deliveries", "/s", 0, |report| some(report.delivery.per_s)),
     ("cpu per delivery", "µs", 2, |report| report.server.as_ref()?.cpu_per_delivery_us),
     ("last stream, p50", "ms", 1, |report| some(report.delivery.last_of_all.p50_ms)),
@@ -40,6 +40,8 @@ const METRICS: [(&str, &str, usize, Read); 22] = [
     }),
     ("opening under load p99", "ms", 2, |report| some(report.fair.as_ref()?.opening.p99_ms)),
     ("health check p99", "ms", 2, |report| some(report.fair.as_ref()?.health.p99_ms)),
+    ("cpu, many topics to one", "×", 2, |report| report.selectors.as_ref()?.cpu_ratio),
+    ("memory, many topics to one", "×", 2, |report| report.selectors.as_ref()?.memory_ratio),
 ];
 
 fn some(value: f64) -> Option<f64> {

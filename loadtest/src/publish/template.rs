@@ -33,7 +33,7 @@ impl PublishTemplate {
         let data = stamp::data(run_id, stamp, size);
         let fill = |text: &str| {
             self.topics
-                .fill_event(text, stamp.topic)
+                .fill_event(text, stamp.topic, stamp.number)
                 .replace("{data}", &data)
                 .replace("{number}", &stamp.number.to_string())
         };

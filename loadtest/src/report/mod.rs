@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::measure::account::{Account, Fates};
 use crate::measure::latency::Percentiles;
 use crate::measure::server::Cost;
-use crate::scenario::Scenario;
+use crate::scenario::{EventIn, Scenario};
 
 /// The version of the JSON format; incremented when a field is removed or changes its meaning.
 pub(crate) const VERSION: u32 = 2;
@@ -52,6 +52,8 @@ pub(crate) struct Report {
     pub(crate) storms: Vec<Storm>,
     /// Of runs with a small topic or probes.
     pub(crate) fair: Option<Fair>,
+    /// Of runs with `--topics-per-stream`.
+    pub(crate) selectors: Option<Selectors>,
     /// Of runs with `--pause`.
     pub(crate) pause: Option<Pause>,
     /// Disconnects by churn and storms.
@@ -132,6 +134,33 @@ pub(crate) struct Fair {
     pub(crate) health: Percentiles,
     /// Probes without a 200 response, by cause.
     pub(crate) failed_probes: BTreeMap<String, u64>,
+}
+
+/// Streams with many topics beside as many streams with one topic.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Selectors {
+    /// Topics of each of `many`.
+    pub(crate) topics: u32,
+    /// The topics of an event to `many`.
+    pub(crate) event_in: EventIn,
+    pub(crate) one: SelectorCost,
+    pub(crate) many: SelectorCost,
+    /// Of `many` to `one`, as the next two.
+    pub(crate) cpu_ratio: Option<f64>,
+    pub(crate) memory_ratio: Option<f64>,
+    pub(crate) opening_ratio: Option<f64>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SelectorCost {
+    pub(crate) deliveries: u64,
+    pub(crate) per_s: f64,
+    /// From due to arrival at the last stream.
+    pub(crate) last_of_all: Percentiles,
+    pub(crate) cpu_per_delivery_us: Option<f64>,
+    /// Growth of the server's user memory per stream, bytes.
+    pub(crate) memory_per_stream: Option<f64>,
+    pub(crate) cpu_per_opening_us: Option<f64>,
 }
 
 /// The server was stopped; `fates` says what became of the streams.
@@ -235,7 +264,7 @@ pub(crate) struct Point {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) max_ms: f64,
-    /// Of the small topic.
+    /// Of the small topic, or of the streams with many topics.
     pub(crate) second_max_ms: Option<f64>,
     /// Processors the server kept busy.
     pub(crate) server_cpu: Option<f64>,

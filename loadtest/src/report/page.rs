@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::plot::{Axis, Line, Plot};
 use super::rows::{grouped, kib};
 use super::table;
-use super::{Fair, Point, Report};
+use super::{Fair, Point, Report, Selectors};
 
 const STYLE: &str = include_str!("page.css");
 
@@ -113,6 +113,7 @@ fn tiles(report: &Report) -> Vec<(&'static str, String)> {
         }
     }
     tiles.extend(report.fair.iter().flat_map(fair_tiles));
+    tiles.extend(report.selectors.iter().flat_map(selectors_tiles));
     tiles
 }
 
@@ -133,6 +134,16 @@ fn fair_tiles(fair: &Fair) -> Vec<(&'static str, String)> {
     tiles
 }
 
+fn selectors_tiles(selectors: &Selectors) -> Vec<(&'static str, String)> {
+    let ratios = [
+        ("cpu per delivery, many topics to one", selectors.cpu_ratio),
+        ("memory per stream, many topics to one", selectors.memory_ratio),
+        ("cpu per opening, many topics to one", selectors.opening_ratio),
+    ];
+    let known = ratios.into_iter().filter_map(|(name, ratio)| Some((name, ratio?)));
+    known.map(|(name, ratio)| (name, format!("× {ratio:.2}"))).collect()
+}
+
 /// The points until the end of the measurement, and one interval more. A run that waits in vain for
 /// missing events would otherwise squeeze its plots into a corner.
 fn measured(report: &Report) -> &[Point] {
@@ -151,6 +162,8 @@ fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
             .filter_map(|point| Some((point.at_s, value(point)?)))
             .collect(),
     };
+    let second =
+        if report.fair.is_some() { "small topic, maximum" } else { "many topics, maximum" };
     let timed = |y_label, lines| Plot { x_label: "seconds", y_label, axis: Axis::Linear, lines };
     let memory = report
         .server
@@ -175,7 +188,7 @@ fn plots(report: &Report) -> Vec<(&'static str, Plot<'_>)> {
                     over_time("median", |p| (p.max_ms > 0.0).then_some(p.p50_ms)),
                     over_time("99th percentile", |p| (p.max_ms > 0.0).then_some(p.p99_ms)),
                     over_time("maximum", |p| (p.max_ms > 0.0).then_some(p.max_ms)),
-                    over_time("small topic, maximum", |p| p.second_max_ms.filter(|ms| *ms > 0.0)),
+                    over_time(second, |p| p.second_max_ms.filter(|ms| *ms > 0.0)),
                 ],
             ),
         ),

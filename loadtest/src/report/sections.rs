@@ -1,8 +1,8 @@
-//! The rows of single scenarios, `fair` and `pause`, and of what became of the
+//! The rows of single scenarios, `fair`, `selectors` and `pause`, and of what became of the
 //! streams.
 
-use super::rows::{Rows, count, grouped, list, percentiles};
-use super::{Fair, Report};
+use super::rows::{Rows, count, grouped, kib, list, percentiles};
+use super::{Fair, Report, SelectorCost, Selectors};
 
 /// What became of the streams, if any was disturbed or the server was stopped.
 pub(super) fn fates(report: &Report, rows: &mut Rows) {
@@ -56,4 +56,33 @@ pub(super) fn fair(fair: &Fair, rows: &mut Rows) {
     if !fair.failed_probes.is_empty() {
         rows.row("failed probes", &list(&fair.failed_probes));
     }
+}
+
+pub(super) fn selectors(selectors: &Selectors, rows: &mut Rows) {
+    let cost = |cost: &SelectorCost, ratio: fn(f64) -> String, ratios: [Option<f64>; 3]| {
+        let value = |value: Option<String>, of: Option<f64>| match value {
+            Some(value) => format!("{value}{}", of.map(ratio).unwrap_or_default()),
+            None => "unknown".to_owned(),
+        };
+        let micros = |value: Option<f64>| value.map(|value| format!("{value:.2} µs"));
+        format!(
+            "cpu per delivery {}, memory per stream {}, cpu per opening {}",
+            value(micros(cost.cpu_per_delivery_us), ratios[0]),
+            value(cost.memory_per_stream.map(kib), ratios[1]),
+            value(micros(cost.cpu_per_opening_us), ratios[2])
+        )
+    };
+    let Selectors { topics, event_in, one, many, cpu_ratio, memory_ratio, opening_ratio } =
+        selectors;
+    rows.row("one topic a stream", &cost(one, |_| String::new(), [None; 3]));
+    let ratios = [*cpu_ratio, *memory_ratio, *opening_ratio];
+    let topics = grouped(u64::from(*topics));
+    rows.row(
+        &format!("{topics} topics a stream"),
+        &cost(many, |ratio| format!(" (× {ratio:.2})"), ratios),
+    );
+    rows.row("last stream, one", &percentiles(&one.last_of_all));
+    rows.row("last stream, many", &percentiles(&many.last_of_all));
+    let event_in = format!("{event_in:?}").to_lowercase();
+    rows.row("an event is in", &format!("{event_in} of {topics} topics"));
 }

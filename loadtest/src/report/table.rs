@@ -18,6 +18,9 @@ pub(crate) fn render(report: &Report) -> String {
     if let Some(fair) = &report.fair {
         sections::fair(fair, &mut rows);
     }
+    if let Some(selectors) = &report.selectors {
+        sections::selectors(selectors, &mut rows);
+    }
     opening(report, &mut rows);
     delivery(report, &mut rows);
     publishing(report, &mut rows);

@@ -37,6 +37,8 @@ pub(super) struct Measured {
     /// Deliveries a second, by burst.
     pub(super) bursts_per_s: Vec<f64>,
     pub(super) storms: Vec<StormTimes>,
+    /// By group, if groups are published to in turn.
+    pub(super) turns: Vec<Turns>,
     /// Nanoseconds in even and in odd periods, if deliveries are counted by period.
     pub(super) parity_nanos: Option<[u64; 2]>,
     pub(super) probes: Option<Probes>,
@@ -44,11 +46,30 @@ pub(super) struct Measured {
     pub(super) paused_nanos: Option<u64>,
 }
 
+/// What was measured while one group was published to.
+#[derive(Clone, Default)]
+pub(super) struct Turns {
+    pub(super) deliveries: u64,
+    pub(super) busy_nanos: u64,
+    /// Processor time of the server; `None` if it is unknown.
+    pub(super) cpu: Option<u64>,
+    /// From due to arrival at the last stream.
+    pub(super) last_arrival: Latency,
+}
+
 pub(super) struct StormTimes {
     /// When the streams began to reconnect.
     pub(super) reconnect_at: u64,
     /// When all were open again, if they were.
     pub(super) open_at: Option<u64>,
+}
+
+impl Turns {
+    pub(super) fn record_complete(&mut self, due: u64, completed: u64, deliveries: u64) {
+        self.last_arrival.record(completed - due);
+        self.busy_nanos += completed - due;
+        self.deliveries += deliveries;
+    }
 }
 
 impl Measured {

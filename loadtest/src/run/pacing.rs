@@ -1,7 +1,7 @@
 //! The measured part of a run: publishes at the scenario's pace.
 
 use super::driver::{Driver, Stop};
-use super::outcome::{Measured, StormTimes};
+use super::outcome::{Measured, StormTimes, Turns};
 use super::pause::Paused;
 use crate::error::Error;
 use crate::measure::clock::{self, SECOND};
@@ -12,7 +12,7 @@ use crate::subscribe::ToWorker;
 
 /// How far ahead a schedule starts, so that every worker has received it before the first event.
 const SCHEDULE_LEAD: u64 = SECOND / 20;
-/// The groups of streams: those of `--streams`, and the small topic's.
+/// The groups of streams: those of `--streams`, and the small topic's or those with many topics.
 const FIRST: usize = 0;
 const SECOND_GROUP: usize = 1;
 
@@ -29,6 +29,7 @@ pub(super) fn publish(
             measured.first_due = Some(now);
             driver.wait_until(now + scenario.duration.nanos())
         }
+        Pace::Each if scenario.topics_per_stream > 0 => publish_in_turn(driver, scenario, measured),
         Pace::Each => publish_each(driver, scenario, measured),
         Pace::Burst => publish_bursts(driver, scenario, measured),
         Pace::Rate => publish_at_rate(driver, scenario, measured),
@@ -77,6 +78,60 @@ fn publish_each(
     }
     driver.end_measurement();
     Ok(())
+}
+
+/// Publishes to the groups in turn, a period each, one event at a time.
+fn publish_in_turn(
+    driver: &mut Driver<'_>,
+    scenario: &Scenario,
+    measured: &mut Measured,
+) -> Result<(), Stop> {
+    announce_unscheduled(driver, clock::now());
+    let groups = [FIRST, SECOND_GROUP];
+    let mut next = [0; 2];
+    for group in groups {
+        for _ in 0..scenario.warmup {
+            publish_next(driver, group, &mut next)?;
+        }
+    }
+    measured.turns = vec![Turns { cpu: Some(0), ..Turns::default() }; groups.len()];
+    driver.begin_measurement();
+    let deadline = clock::now() + scenario.duration.nanos();
+    for group in groups.into_iter().cycle() {
+        if clock::now() >= deadline && group == FIRST {
+            break;
+        }
+        let before = driver.record.monitor.read();
+        let end = clock::now() + scenario.alternate.nanos();
+        loop {
+            let (due, completed) = publish_next(driver, group, &mut next)?;
+            let deliveries = driver.record.open_streams_of(group);
+            measured.record_complete(due, completed, deliveries);
+            measured.turns[group].record_complete(due, completed, deliveries);
+            if completed >= end {
+                break;
+            }
+        }
+        let after = driver.record.monitor.read();
+        let cpu = before.zip(after).map(|(before, after)| after.since(&before).cpu);
+        let total = &mut measured.turns[group].cpu;
+        *total = total.zip(cpu).map(|(total, cpu)| total + cpu);
+    }
+    driver.end_measurement();
+    Ok(())
+}
+
+/// Publishes the next event of a group; returns when it was due and when the last stream received
+/// it.
+fn publish_next(
+    driver: &mut Driver<'_>,
+    group: usize,
+    next: &mut [u64; 2],
+) -> Result<(u64, u64), Stop> {
+    let (number, due) = (next[group], clock::now());
+    next[group] += 1;
+    let completed = publish_and_wait(driver, group, (number, number), (1, due))?;
+    Ok((due, completed))
 }
 
 fn publish_bursts(

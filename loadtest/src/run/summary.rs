@@ -39,6 +39,7 @@ pub(super) fn report(driver: &Driver<'_>, outcome: &Outcome) -> Report {
         controls: record.total.controls.clone(),
         storms: storms(driver, outcome),
         fair: sections::fair(driver, outcome),
+        selectors: sections::selectors(driver, outcome),
         pause: sections::pause(outcome),
         left: record.total.left,
         series: record.series.points(&record.monitor, driver.groups.len()),

@@ -22,6 +22,17 @@ pub(crate) enum Pace {
     Burst,
 }
 
+/// The topics of an event to streams with many topics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EventIn {
+    /// One topic, another one with each event.
+    #[default]
+    One,
+    /// All topics of the stream.
+    All,
+}
+
 /// A scenario. The one list of its fields: TOML files set them by name, and the command line by the
 /// option that clap derives here (see [`Overrides`](super::Overrides)).
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
@@ -141,7 +152,7 @@ pub(crate) struct Scenario {
     /// Interval of the small topic's events.
     #[arg(long)]
     pub(crate) small_interval: HumanDuration,
-    /// The small topic is published to in every second period of this
+    /// The small topic (or --topics-per-stream) is published to in every second period of this
     /// length; 0s is all the time.
     #[arg(long)]
     pub(crate) alternate: HumanDuration,
@@ -151,6 +162,12 @@ pub(crate) struct Scenario {
     /// Path of the health check.
     #[arg(long, value_name = "PATH")]
     pub(crate) health: String,
+    /// Topics of each stream of a second set of --streams; 0 is no second set.
+    #[arg(long)]
+    pub(crate) topics_per_stream: u32,
+    /// The topics of an event to the second set.
+    #[arg(long)]
+    pub(crate) event_in: EventIn,
     /// How long the server's process is stopped (SIGSTOP) halfway; 0s is not at all.
     #[arg(long)]
     pub(crate) pause: HumanDuration,
@@ -218,6 +235,8 @@ impl Default for Scenario {
             alternate: HumanDuration::from_millis(0),
             probe: HumanDuration::from_millis(0),
             health: "/healthz".into(),
+            topics_per_stream: 0,
+            event_in: EventIn::One,
             pause: HumanDuration::from_millis(0),
             announced_losses: false,
             settle: HumanDuration::from_millis(500),

@@ -6,7 +6,7 @@ use super::validate::validate;
 use crate::error::Error;
 
 /// The built-in scenarios: name and TOML text.
-const BUILT_IN: [(&str, &str); 10] = [
+const BUILT_IN: [(&str, &str); 11] = [
     ("hold", include_str!("../../scenarios/hold.toml")),
     ("fanout", include_str!("../../scenarios/fanout.toml")),
     ("burst", include_str!("../../scenarios/burst.toml")),
@@ -15,6 +15,7 @@ const BUILT_IN: [(&str, &str); 10] = [
     ("storm", include_str!("../../scenarios/storm.toml")),
     ("slow", include_str!("../../scenarios/slow.toml")),
     ("fair", include_str!("../../scenarios/fair.toml")),
+    ("selectors", include_str!("../../scenarios/selectors.toml")),
     ("pause", include_str!("../../scenarios/pause.toml")),
     ("publish", include_str!("../../scenarios/publish.toml")),
 ];

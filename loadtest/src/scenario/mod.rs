@@ -8,7 +8,7 @@ mod overrides;
 mod target;
 mod validate;
 
-pub(crate) use definition::{Pace, Scenario};
+pub(crate) use definition::{EventIn, Pace, Scenario};
 pub(crate) use group::{Group, TopicNames};
 pub(crate) use load::{built_in, load};
 pub(crate) use overrides::Overrides;

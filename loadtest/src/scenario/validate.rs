@@ -39,6 +39,7 @@ fn fields(s: &Scenario) -> Vec<(bool, String)> {
         rule(s.processes != Some(0), "--processes must be at least 1"),
         rule(s.tick.nanos() >= 50_000_000, "--tick must be at least 50ms"),
         rule(s.small_interval.nanos() > 0, "--small-interval must be more than 0s"),
+        rule(s.topics_per_stream <= 10_000, "--topics-per-stream must be at most 10000"),
         rule(
             s.alternate.nanos() == 0 || s.alternate.nanos() >= ALTERNATE_MIN,
             "--alternate must be 0s, or at least 100ms",
@@ -47,7 +48,7 @@ fn fields(s: &Scenario) -> Vec<(bool, String)> {
 }
 
 fn combinations(s: &Scenario) -> Vec<(bool, String)> {
-    let is_fair = s.small_streams > 0;
+    let (is_fair, many) = (s.small_streams > 0, s.topics_per_stream > 0);
     let closed = matches!(s.pace, Pace::Each | Pace::Burst);
     let moving = s.churn > 0.0 || s.storms > 0;
     let rule = |holds, message: &str| (holds, message.to_owned());
@@ -70,8 +71,16 @@ fn combinations(s: &Scenario) -> Vec<(bool, String)> {
             "--probe needs --pace rate or each",
         ),
         rule(
-            !is_fair || !moving && s.pause.nanos() == 0,
-            "--small-streams excludes --churn, --storms and --pause",
+            !is_fair || !moving && !many && s.pause.nanos() == 0,
+            "--small-streams excludes --churn, --storms, --topics-per-stream and --pause",
+        ),
+        rule(
+            !many || s.pace == Pace::Each && s.topics == 1 && s.slow_share == 0.0,
+            "--topics-per-stream needs --pace each, one topic and no slow streams",
+        ),
+        rule(
+            !many || s.alternate.nanos() > 0 && s.probe.nanos() == 0,
+            "--topics-per-stream needs --alternate, and excludes --probe",
         ),
         rule(
             s.pause.nanos() == 0 || s.pace == Pace::Rate && s.storms == 0,

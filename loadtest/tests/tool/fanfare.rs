@@ -59,6 +59,8 @@ fn every_scenario_passes_against_fanfare() {
         "fair --duration 3s --alternate 500ms --rate 100",
         "fair --duration 3s --alternate 500ms --pace each --large-topics 5",
         "fair --duration 2s --alternate 500ms --rate 300 --connections 3",
+        "selectors --streams 500 --duration 2s --alternate 200ms",
+        "selectors --streams 500 --duration 2s --alternate 200ms --event-in all",
         "pause --duration 3s --pause 2s",
     ];
     for scenario in scenarios {

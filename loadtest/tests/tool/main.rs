@@ -9,4 +9,5 @@ mod layers;
 mod options;
 mod pause;
 mod scenarios;
+mod selectors;
 mod support;

@@ -25,6 +25,8 @@ fn an_invalid_option_is_one_line_and_exit_status_two() {
         ("fair --events 5", "--duration instead of --events"),
         ("fair --alternate 10ms", "--alternate must be 0s, or at least 100ms"),
         ("hold --probe 1s", "--probe needs"),
+        ("selectors --pace rate", "--pace each"),
+        ("selectors --alternate 0s", "--topics-per-stream needs --alternate"),
         ("pause --pace each --pause 1s", "--pause needs --pace rate"),
         ("publish --streams 5 --connections 300", "--connections must be at most 256"),
         ("nonsense", "nonsense"),
