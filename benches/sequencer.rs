@@ -17,7 +17,7 @@ use fanfare::config::Config;
 use fanfare::event::{Publication, Selector, Topic};
 use fanfare::log::Log;
 use fanfare::log::history::Retention;
-use fanfare::ring::{Mailbox, Registry, RingWaker, Watermark};
+use fanfare::ring::{self, Mailbox, Registry, RingWaker, Watermark};
 use fanfare::sequencer::{BatchLimits, BatchRunner, Deps, Queue, Sequencer};
 use reader::Reader;
 
@@ -35,7 +35,7 @@ struct Rig {
     queue: Queue,
     sequencer: Sequencer,
     mailbox: Arc<Mailbox>,
-    ring_reader: fanfare::ring::Reader,
+    reader: ring::Reader,
     readers: Vec<(Arc<RingWaker>, Reader)>,
     topics: Vec<Topic>,
     next_topic: usize,
@@ -67,9 +67,8 @@ impl Rig {
             },
             BatchLimits::from(&config),
         );
-        let ring_reader = registry.reader();
-        let mut rig =
-            Self { queue, sequencer, mailbox, ring_reader, readers, topics, next_topic: 0 };
+        let reader = registry.reader();
+        let mut rig = Self { queue, sequencer, mailbox, reader, readers, topics, next_topic: 0 };
         for _ in 0..BATCHES_BEFORE {
             let publications = rig.publications();
             rig.submit(publications);
@@ -107,7 +106,7 @@ impl Rig {
         while let Some(waker) = self.mailbox.take() {
             waker.clear();
             let (waker, reader) = &mut self.readers[waker.key];
-            delivered += reader.drain(&waker.ring, &self.ring_reader);
+            delivered += reader.drain(&waker.ring, &self.reader);
         }
         assert_eq!(delivered, if self.readers.is_empty() { 0 } else { EVENTS as u64 });
         assert_eq!(self.queue.waiting(), 0, "it was one batch");

@@ -2,8 +2,8 @@
 //!
 //! A [`Reader`] announces the era before it looks at an epoch, so that the writer does not free it
 //! ([`reclaim`](super::reclaim)). A single read announces, looks and retracts. Between
-//! [`hold`](Reader::hold) and [`quiesce`](Reader::quiesce) a reader stays announced from one read to
-//! the next, and announces anew only if the era has changed: many reads pay for one fence.
+//! [`hold`](Reader::hold) and [`quiesce`](Reader::quiesce) a reader stays announced from one read
+//! to the next, and announces anew only if the era has changed: many reads pay for one fence.
 #![forbid(unsafe_code)]
 
 use std::cell::{Cell, RefCell};
@@ -176,6 +176,17 @@ mod tests {
         }
         assert_eq!(alive(&batches), 0);
         assert_eq!(reclaimer.writer().held_bytes(), 0);
+    }
+
+    /// Ensures that publishing costs the same however many shards there are.
+    #[test]
+    fn the_writer_looks_at_one_reader_per_object_at_most() {
+        let (ring, reclaimer) = ring(8);
+        let readers: Vec<_> = (0..500).map(|_| ring.reader()).collect();
+        publish_weak(&ring, 2000);
+        let scans = reclaimer.announce(&reclaimer.register()) - 1;
+        // After 64 objects the writer learns how many readers there are.
+        assert_eq!(scans, 1 + (2000 - SCAN_ITEMS as u64) / readers.len() as u64);
     }
 
     /// Ensures that a shard that stands still between two reads holds back no more than a window.

@@ -19,10 +19,10 @@
 //!
 //! | word | writer | readers | what becomes visible |
 //! |---|---|---|---|
-//! | `Era` | the writer, Relaxed after its fence | readers, Relaxed before theirs | unlinked slots |
+//! | `Era` | the writer, fence then Relaxed | readers, Relaxed then fence | what was unlinked |
 //! | `Announcement` | its reader, Release | the writer, Acquire | the reader has looked |
 //! | `Slot` ([`slot`](super::slot)) | the writer, Release | readers, Acquire | object, birth, era |
-//! | fences, SeqCst | writer: unlink, fence, scan | reader: announce, fence, load | either of both |
+//! | fences, SeqCst | writer: unlink, fence, scan | reader: announce, fence, load | one or both |
 //!
 //! Models: `nothing_is_freed_while_it_is_read` and the others of `ring/model.rs`.
 //!
@@ -157,8 +157,8 @@ impl Era {
 
     /// Begins the next era. The writer only.
     fn advance(&self) {
-        // Ordering: Relaxed: the writer alone stores here, and the fence before it in `Writer::scan`
-        // releases what was unlinked before the new era. Pairs with the fence in
+        // Ordering: Relaxed: the writer alone stores here, and the fence before it in
+        // `Writer::scan` releases what was unlinked before the new era. Pairs with the fence in
         // `Announcement::announce`. Model: nothing_is_freed_while_it_is_read.
         self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
@@ -284,6 +284,7 @@ impl Writer<'_> {
         unlinked.free_unseen();
         let items = 2 * unlinked.items.len() + self.reclaimer.scan_items.max(readers.len());
         unlinked.scan_at = (items, unlinked.bytes + SCAN_BYTES);
+        unlinked.items.shrink_to(2 * items);
     }
 }
 

@@ -1,8 +1,8 @@
 //! An atomic pointer to an object that readers look at without a lock or a reference count.
 //!
 //! A slot owns a strong reference to its object, or is empty. Replacing the object hands that
-//! reference to the [`Writer`], which drops it when no reader can be looking at the object any more.
-//! The ordering table is that of [`reclaim`](super::reclaim).
+//! reference to the [`Writer`], which drops it when no reader can be looking at the object any
+//! more. The ordering table is that of [`reclaim`](super::reclaim).
 
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -48,7 +48,7 @@ impl<T: Footprint> Slot<T> {
     pub(super) unsafe fn current(&self) -> Option<&Dated<T>> {
         // Ordering: Relaxed: stored under the writer's lock only. Model: growing_loses_nothing.
         let object = self.0.load(Ordering::Relaxed);
-        // SAFETY: null, or from `Arc::into_raw`; the slot's reference is given up in `replace` only.
+        // SAFETY: null, or from `Arc::into_raw`; the slot gives its reference up in `replace` only.
         unsafe { object.as_ref() }
     }
 
