@@ -2,8 +2,8 @@
 //! [`history`]. The sequencer assigns the seqs.
 //!
 //! The only backend is in memory, a [`History`] behind a readers-writer lock. The sequencer is the
-//! only writer: its thread waits for the lock once per batch ([`Log::writer`]); a shard that runs
-//! the sequencer takes it only if it is free ([`Log::try_writer`]). A shard reads one bounded page
+//! only writer: its thread waits for the lock once per batch (`Log::writer`); a shard that runs
+//! the sequencer takes it only if it is free (`Log::try_writer`). A shard reads one bounded page
 //! under it while a stream replays, and doesn't wait either: if the sequencer has the lock, the
 //! stream is visited again when it has released it. A stream that starts live takes no lock, nor
 //! does any live event (I4).
@@ -37,6 +37,9 @@ pub struct Log {
     appended: Appended,
     waiters: Waiters,
 }
+
+/// The events of a page: seq and wire form.
+pub(crate) type Events = Vec<(Seq, Bytes)>;
 
 /// The sequencer's access to the log, which excludes every other.
 pub(crate) struct Writer<'a> {
@@ -101,7 +104,7 @@ impl Log {
         selectors: &[Selector],
         limit: PageLimit,
         waker: &Waker,
-    ) -> Option<(Resume, Vec<(Seq, Bytes)>, Page)> {
+    ) -> Option<(Resume, Events, Page)> {
         let history = self.try_lock(waker)?;
         let resume = history.resume(position, selectors);
         let mut events = Vec::new();
@@ -121,7 +124,7 @@ impl Log {
         replay: &Replay,
         limit: PageLimit,
         waker: &Waker,
-    ) -> Option<Result<(Vec<(Seq, Bytes)>, Page), Gap>> {
+    ) -> Option<Result<(Events, Page), Gap>> {
         let history = self.try_lock(waker)?;
         let mut events = Vec::new();
         Some(history.read(selectors, replay, limit, &mut events).map(|page| (events, page)))

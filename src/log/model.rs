@@ -37,9 +37,9 @@ fn a_reader_that_comes_back_is_woken() {
         let reader = Arc::new(Reader(Notify::new()));
         let waker = Waker::from(Arc::clone(&reader));
         let attempt = || (!locked.load(Ordering::Acquire)).then_some(());
-        if waiters.attempt(&waker, attempt).is_none() {
+        // loom's `wait` may return early, as a shard may visit a stream early.
+        while waiters.attempt(&waker, attempt).is_none() {
             reader.0.wait();
-            assert!(waiters.attempt(&waker, attempt).is_some(), "the lock was released");
         }
         writer.join().expect("the writer");
     });

@@ -8,7 +8,7 @@
 //!
 //! | word | writers | readers | what becomes visible |
 //! |---|---|---|---|
-//! | `waiting` | readers and writer, Relaxed, under the list's lock | writer | nothing: fences order it |
+//! | `waiting` | readers, writer: Relaxed, in the list's lock | writer | nothing: fences order it |
 //!
 //! Store-then-load on both sides: a reader sets `waiting`, then tries the lock again; the writer
 //! releases the lock, then reads `waiting`. Each has a SeqCst fence between the two, so a reader

@@ -15,7 +15,7 @@ use crate::ring::{EventIndices, Ring};
 fn a_live_stream_starts_at_one_seq_in_all_rings() {
     loom::model(|| {
         let window = NonZeroUsize::new(4).expect("a window");
-        let rings = [Arc::new(Ring::new(window)), Arc::new(Ring::new(window))];
+        let rings: [Arc<Ring>; 2] = [Arc::new(Ring::new(window)), Arc::new(Ring::new(window))];
         let appended = Arc::new(Appended::default());
         let session = {
             let (rings, appended) = (rings.clone(), Arc::clone(&appended));
