@@ -19,8 +19,8 @@
 //! A topic always evicts its oldest event first, so one number describes what it has lost:
 //! `evicted_through`, the highest seq it has evicted. A replay after seq S is complete for a topic
 //! if and only if S ≥ `evicted_through`. A topic without stored events has no entry: its number
-//! moves to the loss table (`topic_index`), which has a fixed size and may report a loss that did
-//! not happen, but never hides one.
+//! moves to the loss table (`losses`), whose size is bounded. It may report a loss that did not
+//! happen, of a topic that expired long ago, but never hides one.
 //!
 //! `*` covers events that leave out of seq order; `evictions` answers for it. A replay that begins
 //! incomplete (after a reset, or from the earliest event) remembers what had been evicted by then:
@@ -33,7 +33,8 @@
 //! | `striped_map` | hash map whose stripes grow one at a time |
 //! | `evictions` | the highest seq evicted since an eviction |
 //! | `indexes` | the stored event and its memory cost; index by seq, index by publisher's id |
-//! | `topic_index` | index by topic, loss table |
+//! | `losses` | what topics without stored events have lost |
+//! | `topic_index` | index by topic |
 //! | `store` | [`History`]: append, retention limits, eviction |
 //! | `gap` | what a replay has lost |
 //! | `replay` | resume positions, pages |
@@ -41,6 +42,7 @@
 mod evictions;
 mod gap;
 mod indexes;
+mod losses;
 mod replay;
 mod store;
 mod striped_map;

@@ -81,7 +81,7 @@ impl History {
             incarnation,
             last_seq: Seq(0),
             by_seq: EventsBySeq::default(),
-            by_topic: TopicIndex::new(retention.events_per_topic),
+            by_topic: TopicIndex::new(retention.events_per_topic, retention.bytes),
             by_id: IdIndex::default(),
         }
     }

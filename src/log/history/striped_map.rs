@@ -10,7 +10,7 @@ use std::hash::{BuildHasherDefault, Hash};
 
 use crate::event::TopicHasher;
 
-const STRIPES: usize = 256;
+pub(super) const STRIPES: usize = 256;
 
 /// A stripe of this capacity or less isn't shrunk.
 const SHRINK_ABOVE: usize = 32;
@@ -29,11 +29,11 @@ impl<K, V> Default for StripedMap<K, V> {
 
 impl<K: Eq + Hash, V> StripedMap<K, V> {
     pub(super) fn stripe(&self, hash: u64) -> &Stripe<K, V> {
-        &self.0[Self::index(hash)]
+        &self.0[stripe_of(hash)]
     }
 
     pub(super) fn stripe_mut(&mut self, hash: u64) -> &mut Stripe<K, V> {
-        &mut self.0[Self::index(hash)]
+        &mut self.0[stripe_of(hash)]
     }
 
     /// Removes an entry; shrinks the stripe if it is less than a quarter full.
@@ -45,12 +45,12 @@ impl<K: Eq + Hash, V> StripedMap<K, V> {
         }
         removed
     }
+}
 
-    /// Uses bits that the stripe's own table doesn't: hashbrown takes the lowest bits for the
-    /// bucket and the highest seven for the tag.
-    fn index(hash: u64) -> usize {
-        (hash >> 40) as usize % STRIPES
-    }
+/// The index of a hash's stripe. Uses bits that the stripe's own table doesn't: hashbrown takes the
+/// lowest bits for the bucket and the highest seven for the tag.
+pub(super) fn stripe_of(hash: u64) -> usize {
+    (hash >> 40) as usize % STRIPES
 }
 
 #[cfg(test)]

@@ -1,18 +1,16 @@
-//! Index by topic: a bounded FIFO queue of stored events per topic, and the loss table for topics
-//! without stored events.
+//! Index by topic: a bounded FIFO queue of stored events per topic, and what topics without stored
+//! events have lost.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::indexes::{EventTopics, StoredEvent, TOPIC_BYTES};
+use super::losses::LossTable;
 use super::striped_map::StripedMap;
 use crate::event::{Seq, Topic};
 
 /// A queue of this capacity or less isn't shrunk.
 const SHRINK_ABOVE: usize = 64;
-
-/// Buckets of the loss table: 512 KiB.
-const BUCKETS: usize = 65_536;
 
 pub(super) struct TopicIndex {
     queues: StripedMap<Topic, TopicQueue>,
@@ -43,14 +41,14 @@ pub(super) struct TopicPosition {
 }
 
 impl TopicIndex {
-    pub(super) fn new(events_per_topic: usize) -> Self {
+    pub(super) fn new(events_per_topic: usize, history_bytes: u64) -> Self {
         debug_assert!(events_per_topic > 0, "a queue has room for the event that is appended");
         Self {
             queues: StripedMap::default(),
             len: 0,
             bytes: 0,
             events_per_topic,
-            losses: LossTable::default(),
+            losses: LossTable::new(history_bytes),
         }
     }
 
@@ -113,7 +111,7 @@ impl TopicIndex {
             queue.shrink();
         }
         if queue.events.is_empty() {
-            self.losses.raise(topic, queue.evicted_through);
+            self.losses.record(topic, queue.evicted_through);
             self.queues.remove(topic.hash_key(), topic);
             self.len -= 1;
             self.bytes -= bytes(topic);
@@ -177,42 +175,13 @@ fn bytes(topic: &Topic) -> u64 {
     TOPIC_BYTES + topic.as_str().len() as u64
 }
 
-/// Loss table: `evicted_through` of topics without stored events, as the maximum per hash bucket.
-/// Its size is fixed, whatever the number of topics that ever existed.
-///
-/// Topics that share a bucket share the maximum, so one may be reported to have lost what the other
-/// has: a false alarm. A loss is never hidden, because a bucket's seq only rises.
-struct LossTable(Box<[Seq; BUCKETS]>);
-
-impl Default for LossTable {
-    fn default() -> Self {
-        let buckets = vec![Seq(0); BUCKETS].into_boxed_slice();
-        Self(buckets.try_into().expect("the length is BUCKETS"))
-    }
-}
-
-impl LossTable {
-    fn raise(&mut self, topic: &Topic, evicted_through: Seq) {
-        let bucket = &mut self.0[Self::bucket(topic)];
-        *bucket = evicted_through.max(*bucket);
-    }
-
-    fn evicted_through(&self, topic: &Topic) -> Seq {
-        self.0[Self::bucket(topic)]
-    }
-
-    fn bucket(topic: &Topic) -> usize {
-        (topic.hash_key() >> 48) as usize
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_queue_that_evicted_most_of_its_events_shrinks() {
-        let mut index = TopicIndex::new(usize::MAX);
+        let mut index = TopicIndex::new(usize::MAX, 0);
         let topic = Topic::new("a").unwrap();
         for seq in 1..=10_000 {
             let event = StoredEvent {
