@@ -131,6 +131,11 @@ impl Epoch<'_> {
         Some(self.data.batch.seq(range.start))
     }
 
+    /// The seq of the last event.
+    pub fn last(&self) -> Seq {
+        self.data.batch.seq(self.data.indices.last())
+    }
+
     /// The next neighbouring events after `last`.
     pub fn slice_after(&self, last: Seq) -> Option<Slice> {
         let EpochData { number, batch, indices, .. } = self.data;

@@ -59,7 +59,7 @@ use crate::quota::Permit;
 use crate::ring::{Reader, RingsFull, Watermark};
 pub(crate) use control::busy;
 use control::jittered;
-use merge::{Cursor, Step};
+use merge::{Cursor, Scan, Step};
 pub(crate) use signals::Signals;
 pub(crate) use subscription::{Subscription, Unsubscribe};
 
@@ -118,8 +118,14 @@ enum Phase {
     Resuming(Box<Start>),
     /// Boxed: it is dropped when the stream is live.
     Replay(Box<Replay>),
-    Live,
+    Live(Scan),
     Ended,
+}
+
+impl Phase {
+    fn live() -> Self {
+        Self::Live(Scan::default())
+    }
 }
 
 /// Where a stream was asked to start.
@@ -277,12 +283,12 @@ impl Session {
         match &mut self.phase {
             Phase::Opening(preamble, start) => {
                 let (preamble, start) = (std::mem::take(preamble), start.take());
-                self.phase = start.map_or(Phase::Live, Phase::Resuming);
+                self.phase = start.map_or_else(Phase::live, Phase::Resuming);
                 Next::Slice(preamble)
             }
             Phase::Resuming(_) => self.resume(signals),
             Phase::Replay(_) => self.next_replayed(signals),
-            Phase::Live => self.next_live(signals),
+            Phase::Live(_) => self.next_live(signals),
             Phase::Ended => Next::End,
         }
     }
@@ -324,15 +330,16 @@ impl Session {
                 // Everything up to here is skipped in the rings, whether or not it was for this
                 // stream.
                 self.last = replay.next.seq();
-                self.phase = Phase::Live;
+                self.phase = Phase::live();
                 self.next_live(signals)
             }
         }
     }
 
     fn next_live(&mut self, signals: &Signals) -> Next {
+        let Phase::Live(scan) = &mut self.phase else { return Next::End };
         let SessionContext { reader, watermark, .. } = &*self.context;
-        match merge::step(&mut self.cursors, reader, self.last, watermark) {
+        match merge::step(&mut self.cursors, reader, self.last, watermark, scan) {
             Step::Slice(slice, last) => {
                 self.last = last;
                 signals.take_heartbeat();
