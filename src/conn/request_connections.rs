@@ -22,12 +22,13 @@ pub(crate) struct RequestConnections {
 }
 
 /// Connections that wait for a request head come before those that are in a request; among each,
-/// the one that has been so for longest is first.
+/// the one that has been so for longest is first. A number, which is cheap to compare: the highest
+/// bit is set in a request, the others count changes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Rank {
-    in_request: bool,
-    since: u64,
-}
+struct Rank(u64);
+
+/// The bit of a [`Rank`] that is set in a request.
+const IN_REQUEST: u64 = 1 << 63;
 
 /// A connection's place in the list.
 pub(crate) struct Place {
@@ -96,7 +97,7 @@ impl RequestConnections {
     fn rank(&self, in_request: bool) -> Rank {
         let since = self.next.get();
         self.next.set(since + 1);
-        Rank { in_request, since }
+        Rank(since | if in_request { IN_REQUEST } else { 0 })
     }
 }
 

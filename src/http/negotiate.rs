@@ -20,7 +20,10 @@ enum MediaRange {
 /// Whether the client accepts an event stream: it sent no `Accept`, or the most specific range that
 /// matches has a weight above zero. Of equally specific ranges, one with such a weight is enough.
 pub(crate) fn accepts_event_stream(headers: &HeaderMap) -> bool {
-    ranges(headers).max().is_none_or(|(_, accepted)| accepted)
+    // All that an `EventSource` sends; nothing is more specific. Parsing it took a tenth of the
+    // instructions of opening a stream.
+    headers.get_all(ACCEPT).iter().any(|line| line == "text/event-stream")
+        || ranges(headers).max().is_none_or(|(_, accepted)| accepted)
 }
 
 /// Whether the client names `text/event-stream` explicitly, as every `EventSource` does. An

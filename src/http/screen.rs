@@ -6,7 +6,7 @@
 
 use std::net::Ipv6Addr;
 
-use hyper::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{HOST, HeaderMap, TRANSFER_ENCODING};
 use hyper::{Request, Version};
 
 use super::header::split_unquoted;
@@ -43,7 +43,7 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
     match (lines.next(), lines.next()) {
         (None, _) if version == Version::HTTP_11 => Err(Problem::bad_host("has no Host header")),
         (_, Some(_)) => Err(Problem::bad_host("has more than one Host header")),
-        (Some(host), None) if !is_host(host) => {
+        (Some(host), None) if !is_host(host.as_bytes()) => {
             Err(Problem::bad_host("has a Host header that is not a host and port"))
         }
         _ => Ok(()),
@@ -51,21 +51,28 @@ fn check_host(version: Version, headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// `uri-host [ ":" port ]`, where the host may be empty (RFC 9110 §7.2, RFC 3986 §3.2.2).
-fn is_host(value: &HeaderValue) -> bool {
-    let Ok(value) = value.to_str() else { return false };
-    let (is_valid, port) = match value.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((literal, port)) => (is_ip_literal(literal), port),
+fn is_host(value: &[u8]) -> bool {
+    let (is_valid, port) = match value.strip_prefix(b"[") {
+        Some(rest) => {
+            let Some(end) = memchr::memchr(b']', rest) else { return false };
+            (is_ip_literal(&rest[..end]), &rest[end + 1..])
+        }
         None => {
-            let (name, port) = value.split_at(value.find(':').unwrap_or(value.len()));
-            (is_registered_name(name.as_bytes()), port)
+            let end = memchr::memchr(b':', value).unwrap_or(value.len());
+            (is_registered_name(&value[..end]), &value[end..])
         }
     };
-    let port = port.strip_prefix(':').unwrap_or(port);
-    is_valid && port.bytes().all(|b| b.is_ascii_digit())
+    let is_port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    is_valid && is_port
 }
 
 /// The inside of the brackets: an IPv6 address, or a version not yet known (`IPvFuture`).
-fn is_ip_literal(literal: &str) -> bool {
+fn is_ip_literal(literal: &[u8]) -> bool {
+    let Ok(literal) = std::str::from_utf8(literal) else { return false };
     let future = literal.strip_prefix(['v', 'V']).and_then(|rest| rest.split_once('.'));
     future.map_or_else(
         || literal.parse::<Ipv6Addr>().is_ok(),
@@ -84,10 +91,10 @@ fn is_registered_name(name: &[u8]) -> bool {
     loop {
         match rest {
             [] => return true,
+            [byte, tail @ ..] if is_name_byte(*byte) => rest = tail,
             [b'%', high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 rest = tail;
             }
-            [byte, tail @ ..] if is_name_byte(*byte) => rest = tail,
             _ => return false,
         }
     }
@@ -95,12 +102,16 @@ fn is_registered_name(name: &[u8]) -> bool {
 
 /// `unreserved / sub-delims` (RFC 3986 §2).
 fn is_name_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(&byte)
+    matches!(byte,
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9'
+        | b'-' | b'.' | b'_' | b'~'
+        | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }
 
 #[cfg(test)]
 mod tests {
     use hyper::StatusCode;
+    use hyper::header::HeaderValue;
 
     use super::*;
 
@@ -156,7 +167,8 @@ mod tests {
             "a:80:80",
             "::1",
             "[::1",
-            "[::1]80x",
+            "[::1]80",
+            "[::1]x:80",
             "[::1%25lo]",
             "[a]",
             "[v.a]",

@@ -211,6 +211,44 @@ mod tests {
         assert_eq!(reclaimer.writer().held_bytes(), 0);
     }
 
+    /// The models on real threads, with the allocator that would reuse what is freed too early.
+    #[test]
+    fn epochs_read_on_other_threads_are_whole() {
+        const EPOCHS: u64 = 20_000;
+        let (ring, _) = ring(4);
+        let read_all = |held: bool| {
+            let (reader, mut cursor) = (ring.reader(), 0);
+            while cursor < EPOCHS {
+                if held {
+                    reader.hold();
+                }
+                match ring.read(&reader, cursor, |epoch| epoch.slice_after(Seq(0))) {
+                    Read::Epoch(slice) => {
+                        assert_eq!(*slice.expect("one event").bytes, cursor.to_ne_bytes());
+                        cursor += 1;
+                    }
+                    Read::Lagged => cursor = ring.tail() - 1,
+                    Read::Wait => std::thread::yield_now(),
+                }
+                if cursor % 16 == 0 {
+                    reader.quiesce();
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| read_all(true));
+            scope.spawn(|| read_all(false));
+            for number in 0..EPOCHS {
+                let bytes = number.to_ne_bytes().to_vec();
+                let batch = Arc::new(Batch::new(bytes.into(), [8].into(), Seq(1 + number)));
+                ring.publish(&batch, EventIndices::Range(0..1));
+                if number % 64 == 0 {
+                    ring.expel(number);
+                }
+            }
+        });
+    }
+
     #[test]
     fn a_reader_that_is_dropped_holds_back_nothing() {
         let (ring, reclaimer) = ring(2);

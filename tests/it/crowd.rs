@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Connection, Endpoint, Request, TestNode};
+use crate::support::{Connection, Endpoint, Fanfare, Request, TestNode};
 
 /// Most of a request head.
 const HALF_A_HEAD: &[u8] = b"GET /events?topic=a HTTP/1.1\r\nHost: node.test\r\nX: ";
@@ -36,6 +36,21 @@ async fn half_read_heads_do_not_take_the_places_of_streams() {
         streams.push(node.subscribe("topic=a").await);
         halves.push(half_a_head(&node).await);
     }
+    let id = node.publish("a", "x").await;
+    for stream in &mut streams {
+        assert_eq!(stream.event().await.id, id);
+    }
+}
+
+/// The same where the descriptors are the limit: 128 connections, 64 of them for streams.
+#[tokio::test]
+async fn half_read_heads_do_not_take_the_descriptors_of_streams() {
+    let node = Fanfare::after("ulimit -n 200").set("FANFARE_SHARDS", "1").start().await;
+    let mut halves = Vec::new();
+    for _ in 0..150 {
+        halves.push(half_a_head(&node).await);
+    }
+    let mut streams = node.subscribe_many("topic=a", 64).await;
     let id = node.publish("a", "x").await;
     for stream in &mut streams {
         assert_eq!(stream.event().await.id, id);

@@ -196,7 +196,6 @@ pub(super) fn incarnation() -> Incarnation {
     Incarnation::from_bits(99)
 }
 
-/// A publisher's id. Id 0 has the form of a node-assigned id and takes precedence over that.
 pub(super) fn publisher_id(n: u64) -> String {
     format!("custom {n}")
 }
