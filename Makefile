@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test lint model deny advisories cargo-deny doc bench instructions \
+.PHONY: help run test simulate lint model deny advisories cargo-deny doc bench instructions \
 	load load-100k load-1m clean
 
 help: ## List the targets
@@ -19,6 +19,11 @@ test: ## All tests: unit, integration with each FANFARE_IO, instructions per del
 	benches/instructions.sh $(TARGET)/debug 1600 29500
 	TEST_IO=send $(CARGO) test --workspace --test it
 	TEST_IO=hyper $(CARGO) test --workspace --test it
+
+simulate: SEEDS ?= $(if $(SEED),1,10000)
+simulate: ## Simulate a node with many seeds (SEEDS=100000), or replay one (SEED=42)
+	SIMULATION_SEED=$(SEED) SIMULATION_SEEDS=$(SEEDS) $(CARGO) test --workspace --lib \
+		simulation::every_seed -- --nocapture
 
 lint: ## Formatting, clippy and rustdoc with warnings as errors, loom models
 	$(CARGO) fmt --all --check

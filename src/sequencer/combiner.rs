@@ -96,6 +96,12 @@ impl<R: BatchRunner> Combiner<R> {
         runner.try_run_batch()
     }
 
+    /// Runs a batch or, if nothing waits, evicts what is too old; true if there may be more to do.
+    pub(crate) fn step(&self) -> bool {
+        let mut runner = self.runner.lock().expect("no batch has panicked");
+        runner.run_batch() || runner.evict_expired()
+    }
+
     /// Runs batches until the queue is closed and empty: the body of the sequencer's thread.
     ///
     /// # Panics
@@ -105,10 +111,7 @@ impl<R: BatchRunner> Combiner<R> {
         let _close_on_drop = CloseOnDrop(self);
         self.queue.set_consumer();
         loop {
-            let mut runner = self.runner.lock().expect("no batch has panicked");
-            let worked = runner.run_batch() || runner.evict_expired();
-            drop(runner);
-            if worked {
+            if self.step() {
                 continue;
             }
             if self.queue.is_finished() {

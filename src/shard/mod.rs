@@ -27,6 +27,8 @@ mod reactor;
 mod run;
 mod run_queue;
 mod sender;
+#[cfg(all(test, not(ring_loom)))]
+mod simulation;
 mod start;
 mod state;
 mod timer;

@@ -22,7 +22,7 @@ use super::writer::Writer;
 use crate::conn::Conn;
 
 /// Streams collected at once: few, since how much work they are shows only when they are visited.
-const PART: usize = 8;
+pub(super) const PART: usize = 8;
 
 /// Subscribers that a walk skips cost this part of a visit.
 const SKIPPED_PER_VISIT: usize = 16;

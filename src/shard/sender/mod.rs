@@ -30,6 +30,9 @@ pub(crate) fn resolve_io(io: Io) -> io::Result<Io> {
 pub(super) enum Sender {
     Uring(Box<Uring>),
     Syscall,
+    /// Sends by system calls, and shows each write and its result to the simulation.
+    #[cfg(all(test, not(ring_loom)))]
+    Watched(Box<dyn FnMut(&Write, WriteResult)>),
 }
 
 impl Sender {
@@ -69,6 +72,14 @@ impl Sender {
             let error = broken.error;
             tracing::error!(%error, "io_uring failed; the shard uses send from now on");
             results.truncate(broken.unsent);
+        }
+        #[cfg(all(test, not(ring_loom)))]
+        if let Self::Watched(watch) = self {
+            return results.extend(writes.iter().map(|write| {
+                let result = syscall::send_one(write);
+                watch(write, result);
+                result
+            }));
         }
         results.extend(writes[results.len()..].iter().map(syscall::send_one));
     }
