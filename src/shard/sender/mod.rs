@@ -27,12 +27,16 @@ pub(crate) fn resolve_io(io: Io) -> io::Result<Io> {
     }
 }
 
+/// Sees each write with its result.
+#[cfg(all(test, not(ring_loom)))]
+pub(super) type Watcher = Box<dyn FnMut(&Write, WriteResult)>;
+
 pub(super) enum Sender {
     Uring(Box<Uring>),
     Syscall,
     /// Sends by system calls, and shows each write and its result to the simulation.
     #[cfg(all(test, not(ring_loom)))]
-    Watched(Box<dyn FnMut(&Write, WriteResult)>),
+    Watched(Watcher),
 }
 
 impl Sender {
