@@ -32,6 +32,14 @@ impl EventIndices {
         }
     }
 
+    /// Bytes of memory besides the value itself.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Range(_) => 0,
+            Self::List(list) => size_of_val::<[u32]>(list),
+        }
+    }
+
     fn len(&self) -> u64 {
         match self {
             Self::Range(range) => u64::from(range.end - range.start),
@@ -103,6 +111,11 @@ impl EpochData {
         Self { number, counted: counted_before + indices.len(), batch, indices }
     }
 
+    /// The seq of the first event of the whole batch.
+    pub(super) fn batch_first(&self) -> Seq {
+        self.batch.first()
+    }
+
     fn range_after(&self, last: Seq) -> Option<Range<u32>> {
         self.indices.range_from(self.batch.index_after(last))
     }
@@ -117,7 +130,7 @@ impl Footprint for EpochData {
 impl Epoch<'_> {
     /// The seq of the first event of the whole batch.
     pub fn batch_first(&self) -> Seq {
-        self.data.batch.first()
+        self.data.batch_first()
     }
 
     /// Events published to the ring up to and including this epoch.

@@ -35,7 +35,7 @@ use super::epoch::{Epoch, EpochData, EventIndices};
 use super::reader::{Reader, Section};
 use super::reclaim::{Dated, Footprint, Reclaimer, Writer};
 use super::slot::{EraChanged, Slot};
-use crate::event::Batch;
+use crate::event::{Batch, Seq};
 use crate::sync::{AtomicU64, Ordering};
 
 /// Slots a ring starts with when its first epoch comes.
@@ -155,6 +155,11 @@ impl Ring {
 
     /// Publishes a batch's events to this ring as one epoch and returns its number. Sequencer only.
     pub fn publish(&self, batch: &Arc<Batch>, indices: EventIndices) -> u64 {
+        self.place(batch, indices).0
+    }
+
+    /// Likewise; also returns the first seq of the batch whose epoch was overwritten for it.
+    pub(super) fn place(&self, batch: &Arc<Batch>, indices: EventIndices) -> (u64, Option<Seq>) {
         let mut writer = self.reclaimer.writer();
         // Ordering: Relaxed: written under the sequencer's lock only. Model:
         // a_reader_sees_every_epoch_or_knows_it_lagged.
@@ -165,12 +170,15 @@ impl Ring {
         // Ordering: Relaxed: published by the Release store of `tail` below. Model: the same.
         self.counted.store(epoch.counted, Ordering::Relaxed);
         let epoch = Some(writer.date(epoch));
+        let slot = &slots[slot(number, slots.len())];
+        // SAFETY: the writer is of this ring's reclaimer; the result is used before `replace`.
+        let overwritten = unsafe { slot.current() }.map(|oldest| oldest.get().batch_first());
         // SAFETY: the writer is of this ring's reclaimer.
-        unsafe { slots[slot(number, slots.len())].replace(epoch, &mut writer) };
+        unsafe { slot.replace(epoch, &mut writer) };
         // Ordering: Release: who reads the new tail finds the slot and its array. Pairs with
         // Acquire in `tail`. Model: a_reader_sees_every_epoch_or_knows_it_lagged.
         self.tail.store(number + 1, Ordering::Release);
-        number
+        (number, overwritten)
     }
 
     /// Drops every epoch up to and including `number`. Sequencer only.
@@ -246,7 +254,6 @@ fn slot(number: u64, slots: usize) -> usize {
 #[cfg(all(test, not(ring_loom)))]
 mod tests {
     use super::*;
-    use crate::event::Seq;
 
     fn batch(seq: u64) -> Arc<Batch> {
         Arc::new(Batch::new("x".into(), Box::new([1]), Seq(seq)))
@@ -294,6 +301,16 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_full_ring_tells_whose_epoch_it_overwrites() {
+        let ring = ring(3);
+        let place = |seq| ring.place(&batch(seq), EventIndices::Range(0..1)).1;
+        assert_eq!([1, 2, 3].map(place), [None; 3]);
+        assert_eq!([4, 5].map(place), [1, 2].map(|seq| Some(Seq(seq))));
+        ring.expel(2);
+        assert_eq!([6, 7].map(place), [None, Some(Seq(4))]);
     }
 
     #[test]

@@ -23,6 +23,6 @@ pub use epoch::{Epoch, EventIndices, Slice};
 pub use epoch_ring::{Read, Ring};
 pub use reader::Reader;
 pub(crate) use reclaim::SCAN_BYTES;
-pub use registry::{Registry, RingsFull};
+pub use registry::{Placed, Registry, RingsFull};
 pub use wake::{Mailbox, PendingWakes, RingWaker};
 pub use watermark::Watermark;

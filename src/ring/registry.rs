@@ -18,7 +18,7 @@ use super::epoch_ring::Ring;
 use super::reader::Reader;
 use super::reclaim::Reclaimer;
 use super::wake::{Mailbox, PendingWakes, RingWaker};
-use crate::event::{Batch, Selector, Topic, TopicMap};
+use crate::event::{Batch, Selector, Seq, Topic, TopicMap};
 use crate::quota::Quota;
 
 /// Stripes of the map; enough that shards rarely contend for one.
@@ -38,6 +38,18 @@ pub struct Registry {
     rings: Quota,
     window: NonZeroUsize,
     reclaimer: Arc<Reclaimer>,
+}
+
+/// An epoch that a batch was published as.
+pub struct Placed {
+    /// The ring.
+    pub ring: Arc<Ring>,
+    /// The epoch's number.
+    pub number: u64,
+    /// Bytes of memory that the epoch takes for its list of events.
+    pub list_bytes: usize,
+    /// The first seq of the batch whose epoch it overwrote.
+    pub overwritten: Option<Seq>,
 }
 
 /// `FANFARE_TOPICS_MAX` topics have readers.
@@ -137,24 +149,20 @@ impl Registry {
     }
 
     /// Publishes the events at `indices` to a topic's ring, if it has one, and adds the wakers of
-    /// the shards that read it to `wakes`. Returns the ring and the epoch's number. Sequencer only.
+    /// the shards that read it to `wakes`. Sequencer only.
     pub fn publish(
         &self,
         topic: &Topic,
         batch: &Arc<Batch>,
         indices: &[u32],
         wakes: &mut PendingWakes,
-    ) -> Option<(Arc<Ring>, u64)> {
+    ) -> Option<Placed> {
         let stripe = self.stripe(topic);
         Some(stripe.get(topic)?.publish(batch, EventIndices::of(indices), wakes))
     }
 
     /// Publishes a whole batch to the ring of `*`. Sequencer only.
-    pub fn publish_all(
-        &self,
-        batch: &Arc<Batch>,
-        wakes: &mut PendingWakes,
-    ) -> Option<(Arc<Ring>, u64)> {
+    pub fn publish_all(&self, batch: &Arc<Batch>, wakes: &mut PendingWakes) -> Option<Placed> {
         let all = lock(&self.all);
         let events = u32::try_from(batch.len()).expect("FANFARE_BATCH_EVENTS is under 2^32");
         Some(all.as_ref()?.publish(batch, EventIndices::Range(0..events), wakes))
@@ -178,12 +186,13 @@ impl Entry {
         batch: &Arc<Batch>,
         indices: EventIndices,
         wakes: &mut PendingWakes,
-    ) -> (Arc<Ring>, u64) {
-        let number = self.ring.publish(batch, indices);
+    ) -> Placed {
+        let list_bytes = indices.bytes();
+        let (number, overwritten) = self.ring.place(batch, indices);
         for waker in &self.wakers {
             wakes.add(waker);
         }
-        (Arc::clone(&self.ring), number)
+        Placed { ring: Arc::clone(&self.ring), number, list_bytes, overwritten }
     }
 
     /// Removes a waker; true if it was the last one.
@@ -201,7 +210,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(all(test, not(ring_loom)))]
 mod tests {
     use super::*;
-    use crate::event::Seq;
     use crate::ring::Read;
 
     fn registry(rings_max: usize) -> Registry {

@@ -171,6 +171,9 @@ impl Wake for Mailbox {
     }
 }
 
+/// Wakers for which room is kept from batch to batch.
+const WAKERS_KEPT: usize = 1024;
+
 /// The wakers of one batch, held back until all of its rings have it.
 #[derive(Default)]
 pub struct PendingWakes {
@@ -199,6 +202,7 @@ impl PendingWakes {
                 Self::remember(&mut self.mailboxes, &mut self.filled, mailbox);
             }
         }
+        self.wakers.shrink_to(WAKERS_KEPT);
         for index in self.filled.drain(..) {
             if let Some(mailbox) = self.mailboxes[index].take() {
                 // Ordering: Release: the wakers just put in. Pairs with Acquire in

@@ -21,10 +21,10 @@
 //!
 //! The shard's streams wait while it runs a batch. It runs one only if few events wait
 //! ([`COMBINED_MAX`]), the lock is free and nobody reads the log: a lock holder may be preempted,
-//! so a shard does not wait for one. Two short waits remain: for a shard that changes its
+//! so a shard does not wait for one. It leaves an event of many topics or bytes, and what follows
+//! it, to the thread. Two short waits remain: for a shard that changes its
 //! subscriptions in the same stripe of the registry, and for a producer between two steps of a
-//! push. The batch has its usual bounds
-//! (`FANFARE_BATCH_EVENTS`, `FANFARE_BATCH_BYTES`).
+//! push.
 #![forbid(unsafe_code)]
 
 use std::sync::{Arc, PoisonError};
@@ -43,12 +43,24 @@ pub trait BatchRunner {
     type Item;
     /// Runs one batch; false if nothing was waiting.
     fn run_batch(&mut self) -> bool;
-    /// Runs one batch unless that would wait for another thread; false if it would.
+    /// Runs one batch that takes a shard little time. False if that would wait for another thread,
+    /// or if it leaves an item it has popped to the thread's next batch.
     fn try_run_batch(&mut self) -> bool;
     /// Evicts what is too old, within a bound; true if more is left.
     fn evict_expired(&mut self) -> bool;
-    /// Drops the events of a batch that panicked; their publishers receive an error.
+    /// Drops the events of a batch that panicked and the one left to the thread; their publishers
+    /// receive an error.
     fn fail_pending(&mut self);
+}
+
+/// What the sequencer's thread does next.
+enum Step {
+    /// Another step: there may be more to do.
+    Worked,
+    /// Wait.
+    Idle,
+    /// End.
+    Finished,
 }
 
 /// A queue and the one [`BatchRunner`] that empties it, under a lock.
@@ -86,7 +98,7 @@ impl<R: BatchRunner> Combiner<R> {
         }
     }
 
-    /// Runs a batch if that waits for nobody; true if it did.
+    /// Runs a batch if that waits for nobody; false if the thread has to run one.
     fn try_run_batch(&self) -> bool {
         if self.queue.len() > COMBINED_MAX {
             return false;
@@ -96,10 +108,10 @@ impl<R: BatchRunner> Combiner<R> {
         runner.try_run_batch()
     }
 
-    /// Runs a batch or, if nothing waits, evicts what is too old; true if there may be more to do.
-    pub(crate) fn step(&self) -> bool {
-        let mut runner = self.runner.lock().expect("no batch has panicked");
-        runner.run_batch() || runner.evict_expired()
+    /// One step of the thread; true if there may be more to do.
+    #[cfg(all(test, not(ring_loom)))]
+    pub(crate) fn run_once(&self) -> bool {
+        matches!(self.step(), Step::Worked)
     }
 
     /// Runs batches until the queue is closed and empty: the body of the sequencer's thread.
@@ -111,15 +123,24 @@ impl<R: BatchRunner> Combiner<R> {
         let _close_on_drop = CloseOnDrop(self);
         self.queue.set_consumer();
         loop {
-            if self.step() {
-                continue;
+            match self.step() {
+                Step::Worked => {}
+                Step::Finished => return,
+                // Returns at once if an event was pushed since the batch: the wake-up is kept.
+                Step::Idle => self.queue.park(self.evict_interval),
             }
-            if self.queue.is_finished() {
-                return;
-            }
-            // Returns at once if an event was pushed since the batch: the wake-up is kept.
-            self.queue.park(self.evict_interval);
         }
+    }
+
+    /// Runs a batch or, if nothing waits, evicts what is too old.
+    fn step(&self) -> Step {
+        let mut runner = self.runner.lock().expect("no batch has panicked");
+        if runner.run_batch() || runner.evict_expired() {
+            return Step::Worked;
+        }
+        // Under the lock: a shard that has it could have popped the last event and leave it to this
+        // thread. Model: an_item_left_to_the_thread_is_run.
+        if self.queue.is_finished() { Step::Finished } else { Step::Idle }
     }
 }
 

@@ -45,6 +45,16 @@ use window::LiveWindow;
 /// Events evicted from the history before the queue is looked at again, at most.
 const EVICTED_MAX: usize = 4096;
 
+/// Topics of the events of a batch: a batch ends with the event that reaches this many. Each is a
+/// lookup in the log and one in the registry; 1,024 events of 100 topics would take the sequencer,
+/// and whoever reads the log, tens of milliseconds.
+const BATCH_TOPICS_MAX: usize = 4096;
+
+/// Bytes of data, and topics, of the events that a shard takes into a batch, whose streams wait for
+/// it: some hundred microseconds.
+const COMBINED_BYTES: usize = 64 * 1024;
+const COMBINED_TOPICS: usize = 64;
+
 /// How long a quiet node keeps what is too old: the sequencer's thread evicts at least this often.
 const EVICT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -94,6 +104,16 @@ impl From<&Config> for BatchLimits {
     }
 }
 
+/// Events for which the scratch vectors keep room from batch to batch.
+const SCRATCH_KEPT: usize = 1024;
+
+/// Where a batch runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum RunsOn {
+    Thread,
+    Shard,
+}
+
 /// The state of the sequencer, with scratch buffers that live from batch to batch.
 pub struct Sequencer {
     deps: Deps,
@@ -105,6 +125,8 @@ pub struct Sequencer {
     wakes: PendingWakes,
     router: Router,
     submissions: Vec<Submission>,
+    /// The next event, which a shard has popped and left to the thread.
+    left: Option<Submission>,
     buffer: Vec<u8>,
     ends: Vec<u32>,
     ids: NodeIds,
@@ -123,6 +145,7 @@ impl Sequencer {
             wakes: PendingWakes::default(),
             router: Router::default(),
             submissions: Vec::new(),
+            left: None,
             buffer: Vec::new(),
             ends: Vec::new(),
             ids,
@@ -130,11 +153,21 @@ impl Sequencer {
     }
 
     /// Encodes what is waiting, in the order it came, up to the limits of a batch.
-    fn encode_batch(&mut self, first: Seq) {
-        let mut seq = first;
-        while self.submissions.len() < self.limits.events && self.buffer.len() < self.limits.bytes {
-            let Some(submission) = self.deps.queue.pop() else { return };
+    fn encode_batch(&mut self, first: Seq, on: RunsOn) {
+        let (mut seq, mut topics) = (first, 0);
+        while self.submissions.len() < self.limits.events
+            && self.buffer.len() < self.limits.bytes
+            && topics < BATCH_TOPICS_MAX
+        {
+            let waiting = self.left.take().or_else(|| self.deps.queue.pop());
+            let Some(submission) = waiting else { return };
             let event = &submission.publication;
+            topics += event.topics.len();
+            let bytes = self.buffer.len() + event.data.len();
+            if on == RunsOn::Shard && (bytes > COMBINED_BYTES || topics > COMBINED_TOPICS) {
+                self.left = Some(submission);
+                return;
+            }
             let id = match &event.id {
                 Some(id) => id.as_str(),
                 None => self.ids.id(seq),
@@ -159,6 +192,7 @@ impl Sequencer {
         self.buffer.clear();
         self.buffer.shrink_to(2 * self.limits.bytes);
         self.ends.clear();
+        self.ends.shrink_to(SCRATCH_KEPT);
         Arc::new(batch)
     }
 
@@ -179,11 +213,12 @@ impl Sequencer {
         self.live.trim(now, registry.held_bytes(), || self.wakes.slowest());
     }
 
-    /// Runs a batch; false if nothing was waiting. `writer` is the access to the log, unless it is
-    /// to be waited for when the batch is encoded.
+    /// Runs a batch; false if nothing was waiting. A shard comes with the access to the log; the
+    /// thread waits for it when the batch is encoded.
     fn run(&mut self, writer: Option<log::Writer<'_>>) -> bool {
+        let on = if writer.is_some() { RunsOn::Shard } else { RunsOn::Thread };
         let first = self.deps.log.last_seq().next();
-        self.encode_batch(first);
+        self.encode_batch(first, on);
         if self.submissions.is_empty() {
             return false;
         }
@@ -201,6 +236,7 @@ impl Sequencer {
         for (index, submission) in self.submissions.drain(..).enumerate() {
             submission.acknowledge(Seq(first.0 + index as u64));
         }
+        self.submissions.shrink_to(SCRATCH_KEPT);
         true
     }
 
@@ -226,19 +262,21 @@ impl BatchRunner for Sequencer {
         let log = Arc::clone(&self.deps.log);
         let Some(writer) = log.try_writer() else { return false };
         self.run(Some(writer));
-        true
+        self.left.is_none()
     }
 
     /// Also trims the rings' window, which otherwise happens only when a batch is published.
     fn evict_expired(&mut self) -> bool {
         let now = self.started.elapsed();
-        self.live.trim(now, self.deps.registry.held_bytes(), || self.wakes.slowest());
+        let has_more =
+            self.live.trim(now, self.deps.registry.held_bytes(), || self.wakes.slowest());
         self.reclaim(now);
-        self.deps.log.writer().expire(now, EVICTED_MAX)
+        self.deps.log.writer().expire(now, EVICTED_MAX) || has_more
     }
 
     fn fail_pending(&mut self) {
         self.submissions.clear();
+        self.left = None;
     }
 }
 

@@ -20,6 +20,9 @@ struct Group {
 /// Groups kept for the next batch; more are freed.
 const GROUPS_KEPT: usize = 1024;
 
+/// Events for which a group keeps room.
+const EVENTS_KEPT: usize = 64;
+
 impl Router {
     /// Adds event `event` of the batch; events come in order.
     pub(super) fn add(&mut self, topics: &[Topic], event: u32) {
@@ -53,10 +56,15 @@ impl Router {
 
     /// Clears the tables for the next batch.
     pub(super) fn clear(&mut self) {
+        for group in &mut self.groups[..self.used] {
+            group.events.clear();
+            group.events.shrink_to(EVENTS_KEPT);
+        }
         self.used = 0;
         self.index.clear();
         if self.groups.len() > GROUPS_KEPT {
             self.groups.truncate(GROUPS_KEPT);
+            self.groups.shrink_to(GROUPS_KEPT);
             self.index.shrink_to(GROUPS_KEPT);
         }
     }
@@ -84,5 +92,18 @@ mod tests {
         let seen: Vec<_> =
             router.groups().map(|(t, e)| (t.as_str().to_owned(), e.to_vec())).collect();
         assert_eq!(seen, [("b".to_owned(), vec![0])]);
+    }
+
+    #[test]
+    fn a_large_batch_leaves_little_memory_behind() {
+        let mut router = Router::default();
+        for event in 0..100_000 {
+            router.add(&[topic("busy"), topic(&format!("{}", event % 5000))], event);
+        }
+        router.clear();
+        let events: usize = router.groups.iter().map(|group| group.events.capacity()).sum();
+        assert!(events <= GROUPS_KEPT * EVENTS_KEPT, "{events}");
+        assert!(router.groups.capacity() <= GROUPS_KEPT, "{}", router.groups.capacity());
+        assert!(router.index.capacity() <= 2 * GROUPS_KEPT, "{}", router.index.capacity());
     }
 }

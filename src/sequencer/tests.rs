@@ -105,6 +105,65 @@ fn many_waiting_events_are_left_to_the_thread() {
 }
 
 #[test]
+fn a_large_batch_leaves_little_scratch_behind() {
+    let combiner = combiner(10_000);
+    let acks: Vec<_> = (0..5_000).map(|_| push(&combiner)).collect();
+    assert!(combiner.lock().run_batch());
+    drop(acks);
+    let sequencer = combiner.lock();
+    let (submissions, ends) = (sequencer.submissions.capacity(), sequencer.ends.capacity());
+    assert!(submissions <= SCRATCH_KEPT && ends <= SCRATCH_KEPT, "{submissions} {ends}");
+}
+
+/// Pushes an event with that many topics and bytes of data; nobody is woken.
+fn push_sized(combiner: &Combiner<Sequencer>, topics: usize, bytes: usize) -> Receiver<Seq> {
+    let (mut publication, reservation) = event(combiner);
+    publication.topics = (0..topics).map(|n| Topic::new(&format!("t{n}")).unwrap()).collect();
+    publication.data = "x".repeat(bytes);
+    queue::push(combiner.queue(), publication, reservation).unwrap()
+}
+
+/// Ensures that a shard's streams don't wait for another publisher's large event.
+///
+/// Scenario: a small event is published on a shard while a large one, or one of many topics, waits.
+///
+/// Cause: a shard took all waiting events into its batch, whatever their size.
+///
+/// Fix: it leaves a large event, and those after it, to the sequencer's thread.
+#[test]
+fn events_of_many_bytes_or_topics_are_left_to_the_thread() {
+    for (topics, bytes) in [(1, COMBINED_BYTES + 1), (COMBINED_TOPICS + 1, 1)] {
+        let combiner = combiner(1024);
+        combiner.queue().set_consumer();
+        let mut small = push(&combiner);
+        let mut large = push_sized(&combiner, topics, bytes);
+        let mut last = push(&combiner);
+        combiner.run_or_wake();
+        assert_eq!(small.try_recv(), Ok(Seq(1)));
+        assert!(large.try_recv().is_err() && woken(Duration::from_secs(30)));
+        combiner.run_or_wake();
+        assert!(large.try_recv().is_err() && last.try_recv().is_err(), "no shard runs them");
+        assert!(woken(Duration::from_secs(30)));
+        combiner.queue().close();
+        combiner.run();
+        assert_eq!((large.try_recv(), last.try_recv()), (Ok(Seq(2)), Ok(Seq(3))));
+    }
+}
+
+#[test]
+fn a_batch_has_a_bounded_number_of_topics() {
+    const TOPICS: usize = 100;
+    let combiner = combiner(1024);
+    let mut acks: Vec<_> = (0..50).map(|_| push_sized(&combiner, TOPICS, 1)).collect();
+    assert!(combiner.lock().run_batch());
+    let taken =
+        acks.iter_mut().map(|ack| ack.try_recv().is_ok()).take_while(|taken| *taken).count();
+    assert_eq!(taken, BATCH_TOPICS_MAX.div_ceil(TOPICS));
+    assert!(combiner.lock().run_batch());
+    assert!(acks[taken..].iter_mut().all(|ack| ack.try_recv().is_ok()));
+}
+
+#[test]
 fn every_event_is_taken_once_whoever_runs_the_batch() {
     const PUBLISHERS: u64 = 4;
     const EVENTS: u64 = 2_000;
@@ -139,7 +198,7 @@ fn after_a_batch_panicked_publishers_are_refused() {
     let mut acks = [push(&combiner), push(&combiner)];
     // One end too few: appending the batch to the log panics.
     let mut sequencer = combiner.lock();
-    sequencer.encode_batch(Seq(1));
+    sequencer.encode_batch(Seq(1), RunsOn::Thread);
     sequencer.ends.pop();
     drop(sequencer);
     assert!(catch_unwind(AssertUnwindSafe(|| combiner.run_or_wake())).is_err());

@@ -215,10 +215,10 @@ mod tests {
 
         let batch = Arc::new(Batch::new("event".into(), Box::new([5]), Seq(1)));
         let registry = &shard.core.registry;
-        let (ring, epoch) = registry.publish_all(&batch, &mut PendingWakes::default()).unwrap();
+        let placed = registry.publish_all(&batch, &mut PendingWakes::default()).unwrap();
         write_now(&shard, &conn);
         assert_eq!(far.read(&mut [0; 1024]).unwrap(), 5);
-        ring.expel(epoch);
+        placed.ring.expel(placed.number);
         registry.reclaim();
         assert_eq!(Arc::strong_count(&batch), 1);
     }

@@ -101,7 +101,8 @@ impl History {
     /// [`Self::next_seq`]; `now` is the time since the node started.
     ///
     /// Work: the event's topics, the evictions that make room for its bytes, and at most
-    /// [`EVICTIONS_PER_APPEND`] more.
+    /// [`EVICTIONS_PER_APPEND`] more. The bytes were within their limit before, so no more than the
+    /// event's own bytes, rounded up to an event, have to be evicted for them.
     pub fn append(&mut self, seq: Seq, event: Encoded<'_>, now: Duration) {
         debug_assert_eq!(seq, self.next_seq(), "seqs are dense");
         debug_assert!(!event.topics.is_empty(), "an event has a topic");

@@ -212,7 +212,7 @@ impl World {
 
     /// What the sequencer's thread does when it is woken.
     fn run_sequencer(&mut self) {
-        while self.core.sequencer.step() {
+        while self.core.sequencer.run_once() {
             self.note_batch();
         }
     }

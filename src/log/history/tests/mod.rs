@@ -159,6 +159,25 @@ fn the_byte_limit_holds_even_for_an_event_larger_than_it() {
 }
 
 #[test]
+fn an_append_evicts_no_more_bytes_than_it_adds() {
+    const LIMIT: u64 = 1_000_000;
+    // A small event, and its topic.
+    const SMALL: u64 = 1_000;
+    for large in [0, 5_000, 200_000, 900_000] {
+        let mut history = history(Retention { bytes: LIMIT, ..UNLIMITED });
+        while history.stats().bytes < LIMIT - SMALL {
+            let name = format!("{}", history.next_seq().0 % 50);
+            history.add(&[&name]);
+        }
+        let wire = Bytes::from(vec![0; large]);
+        let event = Encoded { topics: &[topic("large")], id: None, wire };
+        history.append(history.next_seq(), event, Duration::ZERO);
+        let bytes = history.stats().bytes;
+        assert!((LIMIT - SMALL..=LIMIT).contains(&bytes), "{bytes} with {large}");
+    }
+}
+
+#[test]
 fn a_history_that_retains_nothing_reports_every_loss() {
     for retention in [
         Retention { events_per_topic: 0, ..UNLIMITED },
