@@ -94,8 +94,8 @@ impl Writer {
     }
 }
 
-/// The stream's write, if it has one. A stream that needs the log is put off until the sequencer has
-/// released it.
+/// The stream's write, if it has one. A stream that needs the log is put off until the sequencer
+/// has released it.
 fn prepare(shard: &Shard, conn: Rc<Conn>) -> Option<Write> {
     match Write::prepare(conn) {
         Visit::Write(write) => return Some(write),
