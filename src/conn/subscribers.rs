@@ -73,8 +73,8 @@ struct Walk {
     /// visited before and is visited twice. Going up, it would be missed. A subscriber that joins
     /// needs no visit: its cursor is at the ring's end.
     below: Option<usize>,
-    /// The round of a wake-up since the walk began.
-    again: Option<Round>,
+    /// The rounds of the first and the last wake-up since the walk began.
+    again: Option<(Round, Round)>,
 }
 
 /// What [`Subscribers::collect`] leaves of a walk.
@@ -82,8 +82,8 @@ struct Walk {
 pub(crate) enum Rest {
     /// Subscribers not yet visited.
     More,
-    /// Nothing, but the ring was woken in that round, after the walk had begun, and is walked
-    /// again.
+    /// Nothing, but the ring was woken after the walk had begun, in that round for the first time,
+    /// and is walked again.
     Again(Round),
     /// Nothing.
     Done,
@@ -189,7 +189,7 @@ impl Subscribers {
             }
             // Nobody has been visited yet.
             Some(walk) if walk.below.is_none() => walk.round = round,
-            Some(walk) => walk.again = Some(round),
+            Some(walk) => walk.again = Some((walk.again.map_or(round, |(first, _)| first), round)),
         }
         None
     }
@@ -216,8 +216,9 @@ impl Subscribers {
             return (Rest::More, end - start);
         }
         let again = walk.again;
-        list.walk = again.map(|round| Walk { round, below: None, again: None });
-        (again.map_or(Rest::Done, Rest::Again), end - start)
+        // Who was visited before the last wake-up has to be visited again.
+        list.walk = again.map(|(_, last)| Walk { round: last, below: None, again: None });
+        (again.map_or(Rest::Done, |(first, _)| Rest::Again(first)), end - start)
     }
 }
 
@@ -324,9 +325,10 @@ mod tests {
         assert_eq!(shard.subscribers.begin_walk(&a, 2), None);
         assert_eq!(collect(&shard, &a, 2, 1, &conns), (vec![1], Rest::More));
         assert_eq!(shard.subscribers.begin_walk(&a, 3), None);
-        assert_eq!(collect(&shard, &a, 3, 1, &conns), (vec![0], Rest::Again(3)));
-        // The second stream was visited in round 3, after the wake-up.
-        assert_eq!(collect(&shard, &a, 3, 9, &conns), (vec![1], Rest::Done));
+        assert_eq!(shard.subscribers.begin_walk(&a, 4), None);
+        assert_eq!(collect(&shard, &a, 4, 1, &conns), (vec![0], Rest::Again(3)));
+        // Stream 0 was visited in round 4, after the last wake-up.
+        assert_eq!(collect(&shard, &a, 4, 9, &conns), (vec![1], Rest::Done));
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Pump {
             }
         }
         if woken {
-            self.writer.flush(&self.shard);
+            work += self.writer.flush(&self.shard);
             yield_to_local_tasks().await;
         }
         self.spent += work;

@@ -35,7 +35,7 @@ pub(super) struct RunQueue {
 
 struct Queued {
     waker: Arc<RingWaker>,
-    /// The round of the wake-up that the walk is for.
+    /// The round of the first wake-up that the walk is for.
     since: Round,
 }
 
