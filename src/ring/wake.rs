@@ -114,8 +114,8 @@ impl Mailbox {
     pub fn new(index: usize) -> Self {
         Self {
             index,
-            queue: SegQueue::new(),
-            notify: Notify::new(),
+            queue: SegQueue::default(),
+            notify: Notify::default(),
             woken: AtomicU64::new(0),
             visited: AtomicU64::new(0),
         }
