@@ -16,7 +16,7 @@ run: ## Run a node on http://127.0.0.1:8080 (settings: make run ARGS="--help")
 test: ## All tests: unit, integration with each FANFARE_IO, instructions per delivery
 	@bash tests/setup.sh
 	$(CARGO) test --workspace
-	benches/instructions.sh $(TARGET)/debug 1600 29500
+	benches/instructions.sh $(TARGET)/debug 1700 29500
 	TEST_IO=send $(CARGO) test --workspace --test it
 	TEST_IO=hyper $(CARGO) test --workspace --test it
 
@@ -55,7 +55,7 @@ bench: ## criterion benches of each stage
 
 instructions: ## Instructions per delivery and per opened stream, release build (needs valgrind)
 	$(CARGO) build --release --workspace
-	benches/instructions.sh $(TARGET)/release 1000 20400
+	benches/instructions.sh $(TARGET)/release 1050 20400
 
 load: ## Run the load tool (make load ARGS="fanout --streams 5000")
 	$(CARGO) run --release -p loadtest -- $(ARGS)
