@@ -20,6 +20,8 @@ pub(crate) struct Cost {
     pub(crate) cpu: u64,
     /// User memory (Pss), bytes.
     pub(crate) memory: u64,
+    /// The part of `memory` that is not pages of files, bytes; its growth is what streams cost.
+    pub(crate) data_memory: u64,
     /// Voluntary context switches.
     pub(crate) voluntary: u64,
     /// Involuntary context switches.
@@ -33,6 +35,7 @@ impl Cost {
         Self {
             cpu: self.cpu.saturating_sub(before.cpu),
             memory: self.memory.saturating_sub(before.memory),
+            data_memory: self.data_memory.saturating_sub(before.data_memory),
             voluntary: self.voluntary.saturating_sub(before.voluntary),
             involuntary: self.involuntary.saturating_sub(before.involuntary),
             threads: self.threads,
@@ -69,6 +72,7 @@ impl Server {
             let Some(cost) = cost(pid) else { continue };
             sum.cpu += cost.cpu;
             sum.memory += cost.memory;
+            sum.data_memory += cost.data_memory;
             sum.voluntary += cost.voluntary;
             sum.involuntary += cost.involuntary;
             sum.threads += cost.threads;
@@ -104,8 +108,20 @@ impl Server {
 
 /// User memory (Pss) of a process, in bytes.
 pub(crate) fn user_memory(pid: u32) -> Option<u64> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    field(&rollup, "Pss:").map(|kib| kib * 1024)
+    field(&memory_map(pid)?, "Pss:").map(|kib| kib * 1024)
+}
+
+/// The part of [`user_memory`] that is not pages of files.
+///
+/// The share of a page of code falls with each other process of the same executable: a second
+/// server that starts would lessen the memory of the first.
+fn data_memory(pid: u32) -> Option<u64> {
+    let map = memory_map(pid)?;
+    Some((field(&map, "Pss_Anon:")? + field(&map, "Pss_Shmem:")?) * 1024)
+}
+
+fn memory_map(pid: u32) -> Option<String> {
+    fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()
 }
 
 /// Kernel memory of all TCP socket buffers of the machine, in bytes.
@@ -127,7 +143,11 @@ pub(crate) fn machine_busy() -> Option<u64> {
 }
 
 fn cost(pid: u32) -> Option<Cost> {
-    let mut cost = Cost { memory: user_memory(pid).unwrap_or(0), ..Cost::default() };
+    let mut cost = Cost {
+        memory: user_memory(pid).unwrap_or(0),
+        data_memory: data_memory(pid).unwrap_or(0),
+        ..Cost::default()
+    };
     for task in numbers(&format!("/proc/{pid}/task")) {
         let directory = format!("/proc/{pid}/task/{task}");
         let read =
@@ -189,6 +209,9 @@ fn holds_any(directory: &str, sockets: &BTreeSet<String>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::process::{Child, Command, Stdio};
+
     use super::*;
 
     #[test]
@@ -199,6 +222,38 @@ mod tests {
         assert_eq!(server.pid, std::process::id());
         let cost = server.cost().expect("this process runs");
         assert!(cost.memory > 0 && cost.cpu > 0 && cost.threads > 0);
+    }
+
+    #[test]
+    fn the_data_memory_of_a_process_is_independent_of_others_of_its_executable() {
+        let first = Echo::start();
+        let alone = data_memory(first.0.id()).expect("the process runs");
+        let _others = [(); 8].map(|()| Echo::start());
+        assert_eq!(data_memory(first.0.id()), Some(alone));
+    }
+
+    /// A process that has run, and waits.
+    struct Echo(Child);
+
+    impl Echo {
+        fn start() -> Self {
+            let mut cat = Command::new("cat")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("cat starts");
+            let mut byte = [b'.'];
+            cat.stdin.as_mut().expect("piped").write_all(&byte).expect("cat reads");
+            cat.stdout.as_mut().expect("piped").read_exact(&mut byte).expect("cat writes");
+            Self(cat)
+        }
+    }
+
+    impl Drop for Echo {
+        fn drop(&mut self) {
+            let ended = self.0.kill().and_then(|()| self.0.wait());
+            drop(ended);
+        }
     }
 
     #[test]

@@ -221,7 +221,7 @@ pub(crate) struct ServerCost {
     pub(crate) memory_after: u64,
     /// `memory_idle` per stream, bytes.
     pub(crate) memory_per_stream: Option<f64>,
-    /// Growth from `memory_before` to `memory_idle` per stream, bytes.
+    /// Growth until all streams were idle, without pages of files, per stream, bytes.
     pub(crate) memory_growth_per_stream: Option<f64>,
     pub(crate) cpu_per_opening_us: Option<f64>,
     pub(crate) cpu_per_delivery_us: Option<f64>,
@@ -231,7 +231,7 @@ pub(crate) struct ServerCost {
     pub(crate) switches_per_1000: Option<f64>,
     /// Usage during the measurement.
     pub(crate) measured: Cost,
-    /// Streams and user memory (bytes) during the ramp.
+    /// Streams and memory without pages of files (bytes) during the ramp.
     pub(crate) memory_by_streams: Vec<(u64, u64)>,
 }
 

@@ -70,7 +70,7 @@ fn selector_cost(
         per_s: each(turns.deliveries * SECOND, turns.busy_nanos).unwrap_or(0.0),
         last_of_all: turns.last_arrival.percentiles(),
         cpu_per_delivery_us: turns.cpu.and_then(|cpu| each(cpu, turns.deliveries)).map(micros),
-        memory_per_stream: growth.and_then(|growth| each(growth.memory, streams)),
+        memory_per_stream: growth.and_then(|growth| each(growth.data_memory, streams)),
         cpu_per_opening_us: growth.and_then(|growth| each(growth.cpu, streams)).map(micros),
     }
 }

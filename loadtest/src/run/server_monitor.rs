@@ -10,7 +10,7 @@ pub(super) struct ServerMonitor {
     server: Option<Server>,
     readings: Vec<Reading>,
     next_reading: u64,
-    /// Streams and the server's user memory (bytes) during the ramp.
+    /// Streams and the server's memory without pages of files (bytes) during the ramp.
     memory_by_streams: Vec<(u64, u64)>,
 }
 
@@ -63,7 +63,7 @@ impl ServerMonitor {
 
     pub(super) fn record_memory(&mut self, streams: u64) {
         let cost = self.read();
-        self.memory_by_streams.extend(cost.map(|cost| (streams, cost.memory)));
+        self.memory_by_streams.extend(cost.map(|cost| (streams, cost.data_memory)));
     }
 
     pub(super) fn memory_by_streams(&self) -> &[(u64, u64)] {

@@ -165,7 +165,7 @@ fn server_cost(
         memory_idle: idle.memory,
         memory_after: after.memory,
         memory_per_stream: ratio(idle.memory as f64, streams),
-        memory_growth_per_stream: ratio(growth.memory as f64, streams),
+        memory_growth_per_stream: ratio(growth.data_memory as f64, streams),
         cpu_per_opening_us: ratio(micros(growth.cpu), streams),
         cpu_per_delivery_us: known.and_then(|cost| ratio(micros(cost.cpu), deliveries)),
         cpu_per_publish_us: known.and_then(|cost| ratio(micros(cost.cpu), publishes)),
