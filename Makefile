@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help run test simulate lint model deny advisories cargo-deny doc bench instructions \
+.PHONY: help run test simulate memory lint model deny advisories cargo-deny doc bench instructions \
 	load load-100k load-1m clean
 
 help: ## List the targets
@@ -24,6 +24,9 @@ simulate: SEEDS ?= $(if $(SEED),1,10000)
 simulate: ## Simulate a node with many seeds (SEEDS=100000), or replay one (SEED=42)
 	SIMULATION_SEED=$(SEED) SIMULATION_SEEDS=$(SEEDS) $(CARGO) test --workspace --lib \
 		simulation::every_seed -- --nocapture
+
+memory: ## A node in 128 MiB: 2,000 publishes of 1 MB, 300 stalled streams, 1,000 others (root)
+	$(CARGO) test --workspace --test it -- --ignored --nocapture memory::
 
 lint: ## Formatting, clippy and rustdoc with warnings as errors, loom models
 	$(CARGO) fmt --all --check

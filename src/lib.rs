@@ -67,7 +67,7 @@
 //! | `http` | routes, request parsing, responses, problem details |
 //! | `shard` | threads, listeners, readiness, the pump, timers |
 //! | [`node`] | the composition root: start and drain |
-//! | [`process`] | what `main` sets up in the process: memory pages, descriptors, signals |
+//! | [`process`] | what `main` sets up in the process: memory, descriptors, signals |
 //!
 //! Public is what `main`, the tests and the benches of single stages use.
 

@@ -16,6 +16,7 @@ const EXIT_USAGE: u8 = 2;
 
 fn main() -> ExitCode {
     process::use_small_pages();
+    process::save_address_space();
     let config = match Config::load() {
         Ok(config) => config,
         Err(error) => return error.report(),

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::watch;
 
-use crate::config::{Config, Io};
+use crate::config::{Config, Io, Memory};
 use crate::core::{ConnectionLimits, Core, shards_for_streams};
 use crate::ring::Mailbox;
 use crate::shard::{
@@ -123,6 +123,7 @@ impl Node {
                  more descriptors (ulimit -n) than one table per core holds"
             );
         }
+        tracing::info!("memory: {}; budgets: {}", Memory::of_process(), config.budgets());
         let (streams_max, configured) = (streams.max(), config.streams_max);
         if streams_max >= configured {
             return;

@@ -1,8 +1,9 @@
 //! Non-blocking counting semaphore: bounds how many units of a resource are in use at once, over
 //! all shards.
 //!
-//! The one bounded counter of the node: connections, streams, rings, and bytes of publish bodies. A
-//! request over the bound is refused at once; nobody waits.
+//! The one bounded counter of the node: connections, streams, rings, subscriptions, bytes of
+//! publish bodies, and bytes that blocked streams have yet to send. A request over the bound is
+//! refused at once; nobody waits.
 //!
 //! # Ordering
 //!

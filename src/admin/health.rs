@@ -27,7 +27,7 @@ pub(crate) fn health(core: &Core) -> (StatusCode, Bytes) {
         "events": core.watermark.reached().0,
         "topics": { "read": core.registry.topics(), "kept": history.topics },
         "history": { "events": history.events, "bytes": history.bytes },
-        "memory": { "resident_bytes": resident_bytes() },
+        "memory": { "resident_bytes": resident_bytes(), "unsent_bytes": core.unsent.used() },
     });
     let status = if failed { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     (status, (document.to_string() + "\n").into())

@@ -25,7 +25,17 @@ impl Config {
         let (window, batch) = (self.window_bytes, self.batch_bytes);
         check_capacity(("FANFARE_WINDOW_BYTES", window), ("FANFARE_BATCH_BYTES", batch))?;
         let (queue, event) = (self.queue_bytes, self.event_bytes_max);
-        check_capacity(("FANFARE_QUEUE_BYTES", queue), ("FANFARE_EVENT_BYTES_MAX", event))
+        check_capacity(("FANFARE_QUEUE_BYTES", queue), ("FANFARE_EVENT_BYTES_MAX", event))?;
+        if self.unsent_bytes < (batch + event) as u64 {
+            return Err(ConfigError::Conflict(format!(
+                "FANFARE_UNSENT_BYTES={} is less than a batch can be, FANFARE_BATCH_BYTES={} plus \
+                 FANFARE_EVENT_BYTES_MAX={}; raise the first or lower the others",
+                bytes_text(self.unsent_bytes),
+                bytes_text(batch as u64),
+                bytes_text(event as u64)
+            )));
+        }
+        Ok(())
     }
 
     fn check_addr(&self) -> Result<(), ConfigError> {

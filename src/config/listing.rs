@@ -7,6 +7,18 @@ use super::duration::duration_text;
 use super::numbers::{bytes_text, count_text};
 use super::settings::Config;
 
+/// The settings whose `auto` is a share of the memory.
+const BUDGETS: [&str; 8] = [
+    "request_connections_max",
+    "queue_bytes",
+    "streams_max",
+    "subscriptions_max",
+    "topics_max",
+    "window_bytes",
+    "unsent_bytes",
+    "history_bytes",
+];
+
 /// One setting of a [`Config`], as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Setting {
@@ -39,6 +51,15 @@ impl Config {
             .collect()
     }
 
+    /// The settings that bound memory, as text: what `auto` came to, where it is used.
+    pub(crate) fn budgets(&self) -> String {
+        let settings = self.settings();
+        let budgets = settings.iter().filter(|setting| BUDGETS.contains(&setting.name));
+        let texts: Vec<_> =
+            budgets.map(|setting| format!("{}={}", setting.variable(), setting.value)).collect();
+        texts.join(", ")
+    }
+
     fn texts(&self) -> Vec<(&'static str, String)> {
         let count = |count: usize| count_text(count as u64);
         let bytes = |bytes: usize| bytes_text(bytes as u64);
@@ -62,6 +83,7 @@ impl Config {
             ("batch_bytes", bytes(self.batch_bytes)),
             ("streams_max", count(self.streams_max)),
             ("selectors_max", count(self.selectors_max)),
+            ("subscriptions_max", count(self.subscriptions_max)),
             ("topics_max", count(self.topics_max)),
             ("busy_answer", self.busy_answer.to_string()),
             ("cors_origins", self.cors_origins.to_string()),
@@ -73,6 +95,7 @@ impl Config {
             ("window", count(self.window)),
             ("window_bytes", bytes_text(self.window_bytes)),
             ("lag_max", duration_text(self.lag_max)),
+            ("unsent_bytes", bytes_text(self.unsent_bytes)),
             ("io", self.io.to_string()),
             ("quantum_streams", count(self.quantum_streams)),
             ("history_events", count(self.history_events)),
@@ -115,7 +138,7 @@ mod tests {
         let names: Vec<_> =
             Config::default().settings().iter().map(|setting| setting.name).collect();
         assert_eq!(names, ids);
-        assert_eq!(ids.len(), 37);
+        assert_eq!(ids.len(), 39);
     }
 
     #[test]
@@ -124,7 +147,8 @@ mod tests {
         for (setting, arg) in Config::default().settings().iter().zip(settings_of(&command)) {
             let documented = match default_text(arg) {
                 default if default == EMPTY => String::new(),
-                default if setting.name == "shards" && default == "auto" => setting.value.clone(),
+                // What `auto` stands for depends on the machine.
+                default if default == "auto" => setting.value.clone(),
                 default => default,
             };
             assert_eq!(setting.value, documented, "{}", setting.name);
@@ -140,6 +164,18 @@ mod tests {
         let setting = |name, value: &str| Setting { name, value: value.into(), is_default: false };
         assert_eq!(changed, [setting("window", "2048"), setting("log", "debug")]);
         assert_eq!(changed[0].variable(), "FANFARE_WINDOW");
+    }
+
+    #[test]
+    fn the_budgets_are_the_settings_whose_auto_is_a_share_of_the_memory() {
+        let config = Config { queue_bytes: 8 << 20, unsent_bytes: 1500, ..Config::default() };
+        let budgets = config.budgets();
+        assert!(budgets.contains(", FANFARE_QUEUE_BYTES=8MiB, "), "{budgets}");
+        assert!(budgets.contains(", FANFARE_UNSENT_BYTES=1500B, "), "{budgets}");
+        let command = bare_command();
+        let automatic = settings_of(&command)
+            .filter(|arg| arg.get_long_help().unwrap().to_string().contains("memory the process"));
+        assert!(automatic.map(|arg| arg.get_id().as_str()).eq(BUDGETS));
     }
 
     #[test]

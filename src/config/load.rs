@@ -80,6 +80,7 @@ mod tests {
     use super::*;
     use crate::config::command::{bare_command, settings_of, variable};
     use crate::config::cors::CorsOrigins;
+    use crate::config::memory;
     use crate::config::words::{BusyAnswer, DescriptorTables, Io};
 
     fn load(args: &[&str], env: &[(&str, &str)]) -> Result<Config, String> {
@@ -260,6 +261,12 @@ mod tests {
                 "FANFARE_QUEUE_BYTES=1MiB is less than FANFARE_EVENT_BYTES_MAX=2MiB; \
                  raise the first or lower the second",
             ),
+            (
+                ["--unsent-bytes=2MiB", "--event-bytes-max=2MiB"],
+                ["--unsent-bytes=2304KiB", "--event-bytes-max=2MiB"],
+                "FANFARE_UNSENT_BYTES=2MiB is less than a batch can be, FANFARE_BATCH_BYTES=256KiB \
+                 plus FANFARE_EVENT_BYTES_MAX=2MiB; raise the first or lower the others",
+            ),
         ];
         for (refused, allowed, message) in cases {
             assert_eq!(refusal(&refused, &[]), message);
@@ -288,7 +295,7 @@ mod tests {
             descriptor_tables: DescriptorTables::Auto,
             backlog: 4096,
             connections_max: None,
-            request_connections_max: 4096,
+            request_connections_max: memory::REQUESTS.of_process() as usize,
             head_timeout: Duration::from_secs(30),
             body_timeout: Duration::from_secs(30),
             body_rate_min: 1 << 10,
@@ -296,12 +303,13 @@ mod tests {
             event_topics_max: 100,
             topic_bytes_max: 1024,
             queue_events: 8192,
-            queue_bytes: 64 << 20,
+            queue_bytes: memory::QUEUE.of_process(),
             batch_events: 1024,
             batch_bytes: 256 << 10,
-            streams_max: 1_000_000,
+            streams_max: memory::STREAMS.of_process() as usize,
             selectors_max: 100,
-            topics_max: 1_000_000,
+            subscriptions_max: memory::SUBSCRIPTIONS.of_process() as usize,
+            topics_max: memory::TOPICS.of_process() as usize,
             busy_answer: BusyAnswer::Stream,
             cors_origins: CorsOrigins::None,
             retry_min: Duration::from_secs(1),
@@ -310,17 +318,19 @@ mod tests {
             write_timeout: Duration::from_secs(15),
             send_buffer_bytes: 32 << 10,
             window: 65_536,
-            window_bytes: 64 << 20,
+            window_bytes: memory::WINDOW.of_process(),
             lag_max: Duration::from_secs(300),
+            unsent_bytes: memory::UNSENT.of_process(),
             io: Io::Auto,
             quantum_streams: 256,
             history_events: 1000,
             history_age: Duration::from_secs(600),
-            history_bytes: 256 << 20,
+            history_bytes: memory::HISTORY.of_process(),
             drain: Duration::from_secs(10),
             log: "info".into(),
         };
         assert_eq!(Config::default(), documented);
+        let documented = Config { streams_max: 1_000_000, ..documented };
         assert_eq!(documented.connections_limit(), 1_004_096);
         assert_eq!(Config { connections_max: Some(7), ..documented }.connections_limit(), 7);
     }
@@ -376,6 +386,7 @@ mod tests {
             "batch_bytes: 4KiB to 16MiB",
             "streams_max: 1 to 1_000_000_000",
             "selectors_max: 1 to 65_536",
+            "subscriptions_max: 1 to 1_000_000_000",
             "topics_max: 1 to 1_000_000_000",
             "retry_min: 1ms to 1d",
             "retry_max: 1ms to 1d",
@@ -385,6 +396,7 @@ mod tests {
             "window: 2 to 1_048_576",
             "window_bytes: 1MiB to 1024TiB",
             "lag_max: 0s to 1d",
+            "unsent_bytes: 1MiB to 1024TiB",
             "quantum_streams: 1 to 65_536",
             "history_events: 0 to 1_000_000_000",
             "history_age: 0s to 365d",

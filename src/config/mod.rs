@@ -9,6 +9,7 @@
 //!
 //! | file | contents |
 //! |---|---|
+//! | `memory` | the memory the process may use, and shares of it |
 //! | `numbers`, `cors`, `words` | values: counts and sizes, origins, enums of words |
 //! | `duration`, `values` | values: durations; address, booleans, `auto`, log filter |
 //! | `settings` | the [`Config`] struct: every setting with its default and bounds |
@@ -27,6 +28,7 @@ mod environment;
 mod error;
 mod listing;
 mod load;
+mod memory;
 mod numbers;
 mod settings;
 mod values;
@@ -35,6 +37,7 @@ mod words;
 pub use cors::CorsOrigins;
 pub use error::ConfigError;
 pub use listing::{Setting, markdown_table};
+pub use memory::Memory;
 pub use settings::Config;
 pub(crate) use values::SHARDS_MAX;
 pub use words::{BusyAnswer, DescriptorTables, Io};

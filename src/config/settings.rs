@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::cors::CorsOrigins;
 use super::duration::duration;
+use super::memory;
 use super::numbers::{bytes, count};
 use super::values::{self, COUNT_MAX};
 use super::words::{BusyAnswer, DescriptorTables, Io};
@@ -86,12 +87,13 @@ pub struct Config {
 
     /// Maximum number of open connections without a stream, such as those of publishers.
     ///
-    /// 1 to 1_000_000_000, divided evenly among the shards. For a connection above the maximum the
-    /// one that has waited longest for a complete request head is closed; if none waits for one,
-    /// the one whose request has taken longest. So clients that connect and send nothing don't keep
-    /// others from opening streams.
-    #[arg(long, value_name = "COUNT", default_value = "4096", help_heading = LISTENING)]
-    #[arg(value_parser = count::<usize>(1..=COUNT_MAX))]
+    /// 1 to 1_000_000_000, or auto: as many as a sixteenth of the memory the process may use has
+    /// room for, with 32KiB each, 256 to 4096. Divided evenly among the shards. For a connection
+    /// above the maximum the one that has waited longest for a complete request head is closed; if
+    /// none waits for one, the one whose request has taken longest. So clients that connect and
+    /// send nothing don't keep others from opening streams.
+    #[arg(long, value_name = "COUNT", default_value = "auto", help_heading = LISTENING)]
+    #[arg(value_parser = values::auto_count(memory::REQUESTS))]
     pub request_connections_max: usize,
 
     /// Time within which a connection must send a complete request head.
@@ -151,10 +153,11 @@ pub struct Config {
 
     /// Maximum total size of publish bodies being read or in the sequencer's queue, in bytes.
     ///
-    /// 1KiB to 1024TiB, at least FANFARE_EVENT_BYTES_MAX. A body takes part of it as its bytes
-    /// arrive. A publish that would exceed it is refused with 503 and Retry-After.
-    #[arg(long, value_name = "BYTES", default_value = "64MiB", help_heading = PUBLISHING)]
-    #[arg(value_parser = bytes::<u64>("1KiB", "1024TiB"))]
+    /// 1KiB to 1024TiB, at least FANFARE_EVENT_BYTES_MAX, or auto: a sixteenth of the memory the
+    /// process may use, at most 64MiB. A body takes part of it as its bytes arrive. A publish that
+    /// would exceed it is refused with 503 and Retry-After.
+    #[arg(long, value_name = "BYTES", default_value = "auto", help_heading = PUBLISHING)]
+    #[arg(value_parser = values::auto_bytes(memory::QUEUE, "1KiB", "1024TiB"))]
     pub queue_bytes: u64,
 
     /// Maximum number of events that the sequencer takes from the queue at once, as one batch.
@@ -174,11 +177,12 @@ pub struct Config {
 
     /// Maximum number of streams on this node.
     ///
-    /// 1 to 1_000_000_000. A stream request above the maximum receives the response that
-    /// FANFARE_BUSY_ANSWER selects. FANFARE_CONNECTIONS_MAX and the descriptor limit can lower the
-    /// maximum.
-    #[arg(long, value_name = "COUNT", default_value = "1_000_000", help_heading = STREAMS)]
-    #[arg(value_parser = count::<usize>(1..=COUNT_MAX))]
+    /// 1 to 1_000_000_000, or auto: as many as a quarter of the memory the process may use
+    /// has room for, with 4KiB each, at most 1_000_000. A stream request above the maximum
+    /// receives the response that FANFARE_BUSY_ANSWER selects. FANFARE_CONNECTIONS_MAX and the
+    /// descriptor limit can lower the maximum.
+    #[arg(long, value_name = "COUNT", default_value = "auto", help_heading = STREAMS)]
+    #[arg(value_parser = values::auto_count(memory::STREAMS))]
     pub streams_max: usize,
 
     /// Maximum number of topics per stream.
@@ -188,19 +192,30 @@ pub struct Config {
     #[arg(value_parser = count::<usize>(1..=65_536))]
     pub selectors_max: usize,
 
+    /// Maximum number of topics of all streams, each counted for each stream that has it.
+    ///
+    /// 1 to 1_000_000_000, or auto: as many as a sixteenth of the memory the process may use has
+    /// room for, with 128 bytes each. A stream request that would exceed it receives the response
+    /// that FANFARE_BUSY_ANSWER selects.
+    #[arg(long, value_name = "COUNT", default_value = "auto", help_heading = STREAMS)]
+    #[arg(value_parser = values::auto_count(memory::SUBSCRIPTIONS))]
+    pub subscriptions_max: usize,
+
     /// Maximum number of topics with history and, separately, of topics with subscribers.
     ///
-    /// 1 to 1_000_000_000. Above the maximum the oldest events of the history are dropped until one
-    /// topic has none left. A stream request for a topic without subscribers receives, at the
-    /// maximum, the response that FANFARE_BUSY_ANSWER selects.
-    #[arg(long, value_name = "COUNT", default_value = "1_000_000", help_heading = STREAMS)]
-    #[arg(value_parser = count::<usize>(1..=COUNT_MAX))]
+    /// 1 to 1_000_000_000, or auto: as many as a sixteenth of the memory the process may use has
+    /// room for, with 1KiB each, at most 1_000_000. Above the maximum the oldest events of the
+    /// history are dropped until one topic has none left. A stream request for a topic without
+    /// subscribers receives, at the maximum, the response that FANFARE_BUSY_ANSWER selects.
+    #[arg(long, value_name = "COUNT", default_value = "auto", help_heading = STREAMS)]
+    #[arg(value_parser = values::auto_count(memory::TOPICS))]
     pub topics_max: usize,
 
     /// Response to a stream request that the node can't serve at the moment.
     ///
-    /// It is sent when FANFARE_STREAMS_MAX or FANFARE_TOPICS_MAX is reached and while the node
-    /// drains. It names a time to reconnect after, from FANFARE_RETRY_MIN to FANFARE_RETRY_MAX.
+    /// It is sent when FANFARE_STREAMS_MAX, FANFARE_SUBSCRIPTIONS_MAX or FANFARE_TOPICS_MAX is
+    /// reached and while the node drains. It names a time to reconnect after, from
+    /// FANFARE_RETRY_MIN to FANFARE_RETRY_MAX.
     #[arg(long, value_name = "ANSWER", default_value = "stream", help_heading = STREAMS)]
     pub busy_answer: BusyAnswer,
 
@@ -238,8 +253,9 @@ pub struct Config {
     /// Time after which a stream whose socket accepts no data is closed.
     ///
     /// 100ms to 1d; it runs only while there is data to send and the node itself runs: time for
-    /// which the process is stopped or gets no processor does not count. The client can reconnect
-    /// and resume from history.
+    /// which the process is stopped or gets no processor does not count. A stream whose socket
+    /// accepts a little now and then is closed if 64KiB of data, or what there is if that is less,
+    /// take four times as long. The client can reconnect and resume from history.
     #[arg(long, value_name = "DURATION", default_value = "15s", help_heading = DELIVERY)]
     #[arg(value_parser = duration("100ms", "1d"))]
     pub write_timeout: Duration,
@@ -264,10 +280,11 @@ pub struct Config {
 
     /// Maximum total size of the recent batches that the rings keep, in bytes.
     ///
-    /// 1MiB to 1024TiB, at least FANFARE_BATCH_BYTES. Above the maximum the oldest batch is removed
-    /// from every ring; a stream that has not read it continues from history.
-    #[arg(long, value_name = "BYTES", default_value = "64MiB", help_heading = DELIVERY)]
-    #[arg(value_parser = bytes::<u64>("1MiB", "1024TiB"))]
+    /// 1MiB to 1024TiB, at least FANFARE_BATCH_BYTES, or auto: a sixteenth of the memory the
+    /// process may use, at most 64MiB. Above the maximum the oldest batch is removed from every
+    /// ring; a stream that has not read it continues from history.
+    #[arg(long, value_name = "BYTES", default_value = "auto", help_heading = DELIVERY)]
+    #[arg(value_parser = values::auto_bytes(memory::WINDOW, "1MiB", "1024TiB"))]
     pub window_bytes: u64,
 
     /// Longest time for which a stream may read from history after it fell behind the window.
@@ -278,6 +295,16 @@ pub struct Config {
     #[arg(long, value_name = "DURATION", default_value = "5m", help_heading = DELIVERY)]
     #[arg(value_parser = duration("0s", "1d"))]
     pub lag_max: Duration,
+
+    /// Maximum total size of what blocked streams have yet to send, in bytes.
+    ///
+    /// 1MiB to 1024TiB, at least FANFARE_BATCH_BYTES plus FANFARE_EVENT_BYTES_MAX, or auto: an
+    /// eighth of the memory the process may use. A stream is blocked while its socket accepts no
+    /// more. Above the maximum the stream that has been blocked longest is closed; the client can
+    /// reconnect and resume from history.
+    #[arg(long, value_name = "BYTES", default_value = "auto", help_heading = DELIVERY)]
+    #[arg(value_parser = values::auto_bytes(memory::UNSENT, "1MiB", "1024TiB"))]
+    pub unsent_bytes: u64,
 
     /// How events are written to the sockets of streams.
     ///
@@ -314,10 +341,11 @@ pub struct Config {
 
     /// Maximum total size of the events kept for replay, in bytes.
     ///
-    /// 0B to 1024TiB. Above the maximum the oldest event of all topics is dropped. A client that
-    /// resumes and has missed a dropped event receives a `reset` event.
-    #[arg(long, value_name = "BYTES", default_value = "256MiB", help_heading = HISTORY)]
-    #[arg(value_parser = bytes::<u64>("0B", "1024TiB"))]
+    /// 0B to 1024TiB, or auto: three sixteenths of the memory the process may use, at most 256MiB.
+    /// Above the maximum the oldest event of all topics is dropped. A client that resumes and has
+    /// missed a dropped event receives a `reset` event.
+    #[arg(long, value_name = "BYTES", default_value = "auto", help_heading = HISTORY)]
+    #[arg(value_parser = values::auto_bytes(memory::HISTORY, "0B", "1024TiB"))]
     pub history_bytes: u64,
 
     /// Time over which the node closes its streams when it stops.

@@ -9,7 +9,8 @@ use std::num::NonZeroUsize;
 
 use tracing_subscriber::filter::{EnvFilter, LevelFilter};
 
-use super::numbers::count;
+use super::memory::Share;
+use super::numbers::{bytes, count};
 
 /// Upper bound of counts without a narrower one.
 pub(super) const COUNT_MAX: u64 = 1_000_000_000;
@@ -62,6 +63,31 @@ pub(super) fn connections_max(text: &str) -> Result<Option<usize>, String> {
         .map_err(|error| error + ", or auto to derive it from FANFARE_STREAMS_MAX")
 }
 
+/// A parser of byte sizes from `lowest` to `highest`; `auto` is a share of the memory that the
+/// process may use.
+pub(super) fn auto_bytes(
+    share: Share,
+    lowest: &str,
+    highest: &str,
+) -> impl Fn(&str) -> Result<u64, String> + Clone + Send + Sync + 'static {
+    let parse = bytes::<u64>(lowest, highest);
+    move |text| match text {
+        "auto" => Ok(share.of_process()),
+        _ => parse(text).map_err(|error| error + ", or auto for a share of the memory"),
+    }
+}
+
+/// A parser of counts up to [`COUNT_MAX`]; `auto` is as many as a share of the memory has room for.
+pub(super) fn auto_count(
+    share: Share,
+) -> impl Fn(&str) -> Result<usize, String> + Clone + Send + Sync + 'static {
+    let parse = count::<usize>(1..=COUNT_MAX);
+    move |text| match text {
+        "auto" => Ok(usize::try_from(share.of_process()).unwrap_or(usize::MAX)),
+        _ => parse(text).map_err(|error| error + ", or auto for a share of the memory"),
+    }
+}
+
 /// Validates filter directives of tracing-subscriber and removes blanks around commas.
 ///
 /// A bare word that isn't a level is refused: the filter would interpret it as a target, so
@@ -91,6 +117,7 @@ pub(super) fn log(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::memory::{QUEUE, TOPICS};
 
     #[test]
     fn an_address_is_an_ip_address_or_localhost_with_a_port() {
@@ -165,6 +192,20 @@ mod tests {
                 .unwrap_err()
                 .ends_with(", or auto to derive it from FANFARE_STREAMS_MAX")
         );
+    }
+
+    #[test]
+    fn automatic_sizes_are_shares_of_the_memory() {
+        let parse = auto_bytes(QUEUE, "1KiB", "1GiB");
+        assert_eq!(parse("auto"), Ok(QUEUE.of_process()));
+        assert_eq!(parse("2MiB"), Ok(2 << 20));
+        assert_eq!(
+            parse("0"),
+            Err("too low; 1KiB to 1GiB is allowed, or auto for a share of the memory".into())
+        );
+        assert!(parse("Auto").unwrap_err().ends_with(", or auto for a share of the memory"));
+        assert_eq!(auto_count(TOPICS)("auto"), Ok(TOPICS.of_process() as usize));
+        assert_eq!(auto_count(TOPICS)("1_000"), Ok(1000));
     }
 
     #[test]

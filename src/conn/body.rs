@@ -15,21 +15,37 @@ use hyper::body::{Body, Frame};
 
 use super::connection::Conn;
 use super::lifecycle::Stage;
-use crate::event::wire;
+use super::unsent::UnsentLedger;
+use crate::event::{Chunks, wire};
 use crate::session::Next;
 
 /// The body of the stream of one connection. The shard wakes the connection's task, so the body
 /// keeps no waker.
 pub(crate) struct StreamBody {
     conn: Rc<Conn>,
+    ledger: Rc<UnsentLedger>,
     /// Chunks not yet handed to hyper.
     slice: Bytes,
     begun: bool,
 }
 
 impl StreamBody {
-    pub(super) fn new(conn: Rc<Conn>) -> Self {
-        Self { conn, slice: Bytes::new(), begun: false }
+    pub(super) fn new(conn: Rc<Conn>, ledger: Rc<UnsentLedger>) -> Self {
+        Self { conn, ledger, slice: Bytes::new(), begun: false }
+    }
+
+    /// Keeps a slice until the next one is asked for, within the budget of what streams have yet to
+    /// send; false if it has no room. hyper itself buffers 16 KiB and one chunk at most.
+    fn keep(&mut self, slice: Chunks) -> bool {
+        let mut borrowed = self.conn.stream().borrow_mut();
+        let Some(stream) = borrowed.as_mut() else { return false };
+        stream.unsent = None;
+        let age = self.ledger.age(None, 0, slice.len(), self.conn.readiness.last_wrote());
+        let rest = [slice];
+        let Some(unsent) = self.ledger.keep(self.conn.key(), &rest, age) else { return false };
+        self.slice = unsent.first();
+        stream.unsent = Some(Box::new(unsent));
+        true
     }
 }
 
@@ -53,9 +69,20 @@ impl Body for StreamBody {
                 return Poll::Pending;
             }
             match self.conn.next_slice() {
-                Next::Slice(slice) => self.slice = slice,
-                Next::Wait => return Poll::Pending,
+                Next::Slice(slice) if !self.begun => self.slice = slice.into_bytes(),
+                Next::Slice(slice) => {
+                    if !self.keep(slice) {
+                        self.conn.lifecycle.request_abort();
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+                Next::Wait => {
+                    self.conn.sent();
+                    return Poll::Pending;
+                }
                 Next::Later => {
+                    self.conn.sent();
                     // The shard is woken, not this task. The sequencer needs the log for at most a
                     // batch, so the task tries again after the others.
                     cx.waker().wake_by_ref();

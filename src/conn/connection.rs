@@ -8,18 +8,17 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::Waker;
 
-use bytes::Bytes;
-
 use super::lifecycle::Lifecycle;
 use super::readiness::{Millis, Readiness};
+use super::unsent::Unsent;
 use crate::quota::Permit;
 use crate::session::{Next, Session, Signals};
 
 /// A stream, and what of it the socket has not accepted.
 pub(crate) struct Stream {
     pub(crate) session: Session,
-    /// Slices taken from the session and not yet sent, the first of them perhaps in part.
-    pub(crate) unsent: Vec<Bytes>,
+    /// What was taken from the session and not yet sent; only while the socket is blocked.
+    pub(crate) unsent: Option<Box<Unsent>>,
     /// Whether the session has ended; after `unsent` the connection is closed.
     pub(crate) ended: bool,
 }
@@ -77,7 +76,7 @@ impl Conn {
     }
 
     pub(super) fn open_stream(&self, session: Session) {
-        let stream = Stream { session, unsent: Vec::new(), ended: false };
+        let stream = Stream { session, unsent: None, ended: false };
         *self.stream.borrow_mut() = Some(Box::new(stream));
     }
 
@@ -89,6 +88,29 @@ impl Conn {
 
     pub(crate) fn is_streaming(&self) -> bool {
         self.stream.try_borrow().map_or(true, |stream| stream.is_some())
+    }
+
+    /// How long the stream has had something to send that its socket does not accept. Unlike
+    /// [`Readiness::blocked_for`], this goes on while the socket accepts a little now and then.
+    pub(crate) fn unsent_for(&self, now: Millis) -> Option<Millis> {
+        let stream = self.stream.try_borrow().ok()?;
+        Some(stream.as_ref()?.unsent.as_ref()?.blocked_for(now))
+    }
+
+    /// The socket is blocked: the stream gives back what it can read again.
+    pub(crate) fn release_page(&self) {
+        if let Ok(mut stream) = self.stream.try_borrow_mut()
+            && let Some(stream) = stream.as_mut()
+        {
+            stream.session.release_page();
+        }
+    }
+
+    /// Everything taken from the stream's session has been handed on.
+    pub(super) fn sent(&self) {
+        if let Some(stream) = self.stream.borrow_mut().as_mut() {
+            stream.unsent = None;
+        }
     }
 
     /// What the stream has to send now.
@@ -161,6 +183,6 @@ mod tests {
     #[test]
     fn the_state_of_a_stream_stays_small() {
         assert!(size_of::<Conn>() <= 88, "{}", size_of::<Conn>());
-        assert!(size_of::<Stream>() <= 136, "{}", size_of::<Stream>());
+        assert!(size_of::<Stream>() <= 120, "{}", size_of::<Stream>());
     }
 }

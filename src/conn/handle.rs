@@ -14,6 +14,7 @@ use super::connection::Conn;
 use super::connections::Connections;
 use super::request_connections::RequestConnections;
 use super::subscribers::Subscribers;
+use super::unsent::UnsentLedger;
 use crate::core::Core;
 use crate::event::{Position, Selector};
 use crate::ring::{Mailbox, Reader};
@@ -27,6 +28,8 @@ pub(crate) struct ShardHandle {
     pub(crate) subscribers: Rc<Subscribers>,
     /// Of whoever decodes a body: one at a time, because a decoder's memory is in no budget.
     pub(crate) decoder: Semaphore,
+    /// What the shard's blocked streams have yet to send.
+    pub(crate) unsent: Rc<UnsentLedger>,
     sessions: Rc<SessionContext>,
     /// Events published here since the pump last yielded.
     published: Cell<usize>,
@@ -50,7 +53,9 @@ impl ShardHandle {
             lag_max: core.config.lag_max,
             now: Cell::new(Duration::ZERO),
             subscriptions: Rc::clone(&subscribers) as _,
+            subscription_quota: Arc::clone(&core.subscriptions),
         });
+        let unsent = Rc::new(UnsentLedger::new(Arc::clone(&core.unsent), core.config.shards));
         let share = core.config.request_connections_max.div_ceil(core.config.shards);
         Self {
             core,
@@ -58,6 +63,7 @@ impl ShardHandle {
             request_connections: Rc::new(RequestConnections::new(share)),
             subscribers,
             decoder: Semaphore::new(1),
+            unsent,
             sessions,
             published: Cell::new(0),
         }
@@ -79,7 +85,7 @@ impl ShardHandle {
         let session = self.open_session(conn, selectors, position)?;
         conn.lifecycle.set_may_detach(may_detach);
         conn.open_stream(session);
-        Ok(StreamBody::new(Rc::clone(conn)))
+        Ok(StreamBody::new(Rc::clone(conn), Rc::clone(&self.unsent)))
     }
 
     fn open_session(
@@ -98,7 +104,6 @@ impl ShardHandle {
         let subscribe =
             |selector: &Selector, cursor| self.subscribers.subscribe(selector, conn, cursor);
         Session::open(&self.sessions, permit, subscribe, selectors, position)
-            .map_err(|_| Busy::Topics)
     }
 
     /// Sets the time, since the shard started, by which sessions measure how long they have been
@@ -136,6 +141,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::event::{Publication, Topic};
     use crate::session::Next;
 
     fn handle(config: Config) -> ShardHandle {
@@ -195,7 +201,7 @@ mod tests {
         let mut texts = Vec::new();
         loop {
             match session.next_slice(&conn.signals) {
-                Next::Slice(slice) => texts.push(String::from_utf8(slice.into()).unwrap()),
+                Next::Slice(slice) => texts.push(String::from_utf8(slice.to_vec()).unwrap()),
                 end => return (texts, end),
             }
         }
@@ -233,11 +239,81 @@ mod tests {
         assert!(matches!(end, Next::Wait), "{end:?}");
     }
 
+    /// Publishes events to the topic `a`; returns their numbers as data.
+    fn publish(shard: &ShardHandle, events: std::ops::Range<u32>) -> Vec<String> {
+        let data: Vec<_> = events.map(|number| number.to_string()).collect();
+        for data in &data {
+            let publication = Publication {
+                topics: [Topic::new("a").unwrap()].into(),
+                data: data.clone(),
+                id: None,
+                event_type: None,
+                retry: None,
+            };
+            let reservation = shard.core.queue.reserve(1).unwrap();
+            let mut ack = shard.core.sequencer.submit(publication, reservation).unwrap();
+            ack.try_recv().expect("this thread has run the batch");
+        }
+        data
+    }
+
+    /// The data of the next event, or its type if it is one of the node's own.
+    fn next_event(session: &mut Session, conn: &Conn) -> Option<String> {
+        let Next::Slice(slice) = session.next_slice(&conn.signals) else { return None };
+        let text = String::from_utf8(slice.to_vec()).unwrap();
+        let field = |name| text.lines().find_map(|line| line.strip_prefix(name));
+        field("event: ").or(field("data: ")).map(str::to_owned)
+    }
+
+    #[test]
+    fn a_page_that_is_given_back_is_read_again_each_event_once() {
+        let shard = handle(Config::default());
+        let expected = publish(&shard, 0..200);
+        let conn = conn(&shard);
+        let mut session = shard.open_session(&conn, &[Selector::All], &Position::Earliest).unwrap();
+        assert_eq!(next_event(&mut session, &conn), None, "the preamble");
+        let mut events = Vec::new();
+        while let Some(event) = next_event(&mut session, &conn) {
+            events.push(event);
+            if events.len() % 7 == 0 {
+                session.release_page();
+            }
+        }
+        assert_eq!(events, expected);
+    }
+
+    /// Ensures that a stalled replay keeps no events that the history has evicted.
+    ///
+    /// Scenario: a stream's socket is blocked in the middle of a page of its replay, and the events
+    /// of the page are evicted.
+    ///
+    /// Cause: the stream kept its page, up to 64 KiB or one event, without a bound for all streams.
+    ///
+    /// Fix: a blocked stream gives its page back, and reads it again when its socket is writable.
+    #[test]
+    fn a_page_that_was_evicted_after_it_was_given_back_is_announced_as_lost() {
+        for selector in ["*", "a"] {
+            let shard = handle(Config { history_events: 100, ..Config::default() });
+            publish(&shard, 0..100);
+            let (conn, selectors) = (conn(&shard), [Selector::parse(selector).unwrap()]);
+            let mut session = shard.open_session(&conn, &selectors, &Position::Earliest).unwrap();
+            let events: Vec<_> = (0..4).filter_map(|_| next_event(&mut session, &conn)).collect();
+            assert_eq!(events, ["0", "1", "2"]);
+            session.release_page();
+            publish(&shard, 100..200);
+            let (received, end) = texts(&mut session, &conn);
+            assert!(received[0].contains("event: lagged"), "{received:?}");
+            assert!(received[0].contains("\"missed\":97"), "{received:?}");
+            assert!(received.len() == 1 && matches!(end, Next::End), "{received:?}, {end:?}");
+        }
+    }
+
     #[test]
     fn a_refused_session_keeps_no_subscription() {
         let shard = handle(Config { topics_max: 2, streams_max: 2, ..Config::default() });
         assert_eq!(open(&shard, &["a", "b", "c"]).err(), Some(Busy::Topics));
         assert_eq!((shard.core.registry.topics(), shard.core.streams.used()), (0, 0));
+        assert_eq!(shard.core.subscriptions.used(), 0);
         let _open = [open(&shard, &["a"]).unwrap(), open(&shard, &["a"]).unwrap()];
         assert_eq!(open(&shard, &["a"]).err(), Some(Busy::Streams));
     }

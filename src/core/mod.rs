@@ -30,6 +30,10 @@ pub(crate) struct Core {
     pub(crate) connections: Arc<Quota>,
     /// Open streams, over all shards.
     pub(crate) streams: Arc<Quota>,
+    /// Subscriptions of the streams, over all shards.
+    pub(crate) subscriptions: Arc<Quota>,
+    /// Bytes that blocked streams have yet to send, over all shards.
+    pub(crate) unsent: Arc<Quota>,
     /// Connections one shard may have: the room in its descriptor table.
     pub(crate) shard_connections_max: usize,
     /// Streams one shard may have.
@@ -59,6 +63,10 @@ impl Core {
             sequencer: Combiner::new(deps, BatchLimits::from(&config)),
             connections: Arc::new(Quota::new(limits.connections)),
             streams: Arc::new(Quota::new(limits.streams)),
+            subscriptions: Arc::new(Quota::new(config.subscriptions_max)),
+            unsent: Arc::new(Quota::new(
+                usize::try_from(config.unsent_bytes).unwrap_or(usize::MAX),
+            )),
             shard_connections_max: limits.shard_connections,
             shard_connections_for_streams: limits.shard_connections_for_streams,
             own_descriptor_tables: limits.own_tables,

@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
+use super::chunks::Chunks;
 use super::id::Seq;
 
 /// The encoded events of one batch, in seq order without gaps.
@@ -42,8 +43,8 @@ impl Batch {
     }
 
     /// The chunks of consecutive events, without copying.
-    pub fn slice(&self, events: Range<u32>) -> Bytes {
-        self.buffer.slice(self.byte_range(events))
+    pub fn slice(&self, events: Range<u32>) -> Chunks {
+        Chunks::of(&self.buffer, self.byte_range(events))
     }
 
     /// A copy of one event's chunk that doesn't keep the batch's buffer alive. A batch of one event

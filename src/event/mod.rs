@@ -4,15 +4,17 @@
 //! [`Topic`] and [`EventId`] can only be constructed from text that is safe on the wire, so code
 //! below this module doesn't check for control characters again.
 //!
-//! Files, in dependency order: `wire`, `id`, `topic`, `batch`, this one.
+//! Files, in dependency order: `wire`, `id`, `topic`, `chunks`, `batch`, this one.
 #![forbid(unsafe_code)]
 
 mod batch;
+mod chunks;
 mod id;
 mod topic;
 pub mod wire;
 
 pub use batch::Batch;
+pub use chunks::Chunks;
 pub(crate) use id::NodeIds;
 pub use id::{EventId, ID_BYTES_MAX, IdError, Incarnation, Position, Seq};
 pub use topic::{Selector, Topic, TopicError};

@@ -6,11 +6,9 @@ use std::cell::RefCell;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::owners::Owners;
 use super::reclaim::Footprint;
-use crate::event::{Batch, Seq};
+use crate::event::{Batch, Chunks, Seq};
 
 /// Which events of a batch go to a ring, by index into the batch.
 #[derive(Debug)]
@@ -94,7 +92,7 @@ pub struct Epoch<'a> {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Slice {
     /// The encoded events.
-    pub bytes: Bytes,
+    pub bytes: Chunks,
     /// The seq of the last event.
     pub last: Seq,
     /// Whether the slice ends with the epoch's last event.
@@ -164,8 +162,10 @@ impl Epoch<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use bytes::Bytes;
     use proptest::prelude::*;
+
+    use super::*;
 
     /// A batch whose event `i` is the one byte `a + i`.
     pub(crate) fn letters(first: u64, n: u32) -> Arc<Batch> {
@@ -182,7 +182,7 @@ mod tests {
         let data = EpochData::new(0, 0, letters(10, 4), EventIndices::of(&[1, 2, 3]));
         let epoch = epoch(&data);
         let slice = |bytes: &'static str, ends_epoch| {
-            Some(Slice { bytes: bytes.into(), last: Seq(13), ends_epoch })
+            Some(Slice { bytes: Bytes::from(bytes).into(), last: Seq(13), ends_epoch })
         };
         assert_eq!(epoch.slice_after(Seq(0)), slice("bcd", true));
         assert_eq!(epoch.slice_after(Seq(11)), slice("cd", true));

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::event::Batch;
+use crate::event::{Batch, Chunks};
 
 /// Owners that a reader has at once, at most: streams visited one after the other usually read the
 /// same few epochs.
@@ -37,22 +37,22 @@ struct Entry {
 
 impl Owners {
     /// The chunks of consecutive events of a batch, whose epoch has this number.
-    pub(super) fn slice(&mut self, number: u64, batch: &Batch, events: Range<u32>) -> Bytes {
+    pub(super) fn slice(&mut self, number: u64, batch: &Batch, events: Range<u32>) -> Chunks {
         let entry = &mut self.entries[(number % OWNERS_MAX as u64) as usize];
         let (buffer, range) = (batch.buffer(), batch.byte_range(events));
         let seen = (buffer.as_ptr().addr(), buffer.len());
         match &entry.owner {
             // The owner keeps its buffer allocated, so no other buffer has that address.
-            Some(owner) if entry.seen == seen => owner.slice(range),
+            Some(owner) if entry.seen == seen => Chunks::of(owner, range),
             None if entry.seen == seen => {
                 let owner = Bytes::from_owner(buffer.clone());
-                let slice = owner.slice(range);
+                let slice = Chunks::of(&owner, range);
                 (entry.owner, self.any) = (Some(owner), true);
                 slice
             }
             _ => {
                 *entry = Entry { seen, owner: None };
-                buffer.slice(range)
+                Chunks::of(buffer, range)
             }
         }
     }

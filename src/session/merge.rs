@@ -8,10 +8,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::subscription::Subscription;
-use crate::event::{Selector, Seq};
+use crate::event::{Chunks, Selector, Seq};
 use crate::ring::{Epoch, Read, Reader, Ring, RingWaker, Watermark};
 
 /// A session's position in one ring.
@@ -29,7 +27,7 @@ pub(super) struct Cursor {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Events up to and including the seq.
-    Slice(Bytes, Seq),
+    Slice(Chunks, Seq),
     /// Nothing yet.
     Wait,
     /// An event left its ring before it was read.

@@ -53,9 +53,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::config::Config;
-use crate::event::{Position, Selector, Seq, wire};
+use crate::event::{Chunks, Position, Selector, Seq, wire};
 use crate::log::{Log, history};
-use crate::quota::Permit;
+use crate::quota::{Permit, Quota};
 use crate::ring::{Reader, RingsFull, Watermark};
 pub(crate) use control::busy;
 use control::jittered;
@@ -79,6 +79,8 @@ pub(crate) struct SessionContext {
     /// The shard's time.
     pub(crate) now: Cell<Duration>,
     pub(crate) subscriptions: Rc<dyn Unsubscribe>,
+    /// Subscriptions of the node's streams.
+    pub(crate) subscription_quota: Arc<Quota>,
 }
 
 /// The bounds between which a stream's reconnection time is drawn.
@@ -137,6 +139,8 @@ struct Start {
 struct Replay {
     selectors: Box<[Selector]>,
     next: history::Replay,
+    /// Where `page` began.
+    page_from: history::Replay,
     page: std::vec::IntoIter<(Seq, Bytes)>,
     /// Whether the log may have more after the page. If not, what follows is in the rings, from the
     /// cursors on.
@@ -156,7 +160,7 @@ struct Behind {
 #[derive(Debug)]
 pub(crate) enum Next {
     /// Whole chunks.
-    Slice(Bytes),
+    Slice(Chunks),
     /// Nothing until the connection is woken.
     Wait,
     /// Nothing until the sequencer releases the log. The shard is woken then and must visit the
@@ -178,6 +182,12 @@ pub(crate) enum Busy {
     /// `FANFARE_TOPICS_MAX` topics have readers.
     #[error("as many topics are being read as FANFARE_TOPICS_MAX allows; reconnect later")]
     Topics,
+    /// The streams of the node have `FANFARE_SUBSCRIPTIONS_MAX` topics, each counted for itself.
+    #[error(
+        "the streams of this node have as many topics in all as FANFARE_SUBSCRIPTIONS_MAX allows; \
+         reconnect later"
+    )]
+    Subscriptions,
     /// The node is draining.
     #[error("this node is shutting down; reconnect to another node")]
     Draining,
@@ -189,6 +199,7 @@ impl Busy {
         match self {
             Self::Streams => "streams",
             Self::Topics => "topics",
+            Self::Subscriptions => "subscriptions",
             Self::Draining => "draining",
         }
     }
@@ -201,14 +212,15 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`RingsFull`] from `subscribe`; the subscriptions made so far are given up.
+    /// [`Busy::Topics`] if `subscribe` fails, and [`Busy::Subscriptions`]; the subscriptions made
+    /// so far are given up.
     pub(crate) fn open(
         context: &Rc<SessionContext>,
         permit: Permit,
         mut subscribe: impl FnMut(&Selector, u32) -> Result<Subscription, RingsFull>,
         selectors: &[Selector],
         position: &Position,
-    ) -> Result<Self, RingsFull> {
+    ) -> Result<Self, Busy> {
         let mut session = Self {
             context: Rc::clone(context),
             cursors: Box::default(),
@@ -236,10 +248,17 @@ impl Session {
         self.last = resume.replay.seq();
         let selectors = start.selectors.clone();
         let (next, more) = (page.next, page.more);
-        let page = events.into_iter();
-        self.phase = Phase::Replay(Box::new(Replay { selectors, next, page, more, behind: None }));
+        let (page_from, page) = (resume.replay, events.into_iter());
+        self.phase = Phase::Replay(Box::new(Replay {
+            selectors,
+            next,
+            page_from,
+            page,
+            more,
+            behind: None,
+        }));
         match &resume.reset {
-            Some(reset) => Next::Slice(self.announce(reset)),
+            Some(reset) => Next::Slice(self.announce(reset).into()),
             None => self.next_replayed(signals),
         }
     }
@@ -255,18 +274,24 @@ impl Session {
         &mut self,
         subscribe: &mut impl FnMut(&Selector, u32) -> Result<Subscription, RingsFull>,
         selectors: &[Selector],
-    ) -> Result<(), RingsFull> {
+    ) -> Result<(), Busy> {
+        let quota = &self.context.subscription_quota;
+        if !quota.try_acquire(selectors.len()) {
+            return Err(Busy::Subscriptions);
+        }
         let mut cursors = Vec::with_capacity(selectors.len());
         let mut subscribed = Ok(());
         for (selector, number) in selectors.iter().zip(0..) {
             match subscribe(selector, number) {
                 Ok(subscription) => cursors.push(Cursor::new(subscription)),
-                Err(full) => {
-                    subscribed = Err(full);
+                Err(RingsFull) => {
+                    subscribed = Err(Busy::Topics);
                     break;
                 }
             }
         }
+        // `drop` gives back those that have a cursor.
+        quota.release(selectors.len() - cursors.len());
         self.cursors = cursors.into();
         subscribed
     }
@@ -284,7 +309,7 @@ impl Session {
             Phase::Opening(preamble, start) => {
                 let (preamble, start) = (std::mem::take(preamble), start.take());
                 self.phase = start.map_or_else(Phase::live, Phase::Resuming);
-                Next::Slice(preamble)
+                Next::Slice(preamble.into())
             }
             Phase::Resuming(_) => self.resume(signals),
             Phase::Replay(_) => self.next_replayed(signals),
@@ -310,7 +335,8 @@ impl Session {
                 None => return Next::Later,
                 Some(Ok((events, page))) => {
                     replay.page = events.into_iter();
-                    (replay.next, replay.more) = (page.next, page.more);
+                    replay.page_from = std::mem::replace(&mut replay.next, page.next);
+                    replay.more = page.more;
                 }
                 Some(Err(gap)) => {
                     let missed = gap.missed_at_least.max(behind);
@@ -324,7 +350,7 @@ impl Session {
                 if let Some(behind) = &mut replay.behind {
                     behind.events = behind.events.saturating_sub(1);
                 }
-                Next::Slice(wire)
+                Next::Slice(wire.into())
             }
             None => {
                 // Everything up to here is skipped in the rings, whether or not it was for this
@@ -333,6 +359,18 @@ impl Session {
                 self.phase = Phase::live();
                 self.next_live(signals)
             }
+        }
+    }
+
+    /// Gives back the rest of the replay's page, which keeps events alive that the log may evict;
+    /// [`next_slice`](Self::next_slice) reads it again. For a stream whose socket is blocked.
+    pub(crate) fn release_page(&mut self) {
+        let Phase::Replay(replay) = &mut self.phase else { return };
+        let left = replay.page.len();
+        if left > 0 {
+            replay.page = Vec::new().into_iter();
+            replay.next = replay.next.rewound(&replay.page_from, self.last, left);
+            replay.more = true;
         }
     }
 
@@ -350,7 +388,7 @@ impl Session {
                 self.next_replayed(signals)
             }
             Step::Wait if signals.take_heartbeat() => {
-                Next::Slice(Bytes::from_static(wire::HEARTBEAT))
+                Next::Slice(Bytes::from_static(wire::HEARTBEAT).into())
             }
             Step::Wait => Next::Wait,
         }
@@ -361,6 +399,7 @@ impl Session {
         self.phase = Phase::Replay(Box::new(Replay {
             selectors: self.cursors.iter().map(|cursor| cursor.selector().clone()).collect(),
             next: history::Replay::after(self.last),
+            page_from: history::Replay::after(self.last),
             page: Vec::new().into_iter(),
             more: true,
             behind: Some(Behind { since: self.context.now.get(), events: 0 }),
@@ -379,7 +418,7 @@ impl Session {
         }
         self.phase = Phase::Ended;
         let id = self.context.log.incarnation().id(self.last);
-        Next::Slice(event(self, &id))
+        Next::Slice(event(self, &id).into())
     }
 }
 
@@ -388,5 +427,6 @@ impl Drop for Session {
         for cursor in &self.cursors {
             self.context.subscriptions.unsubscribe(&cursor.waker, cursor.index.get());
         }
+        self.context.subscription_quota.release(self.cursors.len());
     }
 }

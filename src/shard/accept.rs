@@ -10,9 +10,10 @@ use rustix::net::{SocketFlags, accept_with};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::{spawn_local, yield_now};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::http_conn::HttpConn;
+use super::log_limit::LogLimit;
 use super::state::Shard;
 use crate::conn::Conn;
 use crate::quota::Permit;
@@ -27,9 +28,6 @@ const YIELDS_MAX: usize = 64;
 /// How long the listener rests when the system has no descriptor or memory for a connection.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 
-/// Least time between two log lines about refused connections.
-const LOG_INTERVAL: Duration = Duration::from_secs(10);
-
 /// Accepts until the listener fails. For a connection over a bound, one without a stream is closed
 /// or, if there is none, the new one at once: without a permit there is no memory for an answer.
 ///
@@ -43,12 +41,12 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) async fn accept(listener: std::net::TcpListener, shard: &Rc<Shard>) -> io::Result<()> {
     // SAFETY: the `AsyncFd` owns the listener, whose descriptor never changes and lives as long.
     let listener = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) }?;
-    let mut refusals = RateLimitedLog::default();
+    let refusals = LogLimit::default();
     loop {
         let mut guard = listener.readable().await?;
         for _ in 0..ACCEPTS_MAX {
             match accept_with(listener.get_ref(), SocketFlags::NONBLOCK | SocketFlags::CLOEXEC) {
-                Ok(fd) => admit(fd, shard, &mut refusals).await,
+                Ok(fd) => admit(fd, shard, &refusals).await,
                 Err(Errno::AGAIN) => {
                     guard.clear_ready();
                     break;
@@ -66,7 +64,7 @@ pub(super) async fn accept(listener: std::net::TcpListener, shard: &Rc<Shard>) -
     }
 }
 
-async fn admit(fd: OwnedFd, shard: &Rc<Shard>, refusals: &mut RateLimitedLog) {
+async fn admit(fd: OwnedFd, shard: &Rc<Shard>, refusals: &LogLimit) {
     let requests = &shard.handle.request_connections;
     let displaced = requests.is_full() && requests.displace();
     if displaced {
@@ -128,17 +126,4 @@ fn has_room(shard: &Shard) -> bool {
 /// Whether the next accept would fail as well.
 fn is_shortage(error: Errno) -> bool {
     matches!(error, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
-}
-
-/// Drops log lines within [`LOG_INTERVAL`] of the last one: clients can cause them at will.
-#[derive(Default)]
-struct RateLimitedLog(Option<Instant>);
-
-impl RateLimitedLog {
-    fn log(&mut self, line: impl FnOnce()) {
-        if self.0.is_none_or(|at| at.elapsed() >= LOG_INTERVAL) {
-            self.0 = Some(Instant::now());
-            line();
-        }
-    }
 }

@@ -42,6 +42,7 @@ impl HyperIo {
             }
         }
         readiness.block(self.shard.now());
+        self.conn.release_page();
         Poll::Pending
     }
 }

@@ -9,10 +9,10 @@
 //!
 //! Files, in dependency order: `listener`, `write` (bytes for one connection), `sender` (many
 //! writes in one system call, or one each), `epoll`, `clock` (how long the shard has been running),
-//! `quantum` (how long the pump runs before it yields), `state` (what the tasks share), `writer`
-//! (prepare, send, complete), `run_queue` (the pump's walks), then the tasks: `hyper_io` and
-//! `http_conn`, `accept`, `reactor`, `pump`, `timer`, `drain`; `run` (all tasks), `start` (the
-//! thread).
+//! `log_limit`, `quantum` (how long the pump runs before it yields), `state` (what the tasks
+//! share), `unsent` (blocked streams at the budget), `writer` (prepare, send, complete),
+//! `run_queue` (the pump's walks), then the tasks: `hyper_io` and `http_conn`, `accept`, `reactor`,
+//! `pump`, `timer`, `drain`; `run` (all tasks), `start` (the thread).
 
 mod accept;
 mod clock;
@@ -21,6 +21,7 @@ mod epoll;
 mod http_conn;
 mod hyper_io;
 mod listener;
+mod log_limit;
 mod pump;
 mod quantum;
 mod reactor;
@@ -32,6 +33,7 @@ mod simulation;
 mod start;
 mod state;
 mod timer;
+mod unsent;
 mod write;
 mod writer;
 

@@ -11,6 +11,7 @@ use socket2::SockRef;
 
 use super::clock::Clock;
 use super::epoll::Epoll;
+use super::log_limit::LogLimit;
 use super::quantum::Quantum;
 use super::sender::Sender;
 use crate::conn::{Conn, Millis, ShardHandle};
@@ -46,6 +47,8 @@ pub(super) struct Shard {
     ready: RefCell<VecDeque<Rc<Conn>>>,
     /// Connections that need the log, which the sequencer has just then; each is there once.
     postponed: RefCell<Vec<Rc<Conn>>>,
+    /// For streams closed at the budget for unsent bytes.
+    pub(super) over_budget: LogLimit,
     pub(super) clock: Clock,
 }
 
@@ -59,6 +62,7 @@ impl Shard {
             quantum: RefCell::new(Quantum::new(core.config.quantum_streams)),
             ready: RefCell::default(),
             postponed: RefCell::default(),
+            over_budget: LogLimit::default(),
             clock: Clock::new(&core.config),
             core,
             mailbox,

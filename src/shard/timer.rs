@@ -14,6 +14,10 @@
 //! has been reading all the time. And no edge comes at all for a send that was refused because the
 //! machine is short of memory for sockets (`net.ipv4.tcp_mem`) while nothing was in flight. So the
 //! kernel is also asked every [`RETRY_INTERVAL`], at most once per sweep.
+//!
+//! A stream is also aborted whose socket accepts too little for too long ([`age_max`]), and those
+//! blocked longest where all together keep more than their budget
+//! ([`unsent`](super::unsent)).
 
 use std::rc::Rc;
 
@@ -23,6 +27,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::clock::{Clock, millis, tick_interval};
 use super::state::Shard;
+use super::unsent::{age_max, close_longest_blocked, count_stalled};
 use crate::config::Config;
 use crate::conn::{Conn, Millis};
 
@@ -56,11 +61,19 @@ struct Sweep {
     /// Whether this walk tries blocked sockets again, and when one last did.
     retry: bool,
     retried: Millis,
+    /// The kernel's buffer of a connection.
+    kernel_bytes: usize,
 }
 
 impl Sweep {
     fn new(config: &Config) -> Self {
-        Self { deadlines: Deadlines::new(config), at: 0, retry: false, retried: 0 }
+        Self {
+            deadlines: Deadlines::new(config),
+            at: 0,
+            retry: false,
+            retried: 0,
+            kernel_bytes: 2 * config.send_buffer_bytes,
+        }
     }
 
     /// Checks one tick's share of the connections, `step` of them between two looks at other tasks.
@@ -77,22 +90,27 @@ impl Sweep {
         }
     }
 
-    /// Reads the clock and checks the connections of the next `keys` keys.
+    /// Reads the clock and checks the connections of the next `keys` keys. What is stalled counts
+    /// towards the budget of what streams have yet to send; those that exceed it are closed.
     fn step(&mut self, shard: &Shard, keys: usize) {
         shard.tick();
+        let now = shard.now();
         if self.at == 0 {
-            let now = shard.now();
             self.retry = now.wrapping_sub(self.retried) >= RETRY_INTERVAL;
             if self.retry {
                 self.retried = now;
             }
         }
-        let (deadlines, retry) = (&self.deadlines, self.retry);
+        let (deadlines, retry, kernel_bytes) = (&self.deadlines, self.retry, self.kernel_bytes);
+        let mut over = 0;
         self.at = shard.handle.connections.sweep(self.at, keys, |key, conn| {
             if deadlines.check(key, conn, &shard.clock, retry) {
                 shard.schedule(conn);
+            } else if conn.readiness.is_blocked() && !count_stalled(conn, now, kernel_bytes) {
+                over += 1;
             }
         });
+        close_longest_blocked(shard, over);
     }
 }
 
@@ -102,6 +120,8 @@ struct Deadlines {
     /// Heartbeats are due up to this much earlier, depending on the connection.
     spread: Millis,
     write_timeout: Millis,
+    /// How long a stream may have something to send, if its socket accepts a little.
+    age_max: Millis,
 }
 
 impl Deadlines {
@@ -113,6 +133,7 @@ impl Deadlines {
             heartbeat: millis(heartbeat),
             spread: millis(heartbeat / 4),
             write_timeout: millis(config.write_timeout),
+            age_max: millis(age_max(config.write_timeout)),
         }
     }
 
@@ -129,7 +150,7 @@ impl Deadlines {
             }
             return due;
         };
-        let expired = blocked >= self.write_timeout;
+        let expired = blocked >= self.write_timeout || self.is_aged(conn, now);
         let tried = expired || retry && blocked >= RETRY_INTERVAL;
         if !tried {
             return false;
@@ -143,6 +164,10 @@ impl Deadlines {
             return false;
         }
         true
+    }
+
+    fn is_aged(&self, conn: &Conn, now: Millis) -> bool {
+        conn.lifecycle.is_detached() && conn.unsent_for(now).is_some_and(|age| age >= self.age_max)
     }
 
     /// Fibonacci hashing of the connection's key, so that neighbours are far apart.

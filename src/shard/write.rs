@@ -5,7 +5,8 @@ use std::rc::Rc;
 use bytes::Bytes;
 use rustix::io::Errno;
 
-use crate::conn::{Conn, Stream};
+use crate::conn::{Age, Conn};
+use crate::event::Chunks;
 use crate::session::Next;
 
 /// Writes in one call, at most.
@@ -15,11 +16,8 @@ pub(super) const WRITES_MAX: usize = 128;
 pub(super) const SLICES_MAX: usize = 64;
 
 /// A write takes no further slice from this many bytes on. About the size of a socket's send
-/// buffer: more would not be accepted and would stay in `unsent`.
+/// buffer: more would not be accepted, and the stream would have to keep it.
 const WRITE_BYTES: usize = 64 * 1024;
-
-/// Unsent slices smaller than this on average are copied.
-const COPIED_SLICE_BYTES: usize = 8 * 1024;
 
 /// Ends a chunked response (RFC 9112 §7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -34,19 +32,21 @@ pub(super) struct Write {
     pub(super) more: bool,
     /// Whether the stream ends with this write.
     pub(super) ends: bool,
+    /// The stream's age, if the write begins with what an earlier one left.
+    pub(super) age: Option<Age>,
 }
 
 /// Slices of batches; nearly always one.
 pub(super) enum WriteSlices {
-    One(Bytes),
-    Many(Vec<Bytes>),
+    One(Chunks),
+    Many(Vec<Chunks>),
 }
 
 /// The bytes the socket accepted, or why none.
 pub(super) type WriteResult = Result<usize, Errno>;
 
 impl WriteSlices {
-    pub(super) fn as_slice(&self) -> &[Bytes] {
+    pub(super) fn as_slice(&self) -> &[Chunks] {
         match self {
             Self::One(slice) => std::slice::from_ref(slice),
             Self::Many(slices) => slices,
@@ -54,11 +54,11 @@ impl WriteSlices {
     }
 
     /// What is left after `sent` bytes.
-    fn rest(&self, mut sent: usize) -> Vec<Bytes> {
+    pub(super) fn rest(&self, mut sent: usize) -> Vec<Chunks> {
         let mut rest = Vec::new();
         for slice in self.as_slice() {
             if sent < slice.len() {
-                rest.push(slice.slice(sent..));
+                rest.push(slice.after(sent));
             }
             sent = sent.saturating_sub(slice.len());
         }
@@ -84,7 +84,8 @@ impl Write {
         let mut borrowed = conn.stream().borrow_mut();
         let Some(stream) = borrowed.as_mut() else { return Visit::Idle };
         let mut later = false;
-        let mut slices = WriteBuilder::from(std::mem::take(&mut stream.unsent));
+        let (unsent, age) = stream.unsent.take().map(|unsent| unsent.take()).unzip();
+        let mut slices = WriteBuilder::from(unsent.unwrap_or_default());
         while slices.has_room() && !stream.ended {
             match stream.session.next_slice(&conn.signals) {
                 Next::Slice(slice) => slices.push(slice),
@@ -94,7 +95,7 @@ impl Write {
                     break;
                 }
                 Next::End => {
-                    slices.push(Bytes::from_static(LAST_CHUNK));
+                    slices.push(Bytes::from_static(LAST_CHUNK).into());
                     stream.ended = true;
                 }
             }
@@ -104,46 +105,33 @@ impl Write {
         match slices.into_write(conn, more, ends) {
             Ok(write) => {
                 write.conn.begin_write();
-                Visit::Write(write)
+                Visit::Write(Write { age, ..write })
             }
             Err(conn) if later => Visit::Later(conn),
             Err(_) => Visit::Idle,
         }
-    }
-
-    /// Gives back to the stream what the socket did not accept. A slice keeps its whole batch
-    /// alive, so small ones are copied: a stalled stream of a quiet topic must not pin the batches
-    /// its events came in.
-    pub(super) fn retain_unsent(&self, stream: &mut Stream, sent: usize) {
-        debug_assert!(stream.unsent.is_empty(), "a write takes all that is unsent");
-        let rest = self.slices.rest(sent);
-        stream.unsent = if self.bytes - sent < rest.len() * COPIED_SLICE_BYTES {
-            vec![rest.concat().into()]
-        } else {
-            rest
-        };
     }
 }
 
 /// Collects the slices of a write, without an allocation while there is one.
 enum WriteBuilder {
     None,
-    One(Bytes),
-    Many(Vec<Bytes>, usize),
+    One(Chunks),
+    Many(Vec<Chunks>, usize),
 }
 
-impl From<Vec<Bytes>> for WriteBuilder {
-    fn from(unsent: Vec<Bytes>) -> Self {
+impl From<Vec<Chunks>> for WriteBuilder {
+    fn from(unsent: Vec<Chunks>) -> Self {
         if unsent.is_empty() {
             return Self::None;
         }
-        let bytes = unsent.iter().map(Bytes::len).sum();
+        let bytes = unsent.iter().map(|slice| slice.len()).sum();
         Self::Many(unsent, bytes)
     }
 }
 
 impl WriteBuilder {
-    fn push(&mut self, slice: Bytes) {
+    fn push(&mut self, slice: Chunks) {
         *self = match std::mem::replace(self, Self::None) {
             Self::None => Self::One(slice),
             Self::One(first) => {
@@ -176,6 +164,6 @@ impl WriteBuilder {
             }
             Self::Many(slices, bytes) => (WriteSlices::Many(slices), bytes),
         };
-        Ok(Write { conn, slices, bytes, more, ends })
+        Ok(Write { conn, slices, bytes, more, ends, age: None })
     }
 }

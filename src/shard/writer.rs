@@ -6,6 +6,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use super::state::Shard;
+use super::unsent::retain_unsent;
 use super::write::{Visit, WRITES_MAX, Write, WriteResult};
 use crate::conn::Conn;
 
@@ -129,9 +130,7 @@ fn complete(shard: &Rc<Shard>, write: &Write, result: WriteResult) -> bool {
     }
     if sent < write.bytes {
         conn.readiness.block(shard.now());
-        if let Some(stream) = conn.stream().borrow_mut().as_mut() {
-            write.retain_unsent(stream, sent);
-        }
+        retain_unsent(shard, write, sent);
         return false;
     }
     if write.ends {

@@ -100,6 +100,23 @@ async fn a_topic_over_the_limit_is_refused_as_busy_and_known_topics_are_served()
 }
 
 #[tokio::test]
+async fn a_stream_over_the_limit_of_subscriptions_is_refused_as_busy() {
+    let node = TestNode::with(|config| config.subscriptions_max = 5);
+    let first = node.subscribe("topic=a&topic=b&topic=c").await;
+    receives_busy(&node, "topic=a&topic=b&topic=c", "subscriptions").await;
+    let request = Request::get("/events?topic=a&topic=b&topic=c");
+    let problem = node.request(request).await.problem(503);
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("FANFARE_SUBSCRIPTIONS_MAX"), "{problem}");
+    let mut second = node.subscribe("topic=a&topic=b").await;
+    drop(first);
+    node.health_until(|health| health["streams"] == 1).await;
+    node.subscribe("topic=a&topic=b&topic=c").await;
+    let id = node.publish("b", "x").await;
+    assert_eq!(second.event().await.id, id);
+}
+
+#[tokio::test]
 async fn a_connection_over_the_limit_takes_the_place_of_one_without_a_stream() {
     let node = TestNode::with(|config| (config.shards, config.connections_max) = (1, Some(2)));
     let mut stream = node.subscribe("topic=a").await;

@@ -9,6 +9,7 @@ mod handover;
 mod health;
 mod lifecycle;
 mod limits;
+mod memory;
 mod origins;
 mod page;
 mod pause;

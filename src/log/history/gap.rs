@@ -16,7 +16,8 @@ pub struct Replay {
     /// `None` if nothing after `seq` had been evicted when the replay began.
     baseline: Option<Arc<Baseline>>,
     /// How far each selected topic has been read, in the order of the selectors, to count what is
-    /// missed; `None` before the first page, after the last one, and for `*`.
+    /// missed; `None` before the first page, after the last one, for `*`, and for several topics
+    /// of which a page is read again.
     positions: Option<Arc<[Option<TopicPosition>]>>,
 }
 
@@ -66,9 +67,20 @@ impl Replay {
     }
 
     /// The same replay, of which the events up to `seq` have been read.
-    pub(crate) fn advanced_to(&self, seq: Seq) -> Self {
+    fn advanced_to(&self, seq: Seq) -> Self {
         let baseline = self.baseline.as_ref().filter(|baseline| baseline.evicted_through > seq);
         Self { baseline: baseline.cloned(), ..Self::after(seq) }
+    }
+
+    /// The same replay before the last `events` events of the page that it follows, which are those
+    /// after `seq`. The page began at `from`.
+    pub(crate) fn rewound(&self, from: &Self, seq: Seq, events: usize) -> Self {
+        // Of several topics, it is not known which of them have the events.
+        let positions = self.positions.as_deref().and_then(|positions| match positions {
+            [position] => Some([position.map(|position| position.before(events as u64))].into()),
+            _ => None,
+        });
+        Self { positions, ..from.advanced_to(seq) }
     }
 
     fn evicted_before(&self) -> Option<&EvictedBy> {

@@ -40,6 +40,14 @@ pub(super) struct TopicPosition {
     unread: u64,
 }
 
+impl TopicPosition {
+    /// The position before the last `events` events read.
+    pub(super) fn before(self, events: u64) -> Self {
+        let (read, unread) = (self.read.saturating_sub(events), self.unread + events);
+        Self { read, unread, ..self }
+    }
+}
+
 impl TopicIndex {
     pub(super) fn new(events_per_topic: usize, history_bytes: u64) -> Self {
         debug_assert!(events_per_topic > 0, "a queue has room for the event that is appended");

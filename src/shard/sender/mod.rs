@@ -127,9 +127,10 @@ mod tests {
             let write = |text: &&'static str| Write {
                 conn: Rc::clone(&conn),
                 bytes: text.len(),
-                slices: WriteSlices::One(Bytes::from_static(text.as_bytes())),
+                slices: WriteSlices::One(Bytes::from_static(text.as_bytes()).into()),
                 more: false,
                 ends: false,
+                age: None,
             };
             text.iter().map(write).collect()
         };

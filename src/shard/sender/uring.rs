@@ -20,6 +20,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 use libc::{iovec, msghdr};
 use rustix::io::Errno;
 
+use crate::event::Chunks;
 use crate::shard::write::{WRITES_MAX, WriteResult, WriteSlices};
 
 pub(in crate::shard) struct Uring {
@@ -68,7 +69,7 @@ impl Uring {
     /// so only in the completion.
     fn send_trial(&mut self) -> io::Result<()> {
         let (near, mut far) = UnixStream::pair()?;
-        let [a, b, c] = [b"a", b"b", b"c"].map(|text| Bytes::from_static(text));
+        let [a, b, c] = [b"a", b"b", b"c"].map(|text| Bytes::from_static(text).into());
         let sends = [("SEND", WriteSlices::One(a)), ("SENDMSG", WriteSlices::Many(vec![b, c]))];
         let mut results = Vec::new();
         let writes = sends.iter().map(|(_, slices)| (near.as_fd(), slices));
@@ -147,7 +148,7 @@ impl Uring {
             WriteSlices::One(_) => None,
             WriteSlices::Many(slices) => Some(slices),
         });
-        let iovec_of = |slice: &Bytes| iovec {
+        let iovec_of = |slice: &Chunks| iovec {
             iov_base: slice.as_ptr().cast_mut().cast(),
             iov_len: slice.len(),
         };
@@ -224,7 +225,7 @@ mod tests {
     /// A batch, its socket and the other end.
     fn batch() -> (Vec<WriteSlices>, UnixStream, UnixStream) {
         let (near, far) = UnixStream::pair().unwrap();
-        let slice = |at| Bytes::from(format!("{at}"));
+        let slice = |at| Chunks::from(Bytes::from(format!("{at}")));
         let writes = (0..WRITES).map(|at| match at % 2 {
             0 => WriteSlices::One(slice(at)),
             _ => WriteSlices::Many(vec![slice(at), slice(at)]),

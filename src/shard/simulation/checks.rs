@@ -2,8 +2,6 @@
 
 use std::task::Waker;
 
-use bytes::Bytes;
-
 use super::finding::Kind;
 use super::world::World;
 use crate::event::Position;
@@ -80,9 +78,9 @@ impl World {
         for shard in &self.shards {
             shard.handle.connections.for_each(|_, conn| {
                 let stream = conn.stream().borrow();
-                let unsent = stream.as_ref().map(|stream| stream.unsent.iter().map(Bytes::len));
-                streams += usize::from(unsent.is_some());
-                let unsent: usize = unsent.map_or(0, Iterator::sum);
+                streams += usize::from(stream.is_some());
+                let unsent = stream.as_ref().and_then(|stream| stream.unsent.as_ref());
+                let unsent = unsent.map_or(0, |unsent| unsent.bytes());
                 self.check(unsent <= unsent_max, Kind::Budget, || {
                     format!("a stream retains {unsent} bytes of at most {unsent_max}")
                 });
@@ -98,9 +96,14 @@ impl World {
     pub(super) fn check_nothing_held(&self) {
         let (core, shards) = (&self.core, self.shards.iter());
         let connections = shards.map(|shard| shard.handle.connections.len()).sum();
-        let held = [core.streams.used(), core.registry.topics(), core.queue.waiting(), connections];
-        self.check(held == [0; 4], Kind::Budget, || {
-            format!("streams, topics, events in the queue, connections: {held:?} are held")
+        let (subscriptions, unsent) = (core.subscriptions.used(), core.unsent.used());
+        let (streams, topics) = (core.streams.used(), core.registry.topics());
+        let held = [streams, subscriptions, topics, unsent, core.queue.waiting(), connections];
+        self.check(held == [0; 6], Kind::Budget, || {
+            format!(
+                "streams, subscriptions, topics, unsent bytes, events in the queue, connections: \
+                 {held:?} are held"
+            )
         });
     }
 }

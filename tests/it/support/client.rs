@@ -6,6 +6,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::interval;
 
 use super::message::{Framing, Request, Response};
 use super::within;
@@ -22,6 +23,12 @@ pub struct Cut;
 /// segments leave no window to advertise, and the node's kernel sends a few bytes with every
 /// window probe: a stream then takes minutes to read.
 const NARROW_BYTES: u32 = 32 * 1024;
+
+/// Receive buffer of a trickling connection; the kernel doubles it.
+const TRICKLE_BYTES: u32 = 8 * 1024;
+
+/// Reads per second of [`Connection::trickle`].
+const TRICKLE_READS: usize = 10;
 
 /// A connection to a node.
 pub struct Connection {
@@ -40,6 +47,14 @@ impl Connection {
     pub async fn narrow(addr: SocketAddr) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(NARROW_BYTES).unwrap();
+        Self::of(socket, addr).await
+    }
+
+    /// A connection with a receive buffer of about 8 KiB, which lets the sender go on a few
+    /// kilobytes at a time.
+    pub async fn trickling(addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(TRICKLE_BYTES).unwrap();
         Self::of(socket, addr).await
     }
 
@@ -196,6 +211,19 @@ impl Connection {
     pub async fn readable(&mut self) {
         let peeked = within("bytes to read", self.socket.peek(&mut [0])).await;
         assert!(peeked.is_ok_and(|bytes| bytes > 0), "the connection is open");
+    }
+
+    /// Reads `rate` bytes per second, evenly, until the connection ends.
+    pub async fn trickle(&mut self, rate: usize) {
+        let mut reads = interval(Duration::from_secs(1) / TRICKLE_READS as u32);
+        let mut bytes = vec![0; rate / TRICKLE_READS];
+        loop {
+            reads.tick().await;
+            let read = within("a few bytes or the end", self.socket.read(&mut bytes)).await;
+            if !read.is_ok_and(|read| read > 0) {
+                return;
+            }
+        }
     }
 
     /// Waits for the end of the connection; no byte may come before it.

@@ -37,6 +37,11 @@ impl Endpoint {
         self.connect().await.request(&request).await
     }
 
+    /// Opens a connection that lets the node send a few kilobytes at a time.
+    pub async fn connect_trickling(&self) -> Connection {
+        Connection::trickling(self.addr).await
+    }
+
     /// Publishes plain data to one topic on a connection of its own; returns the event's id.
     pub async fn publish(&self, topic: &str, data: &str) -> String {
         self.connect().await.publish(topic, data).await
