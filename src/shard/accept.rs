@@ -19,7 +19,7 @@ use crate::conn::Conn;
 use crate::quota::Permit;
 
 /// Connections accepted in a row before other tasks run.
-const ACCEPTS_MAX: usize = 64;
+const ACCEPTS_MAX: usize = 16;
 
 /// How often other tasks run so that a displaced connection ends. They run in the order in which
 /// they were woken, dozens at a time.

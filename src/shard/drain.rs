@@ -105,16 +105,13 @@ mod tests {
     use std::future::Future;
     use std::io::{ErrorKind, Read};
     use std::os::unix::net::UnixStream;
-    use std::sync::Arc;
 
     use tokio::task::LocalSet;
     use tokio::time::sleep;
 
     use super::*;
     use crate::config::Config;
-    use crate::core::Core;
-    use crate::event::{Position, Selector};
-    use crate::quota::Quota;
+    use crate::event::Position;
     use crate::shard::pump::pump;
     use crate::shard::writer::write_now;
 
@@ -122,25 +119,17 @@ mod tests {
     const BLOCKED: usize = 7;
 
     /// Opens a detached stream and returns its peer.
-    fn stream(shard: &Rc<Shard>, quota: &Arc<Quota>) -> UnixStream {
-        let (near, mut far) = UnixStream::pair().unwrap();
-        near.set_nonblocking(true).unwrap();
-        let conn = Rc::new(Conn::new(near.into(), quota.try_permit().unwrap(), 0));
-        shard.handle.connections.insert(&conn);
-        let body = shard.handle.open_stream(&conn, &[Selector::All], &Position::Live, true);
-        conn.lifecycle.detached();
-        drop(body.unwrap());
+    fn stream(shard: &Rc<Shard>) -> UnixStream {
+        let (conn, mut far) = shard.stream_for_test("*", &Position::Live);
         write_now(shard, &conn);
         assert!(far.read(&mut [0; 1024]).unwrap() > 0, "the preamble");
-        far.set_nonblocking(true).unwrap();
         far
     }
 
     /// A shard with 100 streams, the eighth of them blocked, and their peers.
     fn shard() -> (Rc<Shard>, Vec<UnixStream>) {
-        let shard = Rc::new(Shard::new(Core::for_test(Config::default()), Arc::default()).unwrap());
-        let quota = Arc::new(Quota::new(STREAMS));
-        let peers = (0..STREAMS).map(|_| stream(&shard, &quota)).collect();
+        let shard = Shard::for_test(Config::default());
+        let peers = (0..STREAMS).map(|_| stream(&shard)).collect();
         shard.handle.connections.get(BLOCKED).unwrap().readiness.block(0);
         (shard, peers)
     }

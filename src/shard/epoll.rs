@@ -13,7 +13,7 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use crate::conn::Conn;
 
 /// Events taken from the kernel in one call.
-pub(super) const EVENTS_MAX: usize = 256;
+pub(super) const EVENTS_MAX: usize = 64;
 
 const INTEREST: EventFlags =
     EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);

@@ -7,15 +7,19 @@ use std::task::{Context, Poll, ready};
 
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioTimer;
+use socket2::SockRef;
 
 use super::hyper_io::HyperIo;
 use super::state::Shard;
-use super::writer::write_now;
 use crate::conn::{Conn, Place, Stage};
 use crate::http::Service;
 
 /// Longest request head, bytes: `Last-Event-ID` may be long. hyper's buffers grow up to this.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// `SO_RCVBUF` of a detached stream, bytes: nothing that is received on it is read. The kernel
+/// doubles it, or takes its own minimum.
+const DETACHED_RECEIVE_BYTES: usize = 2048;
 
 type Http = http1::Connection<HyperIo, Service>;
 
@@ -74,7 +78,12 @@ impl HttpConn {
         if self.conn.readiness.is_hung_up() {
             self.shard.close(&self.conn);
         } else {
-            write_now(&self.shard, &self.conn);
+            // What a stream's client still sends stays in the kernel, which is to keep little.
+            // A kernel that refuses costs that memory, nothing else.
+            let _ = SockRef::from(&self.conn.fd()).set_recv_buffer_size(DETACHED_RECEIVE_BYTES);
+            // The pump writes, which bounds its work between two looks at other tasks: a replay
+            // sends up to a page at once.
+            self.shard.schedule(&self.conn);
         }
     }
 }
@@ -111,5 +120,67 @@ impl Drop for HttpConn {
             self.http = None;
             self.shard.close(&self.conn);
         }
+    }
+}
+
+#[cfg(all(test, not(ring_loom)))]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::event::{Publication, Topic};
+    use crate::shard::writer::write_now;
+
+    /// Ensures that clients that open streams don't hold up the streams there are (I3).
+    ///
+    /// Scenario: thousands of clients come back at once and replay large events.
+    ///
+    /// Cause: the connection's task wrote the first page itself when it was detached. tokio polls
+    /// dozens of tasks before it comes back to the pump, so a small topic's event waited for all
+    /// their pages: for seconds where clients kept coming back.
+    ///
+    /// Fix: the pump writes the page, within its quantum.
+    #[test]
+    fn what_a_stream_replays_is_written_by_the_pump() {
+        let shard = Shard::for_test(Config::default());
+        let publication = Publication {
+            topics: [Topic::new("a").unwrap()].into(),
+            data: "an event".into(),
+            id: None,
+            event_type: None,
+            retry: None,
+        };
+        let reservation = shard.core.queue.reserve(1).unwrap();
+        shard.core.sequencer.submit(publication, reservation).unwrap();
+        let (near, mut far) = UnixStream::pair().unwrap();
+        for socket in [&near, &far] {
+            socket.set_nonblocking(true).unwrap();
+        }
+        far.write_all(
+            b"GET /events?topic=a HTTP/1.1\r\nHost: a\r\nLast-Event-ID: earliest\r\n\r\n",
+        )
+        .unwrap();
+        let permit = shard.core.connections.try_permit().unwrap();
+        let conn = Rc::new(Conn::new(near.into(), permit, 0));
+        shard.handle.connections.insert(&conn);
+        conn.readiness.note(true, true, false);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, HttpConn::new(Rc::clone(&conn), &shard));
+        let mut received = || {
+            let mut buffer = [0; 4096];
+            let read = far.read(&mut buffer).unwrap_or(0);
+            String::from_utf8(buffer[..read].to_vec()).unwrap()
+        };
+        let head = received();
+        assert!(head.contains("200 OK") && !head.contains("an event"), "{head}");
+        let mut ready = Vec::new();
+        shard.take_ready(usize::MAX, &mut ready);
+        assert!(ready.len() == 1 && Rc::ptr_eq(&ready[0], &conn));
+        write_now(&shard, &conn);
+        assert!(received().contains("an event"));
     }
 }

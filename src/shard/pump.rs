@@ -159,26 +159,17 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::core::Core;
-    use crate::event::{Batch, Position, Selector, Seq, Topic};
-    use crate::quota::Quota;
+    use crate::event::{Batch, Position, Seq, Topic};
     use crate::ring::PendingWakes;
     use crate::shard::writer::write_now;
 
     const STREAMS: usize = 256;
 
     /// Opens a detached stream and returns its peer, which has received the preamble.
-    fn stream(shard: &Rc<Shard>, quota: &Arc<Quota>, selector: &str) -> UnixStream {
-        let (near, mut far) = UnixStream::pair().unwrap();
-        let conn = Rc::new(Conn::new(near.into(), quota.try_permit().unwrap(), 0));
-        shard.handle.connections.insert(&conn);
-        let selectors = [Selector::parse(selector).unwrap()];
-        let body = shard.handle.open_stream(&conn, &selectors, &Position::Live, true);
-        conn.lifecycle.detached();
-        drop(body.unwrap());
+    fn stream(shard: &Rc<Shard>, selector: &str) -> UnixStream {
+        let (conn, mut far) = shard.stream_for_test(selector, &Position::Live);
         write_now(shard, &conn);
         assert!(far.read(&mut [0; 1024]).unwrap() > 0, "the preamble");
-        far.set_nonblocking(true).unwrap();
         far
     }
 
@@ -191,9 +182,8 @@ mod tests {
     /// event when that task runs.
     fn reached_before_the_answer(quantum_streams: usize, published_here: bool) -> usize {
         let config = Config { quantum_streams, ..Config::default() };
-        let shard = Rc::new(Shard::new(Core::for_test(config), Arc::default()).unwrap());
-        let quota = Arc::new(Quota::new(STREAMS));
-        let peers: Rc<[UnixStream]> = (0..STREAMS).map(|_| stream(&shard, &quota, "*")).collect();
+        let shard = Shard::for_test(config);
+        let peers: Rc<[UnixStream]> = (0..STREAMS).map(|_| stream(&shard, "*")).collect();
         let count = |peers: &[UnixStream]| peers.iter().filter(|peer| has_bytes(peer)).count();
         assert_eq!(count(&peers), 0);
         if published_here {
@@ -244,6 +234,7 @@ mod tests {
         assert!(reached[0] > 4 * 4, "{reached:?}");
         assert!(reached[1] <= 4 * 4, "{reached:?}");
     }
+
     /// Publishes a batch of one event with this data to the ring of a topic.
     fn publish(shard: &Shard, topic: &str, seq: u64, data: &str) {
         let mut wakes = PendingWakes::default();
@@ -263,11 +254,10 @@ mod tests {
     /// stream has its own.
     fn reached_before_the_small_topic(large: &[&str], data: &str) -> usize {
         let config = Config { quantum_streams: 16, ..Config::default() };
-        let shard = Rc::new(Shard::new(Core::for_test(config), Arc::default()).unwrap());
-        let quota = Arc::new(Quota::new(large.len() * STREAMS + 1));
-        let open = |topic: &&str| (0..STREAMS).map(|_| stream(&shard, &quota, topic)).collect();
+        let shard = Shard::for_test(config);
+        let open = |topic: &&str| (0..STREAMS).map(|_| stream(&shard, topic)).collect();
         let peers: Vec<Vec<_>> = large.iter().map(open).collect();
-        let small = stream(&shard, &quota, "small");
+        let small = stream(&shard, "small");
         let tasks = LocalSet::new();
         tasks.spawn_local(pump(Rc::clone(&shard)));
         for (topic, seq) in large.iter().zip(1..) {

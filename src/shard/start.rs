@@ -156,15 +156,13 @@ fn take_descriptor_table() -> io::Result<()> {
 #[cfg(all(test, not(ring_loom)))]
 mod tests {
     use std::io::Read;
-    use std::os::unix::net::UnixStream;
 
     use hyper::StatusCode;
 
     use super::*;
     use crate::admin::health;
     use crate::config::Config;
-    use crate::conn::Conn;
-    use crate::event::{Position, Selector};
+    use crate::event::Position;
 
     /// Ensures that a shard that has panicked is noticed.
     ///
@@ -178,18 +176,12 @@ mod tests {
     #[test]
     fn a_panic_in_a_shards_root_future_fails_the_node_and_closes_its_streams() {
         let core = Core::for_test(Config::default());
-        let (near, mut far) = UnixStream::pair().unwrap();
+        let (peer, received) = tokio::sync::oneshot::channel();
         let thread = std::thread::spawn({
             let core = Arc::clone(&core);
             move || {
                 let shard = Rc::new(Shard::new(Arc::clone(&core), Arc::default()).unwrap());
-                let permit = core.connections.try_permit().unwrap();
-                let conn = Rc::new(Conn::new(near.into(), permit, 0));
-                shard.handle.connections.insert(&conn);
-                let selectors = [Selector::All];
-                let body = shard.handle.open_stream(&conn, &selectors, &Position::Live, true);
-                conn.lifecycle.detached();
-                drop((body.unwrap(), conn));
+                peer.send(shard.stream_for_test("*", &Position::Live).1).unwrap();
                 assert_eq!(health(&core).0, StatusCode::OK);
                 let ShardRuntime(runtime) = ShardRuntime::new().unwrap();
                 block_on(&runtime, &shard, async { panic!("on purpose") });
@@ -198,7 +190,8 @@ mod tests {
         assert_eq!(thread.join().unwrap_err().downcast_ref(), Some(&"on purpose"));
         assert!(core.queue.is_closed());
         assert_eq!(health(&core).0, StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(far.read(&mut [0]).unwrap(), 0, "the stream has ended");
+        let mut peer = received.blocking_recv().unwrap();
+        assert_eq!(peer.read(&mut [0]).unwrap(), 0, "the stream has ended");
         assert_eq!((core.connections.used(), core.streams.used()), (0, 0));
     }
 }

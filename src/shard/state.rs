@@ -156,3 +156,38 @@ impl Shard {
         self.handle.set_time(self.clock.ran());
     }
 }
+
+#[cfg(all(test, not(ring_loom)))]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::config::Config;
+    use crate::event::{Position, Selector};
+
+    impl Shard {
+        pub(in crate::shard) fn for_test(config: Config) -> Rc<Self> {
+            Rc::new(Self::new(Core::for_test(config), Arc::default()).unwrap())
+        }
+
+        /// A detached stream and its peer, which has received nothing yet.
+        pub(in crate::shard) fn stream_for_test(
+            &self,
+            selector: &str,
+            position: &Position,
+        ) -> (Rc<Conn>, UnixStream) {
+            let (near, far) = UnixStream::pair().unwrap();
+            for socket in [&near, &far] {
+                socket.set_nonblocking(true).unwrap();
+            }
+            let permit = self.core.connections.try_permit().unwrap();
+            let conn = Rc::new(Conn::new(near.into(), permit, self.now()));
+            self.handle.connections.insert(&conn);
+            let selectors = [Selector::parse(selector).unwrap()];
+            let body = self.handle.open_stream(&conn, &selectors, position, true);
+            conn.lifecycle.detached();
+            drop(body.unwrap());
+            (conn, far)
+        }
+    }
+}

@@ -107,6 +107,7 @@ fn prepare(shard: &Shard, conn: Rc<Conn>) -> Option<Write> {
 }
 
 /// Writes what one stream has to send now.
+#[cfg(all(test, not(ring_loom)))]
 pub(super) fn write_now(shard: &Rc<Shard>, conn: &Rc<Conn>) {
     let mut writer = Writer::default();
     writer.add(shard, Rc::clone(conn));
@@ -155,34 +156,23 @@ fn end(shard: &Rc<Shard>, conn: &Rc<Conn>) {
 #[cfg(all(test, not(ring_loom)))]
 mod tests {
     use std::io::Read;
-    use std::os::unix::net::UnixStream;
     use std::sync::Arc;
 
     use super::*;
     use crate::config::Config;
-    use crate::core::Core;
-    use crate::event::{Batch, Position, Selector, Seq};
-    use crate::quota::Quota;
+    use crate::event::{Batch, Position, Seq};
     use crate::ring::PendingWakes;
 
     #[test]
     fn a_stream_whose_log_is_being_written_is_put_off() {
-        let core = Core::for_test(Config::default());
-        let shard = Rc::new(Shard::new(Arc::clone(&core), Arc::default()).unwrap());
-        let (near, mut far) = UnixStream::pair().unwrap();
-        far.set_nonblocking(true).unwrap();
-        let permit = Arc::new(Quota::new(1)).try_permit().unwrap();
-        let conn = Rc::new(Conn::new(near.into(), permit, 0));
-        let body =
-            shard.handle.open_stream(&conn, &[Selector::All], &Position::After("x".into()), true);
-        conn.lifecycle.detached();
-        drop(body.unwrap());
+        let shard = Shard::for_test(Config::default());
+        let (conn, mut far) = shard.stream_for_test("*", &Position::After("x".into()));
         let mut received = || {
             let mut buffer = [0; 1024];
             let read = far.read(&mut buffer).unwrap_or(0);
             String::from_utf8(buffer[..read].to_vec()).unwrap()
         };
-        let writer = core.log.writer();
+        let writer = shard.core.log.writer();
         write_now(&shard, &conn);
         let preamble = received();
         assert!(preamble.contains("retry: ") && !preamble.contains("reset"), "{preamble}");
@@ -201,14 +191,8 @@ mod tests {
     /// Ensures that a shard that sends or sleeps does not keep what has left the rings allocated.
     #[test]
     fn a_shard_that_has_written_holds_back_nothing_that_has_left_the_rings() {
-        let shard = Rc::new(Shard::new(Core::for_test(Config::default()), Arc::default()).unwrap());
-        let (near, mut far) = UnixStream::pair().unwrap();
-        let permit = Arc::new(Quota::new(1)).try_permit().unwrap();
-        let conn = Rc::new(Conn::new(near.into(), permit, 0));
-        shard.handle.connections.insert(&conn);
-        let body = shard.handle.open_stream(&conn, &[Selector::All], &Position::Live, true);
-        conn.lifecycle.detached();
-        drop(body.unwrap());
+        let shard = Shard::for_test(Config::default());
+        let (conn, mut far) = shard.stream_for_test("*", &Position::Live);
         write_now(&shard, &conn);
         assert!(far.read(&mut [0; 1024]).unwrap() > 0, "the preamble");
 

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use fanfare::config::{BusyAnswer, Config};
+use fanfare::config::{BusyAnswer, Config, Io};
 
-use crate::support::{Ending, Request, Stream, TestNode, eventually};
+use crate::support::{Ending, Fanfare, Request, Stream, TestNode, eventually, io};
 
 fn one_stream(config: &mut Config) {
     config.streams_max = 1;
@@ -226,4 +226,25 @@ async fn a_slow_body_is_refused_and_no_part_of_it_is_delivered() {
     publisher.closed().await;
     let id = node.publish("a", "good").await;
     assert_eq!(stream.event().await.id, id);
+}
+
+/// Ensures that a client can't fill the kernel's memory through a stream.
+///
+/// Scenario: a client sends on after its stream has been opened; the node never reads that.
+///
+/// Cause: the kernel's receive buffer grew to what it grants a connection that is read.
+///
+/// Fix: the receive buffer of a detached stream is the smallest there is.
+#[tokio::test]
+async fn what_a_client_sends_on_its_stream_takes_little_of_the_kernels_memory() {
+    if io() == Io::Hyper {
+        // hyper reads, and discards.
+        return;
+    }
+    let node = Fanfare::new().start().await;
+    let mut stream = node.connect().await;
+    stream.send(&Request::subscribe("topic=a").to_bytes()).await;
+    assert_eq!(stream.head().await.status, 200);
+    let sent = stream.send_until_full().await;
+    assert!(sent < 48 * 1024, "{sent} bytes");
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
-use tokio::time::interval;
+use tokio::time::{interval, timeout};
 
 use super::message::{Framing, Request, Response};
 use super::within;
@@ -29,6 +29,10 @@ const TRICKLE_BYTES: u32 = 8 * 1024;
 
 /// Reads per second of [`Connection::trickle`].
 const TRICKLE_READS: usize = 10;
+
+/// A socket that has accepted nothing for this long is full: on loopback what can be taken is taken
+/// within a millisecond.
+const FULL_AFTER: Duration = Duration::from_millis(500);
 
 /// A connection to a node.
 pub struct Connection {
@@ -79,6 +83,17 @@ impl Connection {
     pub async fn send_until_closed(&mut self, bytes: &[u8]) {
         // A failed write is no failure here: the response is read afterwards.
         let _ = within("the node takes what is sent", self.socket.write_all(bytes)).await;
+    }
+
+    /// Sends until the kernel takes nothing more for a while, with a small send buffer of its own.
+    /// Returns how many bytes it took.
+    pub async fn send_until_full(&mut self) -> usize {
+        SockRef::from(&self.socket).set_send_buffer_size(4096).unwrap();
+        let mut sent = 0;
+        while timeout(FULL_AFTER, self.socket.writable()).await.is_ok() {
+            sent += self.socket.try_write(&[b'x'; 4096]).unwrap_or(0);
+        }
+        sent
     }
 
     /// Sends a request and reads its response.
