@@ -26,14 +26,17 @@
 //! 7. Each `session` reads its rings from its cursor on, without a lock, and yields slices of the
 //!    batch's buffer. A replay comes from the log first; a gap is announced.
 //! 8. The pump writes the slices of many connections in one system call. A peer that does not read
-//!    fills its socket's buffer. If it reads again after its next event has left the window, it
-//!    receives `lagged`; if its socket accepts nothing for too long, the connection is aborted.
+//!    fills its socket's buffer. If its next event has left the window by the time it reads again,
+//!    it continues from the history. It receives `lagged` only if the history has evicted that
+//!    event, or if it has been behind for `FANFARE_LAG_MAX`; if its socket accepts nothing for too
+//!    long, the connection is aborted.
 //!
 //! # Invariants
 //!
 //! - I1 An event is encoded once per node. Below the encoder only [`bytes::Bytes`] exists.
 //! - I2 A seq is assigned in one place, and events are delivered in seq order.
-//! - I3 A publisher never waits for a subscriber; a subscriber never waits for another.
+//! - I3 A publisher never waits for a subscriber; a subscriber never waits for another, nor a topic
+//!   for another topic.
 //! - I4 Between ring and socket: no lock, no allocation per event, no copy, no formatting, no
 //!   logging.
 //! - I5 Every queue, table, buffer and loop has a bound, and the bound has a name.
@@ -44,6 +47,8 @@
 //!   says, through every fault that the log promises to survive. The log in memory promises none:
 //!   it ends with the process.
 //! - I8 Only [`config`] reads the environment. Only `shard` starts threads for sessions.
+//! - I10 A stream that reads as fast as it is written to is never lagged out, however late the node
+//!   itself is. (I9 is reserved for access control.)
 //!
 //! # Modules
 //!

@@ -5,6 +5,9 @@
 //! publish bodies, and bytes that blocked streams have yet to send. A request over the bound is
 //! refused at once; nobody waits.
 //!
+//! Buffers that several shards keep alive count once: [`BufferQuota`] has a lock, which is held for
+//! one look into a hash table.
+//!
 //! # Ordering
 //!
 //! | word | writer | readers | what becomes visible | model |
@@ -12,8 +15,10 @@
 //! | `used` | any thread, Relaxed RMW | any thread | the number only | none: a count |
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A bound on a number of units.
 #[derive(Debug)]
@@ -65,6 +70,84 @@ impl Quota {
 impl Drop for Permit {
     fn drop(&mut self) {
         self.0.release(1);
+    }
+}
+
+/// A quota of bytes in which a buffer counts once, however many holders keep it alive.
+#[derive(Debug)]
+pub(crate) struct BufferQuota {
+    quota: Quota,
+    /// How many holders keep each buffer, by address.
+    holders: Mutex<HashMap<usize, usize>>,
+}
+
+impl BufferQuota {
+    /// At most `max` bytes.
+    pub(crate) fn new(max: usize) -> Self {
+        Self { quota: Quota::new(max), holders: Mutex::default() }
+    }
+
+    /// The bound.
+    pub(crate) fn max(&self) -> usize {
+        self.quota.max()
+    }
+
+    /// Bytes in use.
+    pub(crate) fn used(&self) -> usize {
+        self.quota.used()
+    }
+
+    /// Takes bytes that are no buffer's; false if fewer are left. The caller releases them.
+    pub(crate) fn try_acquire(&self, bytes: usize) -> bool {
+        self.quota.try_acquire(bytes)
+    }
+
+    /// Takes bytes even if fewer are left.
+    pub(crate) fn overdraw(&self, bytes: usize) {
+        // Ordering: Relaxed: a count, see the table.
+        self.quota.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Returns bytes taken by [`try_acquire`](Self::try_acquire) or [`overdraw`](Self::overdraw).
+    pub(crate) fn release(&self, bytes: usize) {
+        self.quota.release(bytes);
+    }
+
+    /// Counts one more holder of a buffer. The first one has to `acquire` the buffer's bytes.
+    /// Returns whether it did, and `None` if it couldn't.
+    pub(crate) fn keep(&self, buffer: usize, acquire: impl FnOnce() -> bool) -> Option<bool> {
+        match self.holders().entry(buffer) {
+            Entry::Occupied(mut holders) => {
+                *holders.get_mut() += 1;
+                Some(false)
+            }
+            Entry::Vacant(entry) => acquire().then(|| {
+                entry.insert(1);
+                true
+            }),
+        }
+    }
+
+    /// Counts one holder less; the last one to leave releases the buffer's `bytes`.
+    pub(crate) fn give_up(&self, buffer: usize, bytes: usize) {
+        let mut all = self.holders();
+        let Entry::Occupied(mut holders) = all.entry(buffer) else { return };
+        *holders.get_mut() -= 1;
+        if *holders.get() == 0 {
+            holders.remove();
+            self.quota.release(bytes);
+        }
+    }
+
+    /// How many buffers are kept.
+    #[cfg(all(test, not(ring_loom)))]
+    pub(crate) fn buffers(&self) -> usize {
+        self.holders().len()
+    }
+
+    fn holders(&self) -> MutexGuard<'_, HashMap<usize, usize>> {
+        // The map is whole at any time.
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

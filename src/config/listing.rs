@@ -51,7 +51,7 @@ impl Config {
             .collect()
     }
 
-    /// The settings that bound memory, as text: what `auto` came to, where it is used.
+    /// The settings that bound memory, as text, with `auto` resolved.
     pub(crate) fn budgets(&self) -> String {
         let settings = self.settings();
         let budgets = settings.iter().filter(|setting| BUDGETS.contains(&setting.name));

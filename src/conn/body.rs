@@ -34,18 +34,16 @@ impl StreamBody {
         Self { conn, ledger, slice: Bytes::new(), begun: false }
     }
 
-    /// Keeps a slice until the next one is asked for, within the budget of what streams have yet to
-    /// send; false if it has no room. hyper itself buffers 16 KiB and one chunk at most.
-    fn keep(&mut self, slice: Chunks) -> bool {
+    /// Counts a slice towards the budget of what streams have yet to send, until the next one is
+    /// asked for. Over the budget, the timer closes the streams that have been blocked longest.
+    /// hyper itself buffers 16 KiB and one chunk at most.
+    fn keep(&mut self, slice: Chunks) {
         let mut borrowed = self.conn.stream().borrow_mut();
-        let Some(stream) = borrowed.as_mut() else { return false };
+        let Some(stream) = borrowed.as_mut() else { return };
         stream.unsent = None;
-        let age = self.ledger.age(None, 0, slice.len(), self.conn.readiness.last_wrote());
-        let rest = [slice];
-        let Some(unsent) = self.ledger.keep(self.conn.key(), &rest, age) else { return false };
-        self.slice = unsent.first();
-        stream.unsent = Some(Box::new(unsent));
-        true
+        let age = self.ledger.age(None, 0, slice.len(), self.ledger.now());
+        stream.unsent = self.ledger.overdraw(self.conn.key(), slice, age).map(Box::new);
+        self.slice = stream.unsent.as_ref().map_or(Bytes::new(), |unsent| unsent.first());
     }
 }
 
@@ -70,13 +68,7 @@ impl Body for StreamBody {
             }
             match self.conn.next_slice() {
                 Next::Slice(slice) if !self.begun => self.slice = slice.into_bytes(),
-                Next::Slice(slice) => {
-                    if !self.keep(slice) {
-                        self.conn.lifecycle.request_abort();
-                        cx.waker().wake_by_ref();
-                        return Poll::Pending;
-                    }
-                }
+                Next::Slice(slice) => self.keep(slice),
                 Next::Wait => {
                     self.conn.sent();
                     return Poll::Pending;

@@ -8,6 +8,8 @@ use std::cell::{Cell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::Waker;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 use super::lifecycle::Lifecycle;
 use super::readiness::{Millis, Readiness};
 use super::unsent::Unsent;
@@ -95,6 +97,22 @@ impl Conn {
     pub(crate) fn unsent_for(&self, now: Millis) -> Option<Millis> {
         let stream = self.stream.try_borrow().ok()?;
         Some(stream.as_ref()?.unsent.as_ref()?.blocked_for(now))
+    }
+
+    /// Whether the socket would accept a write now, or refuse it for good. In doubt it is tried.
+    pub(crate) fn accepts_bytes(&self) -> bool {
+        let fd = self.fd();
+        let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
+        poll(&mut fds, Some(&Timespec::default())) != Ok(0)
+    }
+
+    /// hyper has sent that many bytes of the stream.
+    pub(crate) fn note_sent(&self, bytes: usize, now: Millis) {
+        if let Ok(mut stream) = self.stream.try_borrow_mut()
+            && let Some(unsent) = stream.as_mut().and_then(|stream| stream.unsent.as_mut())
+        {
+            unsent.note_sent(bytes, now);
+        }
     }
 
     /// The socket is blocked: the stream gives back what it can read again.

@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::body::StreamBody;
 use super::connection::Conn;
 use super::connections::Connections;
+use super::readiness::Millis;
 use super::request_connections::RequestConnections;
 use super::subscribers::Subscribers;
 use super::unsent::UnsentLedger;
@@ -110,6 +111,8 @@ impl ShardHandle {
     /// behind.
     pub(crate) fn set_time(&self, now: Duration) {
         self.sessions.now.set(now);
+        // Truncation is the wrap that `Millis` documents.
+        self.unsent.set_now(now.as_millis() as Millis);
     }
 
     /// The shard's reader of rings.

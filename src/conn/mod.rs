@@ -30,4 +30,4 @@ pub(crate) use lifecycle::Stage;
 pub(crate) use readiness::Millis;
 pub(crate) use request_connections::Place;
 pub(crate) use subscribers::Rest;
-pub(crate) use unsent::Age;
+pub(crate) use unsent::{Age, BlockedOrder};

@@ -82,11 +82,6 @@ impl Readiness {
         self.blocked.get().map(|since| now.wrapping_sub(since))
     }
 
-    /// When bytes were last written.
-    pub(super) fn last_wrote(&self) -> Millis {
-        self.wrote.get()
-    }
-
     /// How long ago bytes were written.
     pub(crate) fn idle_for(&self, now: Millis) -> Millis {
         now.wrapping_sub(self.wrote.get())

@@ -2,17 +2,16 @@
 //! budget (`FANFARE_UNSENT_BYTES`).
 //!
 //! A blocked stream keeps the rest of its last write. A slice of a batch keeps the whole batch
-//! alive, so a slice is kept as it is only if it is at least half of its buffer, or if another
-//! stream of the shard keeps that buffer alive anyway; else its bytes are copied. A buffer counts
-//! once per shard, however many streams keep slices of it: when an event of 1 MiB blocks all
-//! streams of a topic, together they hold 1 MiB.
+//! alive, so slices of a buffer are copied until the copies would be half of it; from then on they
+//! are kept as they are. A buffer counts once, however many streams of however many shards keep
+//! slices of it: when an event of 1 MiB blocks all streams of a topic, together they hold 1 MiB.
 //!
 //! # At the budget
 //!
 //! The budget is the node's, and each shard ends only streams of its own, those first that have
-//! been blocked longest. A shard that holds more than its part of the budget may not go beyond
-//! [`THRESHOLD`]; what is above is for the others. So the stalled streams of one shard leave room
-//! for a stream of another that blocks for a moment.
+//! been blocked longest. A shard that holds more than an equal share of the budget takes no more
+//! of it once [`THRESHOLD`] of it is used; the rest is for the other shards. So a stream that
+//! blocks for a moment finds room although the stalled streams of another shard would take all.
 //!
 //! # Age
 //!
@@ -21,7 +20,8 @@
 //! more are accepted.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ use bytes::Bytes;
 
 use super::readiness::Millis;
 use crate::event::Chunks;
-use crate::quota::Quota;
+use crate::quota::BufferQuota;
 
 /// Slices smaller than this are copied, unless their buffer is kept anyway: a record of a buffer
 /// would take as much.
@@ -38,36 +38,51 @@ const SHARED_BYTES_MIN: usize = 1024;
 /// What a blocked stream takes besides its slices: its lists, and its records here.
 const STREAM_BYTES: usize = 256;
 
+/// What a slice takes besides its bytes.
+const SLICE_BYTES: usize = size_of::<Chunks>();
+
+/// Buffers of which a shard knows how much it has copied of them: those copied from last.
+const COPIED_BUFFERS: usize = 16;
+
 /// Bytes that a stream has to send within the time that bounds its age; less if it has less.
 const AGED_BYTES: usize = 64 * 1024;
 
-/// The part of the budget above which only shards that hold less than their part may take more.
+/// The portion of the budget that a shard with more than an equal share may use.
 const THRESHOLD: f64 = 0.75;
 
 /// What the streams of one shard have yet to send. On the shard's thread only.
 pub(crate) struct UnsentLedger {
-    /// The node's budget.
-    budget: Arc<Quota>,
-    /// The shard's part of the budget.
-    part: usize,
+    budget: Arc<BufferQuota>,
+    /// An equal share of the budget.
+    share: usize,
     threshold: usize,
     /// Bytes of the budget this shard holds.
     used: Cell<usize>,
     /// The buffers that blocked streams keep alive, by address.
     buffers: RefCell<HashMap<usize, Buffer>>,
+    /// How much was copied of which buffer. A buffer may have been freed and another one have its
+    /// address; then a slice is kept that could have been copied.
+    copied: RefCell<VecDeque<(usize, usize)>>,
+    /// The shard's time.
+    now: Cell<Millis>,
     /// The blocked streams, the longest blocked first, by the keys of their connections.
     blocked: RefCell<BTreeMap<u64, u32>>,
     next: Cell<u64>,
 }
 
+/// Takes bytes of the budget for a shard; false if there is no room.
+type Acquire = fn(&UnsentLedger, usize) -> bool;
+
 struct Buffer {
     slices: usize,
-    bytes: usize,
+    /// Bytes of the budget that this shard took for it: none if another shard kept it before.
+    charged: usize,
 }
 
 /// What a blocked stream has yet to send. Dropping it gives its bytes back to the budget.
 pub(crate) struct Unsent {
     ledger: Rc<UnsentLedger>,
+    key: u32,
     slices: Vec<Chunks>,
     age: Age,
     /// Bytes of the budget besides the buffers.
@@ -87,14 +102,16 @@ pub(crate) struct Age {
 
 impl UnsentLedger {
     /// The ledger of one of `shards` shards, with the node's `budget`.
-    pub(crate) fn new(budget: Arc<Quota>, shards: usize) -> Self {
+    pub(crate) fn new(budget: Arc<BufferQuota>, shards: usize) -> Self {
         let max = budget.max();
         Self {
-            part: max / shards.max(1),
+            share: max / shards.max(1),
             threshold: (max as f64 * THRESHOLD) as usize,
             budget,
             used: Cell::new(0),
             buffers: RefCell::default(),
+            copied: RefCell::default(),
+            now: Cell::new(0),
             blocked: RefCell::default(),
             next: Cell::new(0),
         }
@@ -116,80 +133,64 @@ impl UnsentLedger {
     /// Keeps what the stream of the connection `key` has yet to send; `None` if the budget has no
     /// room for it.
     pub(crate) fn keep(self: &Rc<Self>, key: u32, rest: &[Chunks], age: Age) -> Option<Unsent> {
-        let (shared, bytes) = self.plan(rest);
-        if !self.acquire(STREAM_BYTES + bytes) {
-            return None;
-        }
-        let mut slices = Vec::with_capacity(shared.iter().filter(|shared| **shared).count() + 1);
-        let mut copy = Vec::new();
-        for (slice, shared) in rest.iter().zip(shared) {
-            if shared {
-                self.push_copy(&mut copy, &mut slices);
-                self.push(slice.clone(), &mut slices);
-            } else {
-                copy.extend_from_slice(slice);
-            }
-        }
-        self.push_copy(&mut copy, &mut slices);
-        self.blocked.borrow_mut().insert(age.order, key);
+        self.collect(key, rest, age, Self::acquire)
+    }
+
+    /// The same for what hyper is about to send, whether or not the budget has room: the timer
+    /// brings the shard back below it.
+    pub(super) fn overdraw(self: &Rc<Self>, key: u32, slice: Chunks, age: Age) -> Option<Unsent> {
+        self.collect(key, &[slice], age, |ledger, bytes| {
+            ledger.budget.overdraw(bytes);
+            ledger.used.set(ledger.used.get() + bytes);
+            true
+        })
+    }
+
+    fn collect(
+        self: &Rc<Self>,
+        key: u32,
+        rest: &[Chunks],
+        age: Age,
+        acquire: Acquire,
+    ) -> Option<Unsent> {
         let ledger = Rc::clone(self);
-        Some(Unsent { ledger, slices, age, extra: STREAM_BYTES, kernel: false })
-    }
-
-    /// Which of the slices are kept as they are, and the bytes of the budget this takes.
-    fn plan(&self, rest: &[Chunks]) -> (Vec<bool>, usize) {
-        let buffers = self.buffers.borrow();
-        let mut new = Vec::new();
-        let mut bytes = 0;
-        let shared = rest.iter().map(|slice| {
-            let (buffer, buffer_bytes) = slice.buffer();
-            if buffers.contains_key(&buffer) || new.contains(&buffer) {
-                return true;
+        // Dropped at the first slice without room, it gives back what it has.
+        let mut unsent = Unsent { ledger, key, slices: Vec::new(), age, extra: 0, kernel: false };
+        unsent.charge(STREAM_BYTES, acquire)?;
+        let mut copy = Vec::new();
+        for slice in rest {
+            if self.is_copied(slice) {
+                copy.extend_from_slice(slice);
+            } else {
+                unsent.push_copy(&mut copy, acquire)?;
+                unsent.push(slice.clone(), acquire)?;
             }
-            if slice.len() >= SHARED_BYTES_MIN && slice.len() >= buffer_bytes / 2 {
-                new.push(buffer);
-                bytes += buffer_bytes;
-                return true;
-            }
-            bytes += slice.len();
-            false
-        });
-        (shared.collect(), bytes)
+        }
+        unsent.push_copy(&mut copy, acquire)?;
+        unsent.slices.shrink_to_fit();
+        self.blocked.borrow_mut().insert(age.order, key);
+        Some(unsent)
     }
 
-    fn push_copy(&self, copy: &mut Vec<u8>, slices: &mut Vec<Chunks>) {
-        if !copy.is_empty() {
-            // An exact allocation: the scratch may have grown to twice its length.
-            self.push(Bytes::from(std::mem::take(copy).into_boxed_slice()).into(), slices);
+    /// Whether a slice is to be copied; if not, it is kept with its buffer.
+    fn is_copied(&self, slice: &Chunks) -> bool {
+        let (buffer, buffer_bytes) = slice.buffer();
+        if self.buffers.borrow().contains_key(&buffer) {
+            return false;
         }
-    }
-
-    fn push(&self, slice: Chunks, slices: &mut Vec<Chunks>) {
-        let (buffer, bytes) = slice.buffer();
-        let mut buffers = self.buffers.borrow_mut();
-        buffers.entry(buffer).or_insert(Buffer { slices: 0, bytes }).slices += 1;
-        slices.push(slice);
-    }
-
-    fn release_slice(&self, slice: &Chunks) {
-        let (buffer, bytes) = slice.buffer();
-        let mut buffers = self.buffers.borrow_mut();
-        let kept = buffers.get_mut(&buffer).expect("a kept slice has its buffer recorded");
-        kept.slices -= 1;
-        if kept.slices == 0 {
-            debug_assert_eq!(kept.bytes, bytes);
-            buffers.remove(&buffer);
-            self.release(bytes);
-        }
-        if buffers.is_empty() {
-            buffers.shrink_to_fit();
-        }
+        let mut copied = self.copied.borrow_mut();
+        let known = copied.iter().position(|(address, _)| *address == buffer);
+        let before = known.and_then(|at| copied.remove(at)).map_or(0, |(_, bytes)| bytes);
+        let bytes = before + slice.len();
+        copied.truncate(COPIED_BUFFERS - 1);
+        copied.push_front((buffer, bytes));
+        bytes < SHARED_BYTES_MIN || bytes < buffer_bytes / 2
     }
 
     fn acquire(&self, bytes: usize) -> bool {
         let used = self.budget.used().saturating_add(bytes);
-        let over_part = self.used.get() > self.part && used > self.threshold;
-        if over_part || !self.budget.try_acquire(bytes) {
+        let over_share = self.used.get() > self.share && used > self.threshold;
+        if over_share || !self.budget.try_acquire(bytes) {
             return false;
         }
         self.used.set(self.used.get() + bytes);
@@ -201,20 +202,101 @@ impl UnsentLedger {
         self.used.set(self.used.get() - bytes);
     }
 
-    /// The connection whose stream has been blocked longest, and longer than `age` if there is one.
-    pub(crate) fn longest_blocked(&self, age: Option<Age>) -> Option<u32> {
-        let blocked = self.blocked.borrow();
-        let (order, key) = blocked.first_key_value()?;
-        age.is_none_or(|age| *order < age.order).then_some(*key)
+    /// Records a slice of a buffer; false if the budget has no room for the buffer.
+    fn add_slice(&self, slice: &Chunks, acquire: Acquire) -> bool {
+        let (buffer, bytes) = slice.buffer();
+        match self.buffers.borrow_mut().entry(buffer) {
+            Entry::Occupied(mut kept) => kept.get_mut().slices += 1,
+            Entry::Vacant(entry) => {
+                let charged = self.budget.keep(buffer, || acquire(self, bytes));
+                let Some(charged) = charged else { return false };
+                entry.insert(Buffer { slices: 1, charged: if charged { bytes } else { 0 } });
+            }
+        }
+        true
     }
 
-    /// Whether this shard holds more than its part of a budget that others need.
-    pub(crate) fn is_over_part(&self) -> bool {
-        self.used.get() > self.part && self.budget.used() > self.threshold
+    fn remove_slice(&self, slice: &Chunks) {
+        let (buffer, bytes) = slice.buffer();
+        let mut buffers = self.buffers.borrow_mut();
+        // A copy has no record.
+        let Entry::Occupied(mut kept) = buffers.entry(buffer) else { return };
+        kept.get_mut().slices -= 1;
+        if kept.get().slices > 0 {
+            return;
+        }
+        let Buffer { charged, .. } = kept.remove();
+        self.used.set(self.used.get() - charged);
+        self.budget.give_up(buffer, bytes);
+    }
+
+    /// The stream blocked longest of those that have been so for less long than `after`, and longer
+    /// than `before`: its place, and the key of its connection.
+    pub(crate) fn next_blocked(
+        &self,
+        after: Option<BlockedOrder>,
+        before: Option<Age>,
+    ) -> Option<(BlockedOrder, u32)> {
+        let from = after.map_or(0, |BlockedOrder(order)| order + 1);
+        let to = before.map_or(u64::MAX, |age| age.order);
+        let blocked = self.blocked.borrow();
+        let (order, key) = blocked.range(from..to.max(from)).next()?;
+        Some((BlockedOrder(*order), *key))
+    }
+
+    /// Whether this shard holds more than an equal share of a budget that others need, or the
+    /// budget is overdrawn.
+    pub(crate) fn is_over_share(&self) -> bool {
+        let used = self.budget.used();
+        used > self.budget.max() || self.used.get() > self.share && used > self.threshold
+    }
+
+    /// Sets the shard's time.
+    pub(super) fn set_now(&self, now: Millis) {
+        self.now.set(now);
+    }
+
+    /// The shard's time.
+    pub(super) fn now(&self) -> Millis {
+        self.now.get()
     }
 }
 
+/// A stream's place among the blocked ones of its shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BlockedOrder(u64);
+
 impl Unsent {
+    fn push(&mut self, slice: Chunks, acquire: Acquire) -> Option<()> {
+        self.charge(SLICE_BYTES, acquire)?;
+        self.ledger.add_slice(&slice, acquire).then(|| self.slices.push(slice))
+    }
+
+    fn push_copy(&mut self, copy: &mut Vec<u8>, acquire: Acquire) -> Option<()> {
+        if copy.is_empty() {
+            return Some(());
+        }
+        self.charge(SLICE_BYTES + copy.len(), acquire)?;
+        // An exact allocation: the scratch may have grown to twice its length.
+        self.slices.push(Bytes::from(std::mem::take(copy).into_boxed_slice()).into());
+        Some(())
+    }
+
+    fn charge(&mut self, bytes: usize, acquire: Acquire) -> Option<()> {
+        acquire(&self.ledger, bytes).then(|| self.extra += bytes)
+    }
+
+    /// hyper has sent that many bytes.
+    pub(super) fn note_sent(&mut self, sent: usize, now: Millis) {
+        let age = self.ledger.age(Some(self.age), sent, AGED_BYTES, now);
+        if age.order != self.age.order {
+            let mut blocked = self.ledger.blocked.borrow_mut();
+            blocked.remove(&self.age.order);
+            blocked.insert(age.order, self.key);
+        }
+        self.age = age;
+    }
+
     /// The slices, for the next write, and the stream's age.
     pub(crate) fn take(mut self) -> (Vec<Chunks>, Age) {
         self.release_all();
@@ -249,7 +331,7 @@ impl Unsent {
 
     fn release_all(&mut self) {
         for slice in &self.slices {
-            self.ledger.release_slice(slice);
+            self.ledger.remove_slice(slice);
         }
         self.ledger.release(std::mem::take(&mut self.extra));
         self.ledger.blocked.borrow_mut().remove(&self.age.order);
@@ -268,8 +350,11 @@ mod tests {
 
     const KIB: usize = 1024;
 
-    fn ledgers(budget: usize, shards: usize) -> (Arc<Quota>, Vec<Rc<UnsentLedger>>) {
-        let quota = Arc::new(Quota::new(budget));
+    /// What a stream with one slice takes besides its bytes.
+    const STREAM: usize = STREAM_BYTES + SLICE_BYTES;
+
+    fn ledgers(budget: usize, shards: usize) -> (Arc<BufferQuota>, Vec<Rc<UnsentLedger>>) {
+        let quota = Arc::new(BufferQuota::new(budget));
         let ledger = || Rc::new(UnsentLedger::new(Arc::clone(&quota), shards));
         let ledgers = (0..shards).map(|_| ledger()).collect();
         (quota, ledgers)
@@ -291,12 +376,15 @@ mod tests {
         let streams: Vec<_> = (0..100)
             .map(|key| keep(&ledgers[0], key, &[event.after(key as usize)]).unwrap())
             .collect();
-        assert_eq!(quota.used(), 300 * KIB + 100 * STREAM_BYTES);
+        assert_eq!(quota.used(), 300 * KIB + 100 * STREAM);
         let other = keep(&ledgers[1], 0, std::slice::from_ref(&event)).unwrap();
-        assert_eq!(quota.used(), 600 * KIB + 101 * STREAM_BYTES, "once for each shard");
-        drop((streams, other));
+        assert_eq!(quota.used(), 300 * KIB + 101 * STREAM, "once for all shards");
+        drop(streams);
+        assert_eq!(quota.used(), 300 * KIB + STREAM, "the shard that took its bytes has left");
+        drop(other);
         assert_eq!(quota.used(), 0);
         assert!(ledgers[0].buffers.borrow().is_empty() && ledgers[0].blocked.borrow().is_empty());
+        assert_eq!((quota.buffers(), ledgers[0].used.get()), (0, 0));
     }
 
     #[test]
@@ -305,17 +393,41 @@ mod tests {
         let batch = Bytes::from(vec![b'x'; 100 * KIB]);
         let part = |range| Chunks::of(&batch, range);
         let small = keep(&ledgers[0], 1, &[part(0..40 * KIB), part(60 * KIB..65 * KIB)]).unwrap();
-        assert_eq!(quota.used(), 45 * KIB + STREAM_BYTES);
+        assert_eq!(quota.used(), 45 * KIB + STREAM);
         assert_eq!(small.slices.len(), 1, "adjacent copies are one");
         let large = keep(&ledgers[0], 2, &[part(0..50 * KIB)]).unwrap();
-        assert_eq!(quota.used(), 145 * KIB + 2 * STREAM_BYTES);
+        assert_eq!(quota.used(), 145 * KIB + 2 * STREAM);
         let beside = keep(&ledgers[0], 3, &[part(0..1)]).unwrap();
-        assert_eq!(quota.used(), 145 * KIB + 3 * STREAM_BYTES);
+        assert_eq!(quota.used(), 145 * KIB + 3 * STREAM);
         assert_eq!(beside.slices[0].buffer(), part(0..1).buffer());
         drop((large, beside));
-        assert_eq!(quota.used(), 45 * KIB + STREAM_BYTES);
+        assert_eq!(quota.used(), 45 * KIB + STREAM);
         assert_eq!(small.take().0[0].len(), 45 * KIB);
         assert_eq!(quota.used(), 0);
+    }
+
+    /// Two topics in one batch: each stream has the smaller half of it to send.
+    #[test]
+    fn copies_of_a_buffer_end_when_keeping_it_would_take_less() {
+        let (quota, ledgers) = ledgers(1 << 30, 1);
+        let batch = Bytes::from(vec![b'x'; 500 * KIB]);
+        let streams: Vec<_> = (0..1000)
+            .map(|key| keep(&ledgers[0], key, &[Chunks::of(&batch, 0..200 * KIB)]).unwrap())
+            .collect();
+        assert_eq!(quota.used(), (200 + 500) * KIB + 1000 * STREAM);
+        drop(streams);
+        assert_eq!(quota.used(), 0);
+    }
+
+    /// With one count for each shard, an event for all shards would take more than the budget.
+    #[test]
+    fn an_event_fits_the_budget_of_a_node_with_many_shards() {
+        let (quota, ledgers) = ledgers(16 << 20, 32);
+        let event = own(1000 * KIB);
+        let streams: Vec<_> =
+            ledgers.iter().map(|ledger| keep(ledger, 0, std::slice::from_ref(&event))).collect();
+        assert!(streams.iter().all(Option::is_some));
+        assert_eq!(quota.used(), 1000 * KIB + 32 * STREAM);
     }
 
     #[test]
@@ -340,12 +452,16 @@ mod tests {
         let rest = [own(40 * KIB)];
         let age = ledger.age(None, 0, 40 * KIB, 0);
         assert!(ledger.keep(9, &rest, age).is_none());
-        assert_eq!(ledger.longest_blocked(Some(age)), Some(7));
+        let (first, key) = ledger.next_blocked(None, Some(age)).unwrap();
+        assert_eq!(key, 7);
+        let (second, key) = ledger.next_blocked(Some(first), Some(age)).unwrap();
+        assert_eq!(key, 8);
+        assert_eq!(ledger.next_blocked(Some(second), Some(age)), None);
         drop(streams.remove(0));
         assert!(ledger.keep(9, &rest, age).is_some());
         let oldest = Age { order: 0, ..age };
-        assert_eq!(ledger.longest_blocked(Some(oldest)), None);
-        assert_eq!(ledger.longest_blocked(None), Some(8));
+        assert_eq!(ledger.next_blocked(None, Some(oldest)), None);
+        assert_eq!(ledger.next_blocked(None, None), Some((second, 8)));
     }
 
     #[test]
@@ -355,11 +471,11 @@ mod tests {
             (0..).map_while(|key| keep(&ledgers[0], key, &[own(10 * KIB)])).collect();
         let held = quota.used();
         assert!(held > 60 * KIB && held <= 75 * KIB, "{held}");
-        assert!(!ledgers[0].is_over_part());
+        assert!(!ledgers[0].is_over_share());
         let blocked = keep(&ledgers[1], 0, &[own(20 * KIB)]).unwrap();
         // The shard with more than its part gives the room back, and no more.
-        assert!(ledgers[0].is_over_part() && !ledgers[1].is_over_part());
-        while ledgers[0].is_over_part() {
+        assert!(ledgers[0].is_over_share() && !ledgers[1].is_over_share());
+        while ledgers[0].is_over_share() {
             drop(stalled.remove(0));
         }
         assert!(quota.used() <= 75 * KIB && !stalled.is_empty(), "{}", quota.used());
@@ -385,7 +501,7 @@ mod tests {
         let (quota, ledgers) = ledgers(100 * KIB, 1);
         let mut unsent = keep(&ledgers[0], 1, &[own(20 * KIB)]).unwrap();
         assert!(unsent.count_kernel(64 * KIB) && unsent.count_kernel(64 * KIB));
-        assert_eq!(quota.used(), 84 * KIB + STREAM_BYTES);
+        assert_eq!(quota.used(), 84 * KIB + STREAM);
         let mut other = keep(&ledgers[0], 2, &[own(10 * KIB)]).unwrap();
         assert!(!other.count_kernel(64 * KIB));
         drop((unsent, other));

@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::config::{Config, Io};
 use crate::log::Log;
 use crate::log::history::Retention;
-use crate::quota::Quota;
+use crate::quota::{BufferQuota, Quota};
 use crate::ring::{Registry, Watermark};
 use crate::sequencer::{BatchLimits, Combiner, Deps, Queue, Sequencer};
 pub(crate) use limits::{ConnectionLimits, shards_for_streams};
@@ -33,7 +33,7 @@ pub(crate) struct Core {
     /// Subscriptions of the streams, over all shards.
     pub(crate) subscriptions: Arc<Quota>,
     /// Bytes that blocked streams have yet to send, over all shards.
-    pub(crate) unsent: Arc<Quota>,
+    pub(crate) unsent: Arc<BufferQuota>,
     /// Connections one shard may have: the room in its descriptor table.
     pub(crate) shard_connections_max: usize,
     /// Streams one shard may have.
@@ -64,7 +64,7 @@ impl Core {
             connections: Arc::new(Quota::new(limits.connections)),
             streams: Arc::new(Quota::new(limits.streams)),
             subscriptions: Arc::new(Quota::new(config.subscriptions_max)),
-            unsent: Arc::new(Quota::new(
+            unsent: Arc::new(BufferQuota::new(
                 usize::try_from(config.unsent_bytes).unwrap_or(usize::MAX),
             )),
             shard_connections_max: limits.shard_connections,

@@ -98,8 +98,8 @@ impl Ring {
 
     /// The cursor that reads what is published from now on.
     pub fn tail(&self) -> u64 {
-        // Ordering: Acquire, so that who takes a cursor here also sees what was published before
-        // it, by way of the slots and of the history. Pairs with Release in `publish`. Model:
+        // Ordering: Acquire, so that a reader that takes a cursor here sees everything published
+        // before it, in the slots and in the history. Pairs with Release in `publish`. Model:
         // a_reader_sees_every_epoch_or_knows_it_lagged.
         self.tail.load(Ordering::Acquire)
     }
@@ -234,7 +234,8 @@ impl Ring {
         }
         // SAFETY: likewise.
         unsafe { self.slots.replace(Some(writer.date(new)), writer) };
-        // SAFETY: likewise; who calls this does not replace the array before it has used it.
+        // SAFETY: the writer is of this ring's reclaimer, and `place`, the only caller, does not
+        // replace the array.
         let new = unsafe { self.slots.current() };
         new.expect("the array was just stored").get()
     }

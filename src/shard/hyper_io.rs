@@ -33,6 +33,7 @@ impl HyperIo {
                 match write() {
                     Ok(accepted) => {
                         readiness.wrote(self.shard.now());
+                        self.conn.note_sent(accepted, self.shard.now());
                         return Poll::Ready(Ok(accepted));
                     }
                     Err(Errno::INTR) => {}

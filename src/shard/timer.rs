@@ -15,13 +15,12 @@
 //! machine is short of memory for sockets (`net.ipv4.tcp_mem`) while nothing was in flight. So the
 //! kernel is also asked every [`RETRY_INTERVAL`], at most once per sweep.
 //!
-//! A stream is also aborted whose socket accepts too little for too long ([`age_max`]), and those
-//! blocked longest where all together keep more than their budget
+//! The timer also aborts a stream whose socket accepts too little for too long ([`age_max`]), and
+//! the longest-blocked streams when the budget for unsent bytes is reached
 //! ([`unsent`](super::unsent)).
 
 use std::rc::Rc;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::task::yield_now;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -155,7 +154,7 @@ impl Deadlines {
         if !tried {
             return false;
         }
-        if accepts_bytes(conn) {
+        if conn.accepts_bytes() {
             conn.readiness.note(false, true, false);
             conn.readiness.unblock();
         } else if expired {
@@ -167,7 +166,7 @@ impl Deadlines {
     }
 
     fn is_aged(&self, conn: &Conn, now: Millis) -> bool {
-        conn.lifecycle.is_detached() && conn.unsent_for(now).is_some_and(|age| age >= self.age_max)
+        conn.unsent_for(now).is_some_and(|age| age >= self.age_max)
     }
 
     /// Fibonacci hashing of the connection's key, so that neighbours are far apart.
@@ -175,13 +174,6 @@ impl Deadlines {
         let hash = (key as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
         ((hash * u64::from(self.spread)) >> 32) as Millis
     }
-}
-
-/// Whether a write would be accepted now, or fail for good. In doubt it is tried.
-fn accepts_bytes(conn: &Conn) -> bool {
-    let fd = conn.fd();
-    let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
-    poll(&mut fds, Some(&Timespec::default())) != Ok(0)
 }
 
 #[cfg(all(test, not(ring_loom)))]

@@ -189,11 +189,17 @@ async fn stalled_streams_keep_no_more_than_the_budget_and_the_longest_stalled_ar
     for number in 0..STREAMS {
         publisher.publish(&number.to_string(), &event).await;
         let unsent = node.health_number("/memory/unsent_bytes").await;
-        assert!(unsent <= BUDGET, "{unsent} after {number}");
+        // What hyper writes may exceed it until the next step of the timer.
+        assert!(unsent <= BUDGET || io() == Io::Hyper, "{unsent} after {number}");
     }
     node.line("FANFARE_UNSENT_BYTES reached").await;
-    let open = node.health_number("/streams").await;
-    assert!((5..=11).contains(&open), "{open} streams of 200 kB in {BUDGET} bytes");
+    let within_budget = |health: &serde_json::Value| {
+        health["streams"].as_u64() <= Some(11)
+            && health["memory"]["unsent_bytes"].as_u64() <= Some(BUDGET)
+    };
+    let health = node.health_until(within_budget).await;
+    let open = health["streams"].as_u64().unwrap();
+    assert!(open >= 5, "{open} streams of 200 kB in {BUDGET} bytes");
     let mut cut = Vec::new();
     for stream in &mut streams {
         let event = within("an event or the end", stream.try_event()).await;
@@ -201,8 +207,7 @@ async fn stalled_streams_keep_no_more_than_the_budget_and_the_longest_stalled_ar
     }
     // On each shard those that were stalled first have been closed, in the middle of their event.
     assert_eq!(cut.iter().filter(|cut| **cut).count() as u64, STREAMS as u64 - open);
-    // With hyper it is the one that would exceed the budget.
-    assert!(io() == Io::Hyper || cut[..STREAMS / 2].iter().all(|cut| *cut), "{cut:?}");
+    assert!(cut[..STREAMS / 2].iter().all(|cut| *cut), "{cut:?}");
     drop(streams);
     node.health_reaches("/memory/unsent_bytes", 0).await;
 }
@@ -237,10 +242,6 @@ async fn the_buffers_of_the_kernel_count_when_a_stream_is_stalled() {
 /// The rate and the timeout are under test, so time is measured.
 #[tokio::test]
 async fn a_stream_that_reads_a_little_now_and_then_is_closed() {
-    if io() == Io::Hyper {
-        // hyper does not tell how much of a chunk it has written.
-        return;
-    }
     let node = Fanfare::new()
         .set("FANFARE_SEND_BUFFER_BYTES", "4KiB")
         .set("FANFARE_WRITE_TIMEOUT", "2s")

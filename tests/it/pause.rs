@@ -1,7 +1,7 @@
 //! A node that stands still: the process is stopped and continued. Time in which it does not run
 //! counts against nobody.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -22,7 +22,7 @@ async fn pause(node: &Process, pause: Duration) {
 /// continues.
 ///
 /// Cause: the timeout counted the pause, and the timer ran before the reactor had taken more than
-/// the first 256 edges: it aborted the streams it found blocked.
+/// its first list of edges: it aborted the streams it found blocked.
 ///
 /// Fix: a timeout counts time in which the node ran, and the kernel is asked before a stream is
 /// aborted.
@@ -142,9 +142,7 @@ async fn a_pause_under_load(history_events: &str) {
     }
     let publishers = publish(*node);
     first.data(100).await;
-    let begun = Instant::now();
     pause(&node, Duration::from_secs(2)).await;
-    assert!(begun.elapsed() >= Duration::from_secs(2));
     drop(first);
     within("all publishers", publishers.join_all()).await;
     let transcripts = within("all events on every stream", readers.join_all()).await;

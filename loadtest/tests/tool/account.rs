@@ -4,6 +4,10 @@
 use crate::support::server::{Fault, Framing, start};
 use crate::support::tool::run;
 
+/// 400 events to 20 streams, as fast as eight connections can.
+const RACING: &str = "fanout --streams 20 --rate 0 --pace rate --events 400 --connections 8 \
+    --duration 20s --patience 2s --settle 100ms";
+
 /// 40 events at 100/s to 20 streams.
 const FANOUT: &str =
     "fanout --streams 20 --rate 100 --events 40 --duration 5s --patience 1s --settle 100ms";
@@ -116,9 +120,7 @@ fn without_resume_the_events_of_a_cut_are_missing() {
 /// Fix: each connection numbers its own events, whose order the server does keep.
 #[test]
 fn events_of_racing_connections_are_neither_missing_nor_out_of_order() {
-    let fanout = "fanout --streams 20 --rate 0 --pace rate --events 400 --connections 8 \
-        --duration 20s --patience 2s --settle 100ms";
-    let run = run(fanout, start(Fault::Overtakes(3), Framing::Chunked));
+    let run = run(RACING, start(Fault::Overtakes(3), Framing::Chunked));
     run.assert_clean();
     assert_eq!(run.at("/account/received"), 8000.0, "{}", run.text);
     assert_eq!(run.at("/account/out_of_order"), 0.0, "{}", run.text);
@@ -127,18 +129,14 @@ fn events_of_racing_connections_are_neither_missing_nor_out_of_order() {
 /// The test server's ids are the order in which it took the events.
 #[test]
 fn a_server_that_reorders_the_events_of_several_connections_is_found_out() {
-    let fanout = "fanout --streams 20 --rate 0 --pace rate --events 400 --connections 8 \
-        --duration 20s --patience 1s --settle 100ms";
-    let run = run(fanout, start(Fault::Reorders(7), Framing::Chunked));
+    let run = run(RACING, start(Fault::Reorders(7), Framing::Chunked));
     run.assert_clean();
     assert!(run.at("/account/out_of_order") >= 1000.0, "{}", run.text);
 }
 
 #[test]
 fn events_that_one_of_several_connections_loses_are_missing() {
-    let fanout = "fanout --streams 20 --rate 0 --pace rate --events 400 --connections 8 \
-        --duration 20s --patience 1s --settle 100ms";
-    let run = run(fanout, start(Fault::Loses(10), Framing::Chunked));
+    let run = run(RACING, start(Fault::Loses(10), Framing::Chunked));
     assert_eq!(run.status, 1, "{}", run.text);
     assert_eq!(run.at("/account/missing"), 800.0, "{}", run.text);
     assert_eq!(run.at("/account/announced"), 0.0, "{}", run.text);
