@@ -1,8 +1,8 @@
 //! Enforces the node's budget for unsent bytes: aborts the streams that have been blocked longest.
 //!
 //! `conn::unsent` has what a stream keeps, and what of the budget this takes. A stream that is
-//! closed here receives no control event: its socket accepts nothing. It is aborted (RST), so that the kernel
-//! frees its buffer as well, and its client reconnects and resumes.
+//! closed here receives no control event: its socket accepts nothing. It is aborted (RST), so that
+//! the kernel frees its buffer as well, and its client reconnects and resumes.
 #![forbid(unsafe_code)]
 
 use std::rc::Rc;
