@@ -322,7 +322,7 @@ mod tests {
             lag_max: Duration::from_secs(300),
             unsent_bytes: memory::UNSENT.of_process(),
             io: Io::Auto,
-            quantum_streams: 256,
+            quantum_streams: 128,
             history_events: 1000,
             history_age: Duration::from_secs(600),
             history_bytes: memory::HISTORY.of_process(),

@@ -317,9 +317,9 @@ pub struct Config {
     ///
     /// 1 to 65_536. A lower number shortens the latency of accepting connections and of health
     /// checks; a higher number costs less processor time. While events are published on the shard,
-    /// the limit is lower: the larger of a sixteenth of this number and four streams per event
+    /// the limit is lower: the larger of an eighth of this number and four streams per event
     /// published since the shard last yielded, up to this number.
-    #[arg(long, value_name = "COUNT", default_value = "256", help_heading = DELIVERY)]
+    #[arg(long, value_name = "COUNT", default_value = "128", help_heading = DELIVERY)]
     #[arg(value_parser = count::<usize>(1..=65_536))]
     pub quantum_streams: usize,
 

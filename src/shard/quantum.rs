@@ -7,7 +7,7 @@
 //! so that publishing does not crowd out the streams.
 
 /// A short quantum is this part of a whole one.
-const PARTS: usize = 16;
+const PARTS: usize = 8;
 
 /// Quanta that are short after the last event published here.
 const SHORT_QUANTA: usize = 4;
@@ -52,14 +52,14 @@ mod tests {
 
     #[test]
     fn quanta_grow_with_the_events_published_and_are_whole_again_after_some() {
-        let mut quantum = Quantum::new(256);
-        assert_eq!(quantum.streams(0), 256);
+        let mut quantum = Quantum::new(128);
+        assert_eq!(quantum.streams(0), 128);
         let mut seen = Vec::new();
         for published in [10, 0, 0, 0, 0, 0] {
             seen.push(quantum.streams(published));
             quantum.end(published);
         }
-        assert_eq!(seen, [40, 16, 16, 16, 256, 256]);
-        assert_eq!(quantum.streams(1000), 256);
+        assert_eq!(seen, [40, 16, 16, 16, 128, 128]);
+        assert_eq!(quantum.streams(1000), 128);
     }
 }

@@ -17,7 +17,7 @@ const ROUNDS: usize = 4;
 const CALL_BYTES: usize = 1024 * 1024;
 
 /// Writing this many bytes takes about as long as visiting a stream.
-const BYTES_PER_VISIT: usize = 16 * 1024;
+const BYTES_PER_VISIT: usize = 8 * 1024;
 
 /// Reads of what a peer sent on a stream before its connection is closed, at most.
 const DISCARD_READS: usize = 16;

@@ -1,6 +1,7 @@
-//! Many topics: each subscriber has a topic of its own and receives exactly its events.
+//! Many topics: each subscriber has a topic of its own and receives exactly its events, or one has a
+//! thousand.
 
-use crate::support::{Fanfare, Stream};
+use crate::support::{Fanfare, Request, Stream, TestNode};
 
 const TOPICS: usize = 10_000;
 
@@ -32,4 +33,27 @@ async fn ten_thousand_topics_reach_one_subscriber_each() {
             assert_eq!(stream.event().await.data, format!("{word} {number}"));
         }
     }
+}
+
+#[tokio::test]
+async fn a_stream_of_a_thousand_topics_receives_each_of_them_once_and_in_order() {
+    let node = TestNode::with(|config| {
+        (config.selectors_max, config.event_topics_max) = (1000, 1000);
+    });
+    let names: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+    let query = names.iter().map(|name| format!("topic={name}")).collect::<Vec<_>>().join("&");
+    let mut stream = node.subscribe(&query).await;
+    let mut publisher = node.connect().await;
+    for name in &names {
+        publisher.publish(name, name).await;
+    }
+    let all: Vec<_> =
+        names.iter().map(|name| ("topic", &**name)).chain([("data", "all")]).collect();
+    publisher.publish_request(&Request::form(&all)).await;
+    for name in &names {
+        assert_eq!(stream.event().await.data, *name);
+    }
+    assert_eq!(stream.event().await.data, "all");
+    publisher.publish("0", "last").await;
+    assert_eq!(stream.event().await.data, "last", "the event of all topics came once");
 }
