@@ -141,7 +141,7 @@ impl Ring {
 
     /// The epoch `number`, which has been published, if it is still in the ring.
     fn find<'s>(
-        &self,
+        &'s self,
         number: u64,
         section: &'s Section<'_>,
     ) -> Result<Option<&'s Dated<EpochData>>, EraChanged> {

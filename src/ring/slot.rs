@@ -24,7 +24,7 @@ impl<T: Footprint> Slot<T> {
     ///
     /// The section's reader is of the reclaimer whose writers replace what the slot holds.
     pub(super) unsafe fn load<'s>(
-        &self,
+        &'s self,
         section: &'s Section<'_>,
     ) -> Result<Option<&'s Dated<T>>, EraChanged> {
         // Ordering: Acquire: the object, and the era of its birth or a later one. Pairs with
@@ -104,9 +104,8 @@ impl<T: Footprint> Drop for Slot<T> {
         // Ordering: Relaxed: nobody else has the slot. Model: nothing_is_leaked.
         let object = self.0.load(Ordering::Relaxed);
         if !object.is_null() {
-            // SAFETY: from `Arc::into_raw`, and the slot gives its reference up. Who could look at
-            // the object would be looking at it through this slot: at the ring, which readers
-            // borrow, or at an array of slots, which is freed after its readers have looked.
+            // SAFETY: from `Arc::into_raw`, and the slot gives its reference up. Whoever
+            // looks at the object borrows this slot (`load`).
             drop(unsafe { Arc::from_raw(object) });
         }
     }

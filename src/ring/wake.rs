@@ -138,7 +138,7 @@ impl Mailbox {
 
     /// The seq up to which the shard has visited its streams, if there are streams of later batches
     /// to visit. Sequencer only.
-    fn behind(&self) -> Option<Seq> {
+    pub(crate) fn behind(&self) -> Option<Seq> {
         // Ordering: Relaxed: the sequencer wrote `woken` itself, under its lock.
         let visited = self.visited.load(Ordering::Relaxed);
         (visited < self.woken.load(Ordering::Relaxed)).then_some(Seq(visited))

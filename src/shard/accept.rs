@@ -39,7 +39,8 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(50);
 ///
 /// Dropping the future closes at most one connection that was accepted, at a bound.
 pub(super) async fn accept(listener: std::net::TcpListener, shard: &Rc<Shard>) -> io::Result<()> {
-    // SAFETY: the `AsyncFd` owns the listener, whose descriptor never changes and lives as long.
+    // SAFETY: the `AsyncFd` owns the listener, whose descriptor never changes and lives as
+    // long as the `AsyncFd`.
     let listener = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) }?;
     let refusals = LogLimit::default();
     loop {

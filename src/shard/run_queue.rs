@@ -139,3 +139,50 @@ impl RunQueue {
         }
     }
 }
+
+#[cfg(all(test, not(ring_loom)))]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::event::{Batch, Position, Topic};
+    use crate::ring::PendingWakes;
+
+    /// Publishes a batch of one event to the ring of a topic.
+    fn publish(shard: &Shard, topic: &str, seq: u64) {
+        let mut wakes = PendingWakes::default();
+        let batch = Arc::new(Batch::new("x".into(), Box::new([1]), Seq(seq)));
+        shard.core.registry.publish(&Topic::new(topic).unwrap(), &batch, &[0], &mut wakes);
+        shard.core.watermark.raise(Seq(seq));
+        wakes.wake_all(Seq(seq));
+    }
+
+    /// The sequencer evicts by age only what every shard has visited, so an early report would take
+    /// events from streams that are ready to receive them (I10).
+    #[test]
+    fn batches_are_reported_as_visited_when_the_walks_that_were_queued_for_them_have_ended() {
+        let shard = Shard::for_test(Config::default());
+        let long: Vec<_> =
+            (0..3 * SHORT_WALK).map(|_| shard.stream_for_test("long", &Position::Live)).collect();
+        let _short = shard.stream_for_test("short", &Position::Live);
+        let (mut queue, mut visits) = (RunQueue::default(), Vec::new());
+        publish(&shard, "long", 1);
+        publish(&shard, "short", 2);
+        assert_eq!(queue.refill(&shard), 2);
+        assert_eq!(queue.take_short(&shard, &mut visits), 1);
+        assert_eq!(queue.take_long(&shard, 100, &mut visits), 100);
+        // Published in the middle of the walk: its first part is visited again.
+        publish(&shard, "long", 3);
+        queue.refill(&shard);
+        assert_eq!(shard.mailbox.behind(), Some(Seq(0)));
+        while visits.len() < 1 + long.len() {
+            assert!(queue.take_long(&shard, 100, &mut visits) > 0);
+        }
+        queue.refill(&shard);
+        assert_eq!(shard.mailbox.behind(), Some(Seq(2)), "not yet the third");
+        while queue.take_long(&shard, 100, &mut visits) > 0 {}
+        queue.refill(&shard);
+        queue.refill(&shard);
+        assert_eq!(shard.mailbox.behind(), None);
+        assert!(visits.len() > 1 + long.len(), "{}", visits.len());
+    }
+}

@@ -65,8 +65,9 @@ fn submit(ring: &mut IoUring, batch: &[RawFd], bytes: &[u8], broken: &mut Vec<Ra
             .flags(libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
             .build()
             .user_data(socket as u64);
-        // SAFETY: `bytes` outlives the operation: this function returns only after it has read all
-        // completions.
+        // SAFETY: `bytes` outlives the operation: this function has read all completions when it
+        // returns. If it panics, no entry is in flight (`MSG_DONTWAIT`), and the ring is dropped
+        // without another submission.
         let pushed = unsafe { ring.submission().push(&send) };
         pushed.expect("the ring holds a whole batch and is empty between batches");
     }

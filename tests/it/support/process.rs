@@ -105,7 +105,8 @@ impl Fanfare {
                 _ => Err(std::io::Error::last_os_error()),
             }
         };
-        // SAFETY: between fork and exec it only makes two system calls on memory of its own.
+        // SAFETY: between fork and exec it only makes two system calls on memory of its own, and
+        // allocates nothing.
         unsafe { self.command.pre_exec(install) };
         self
     }
