@@ -97,6 +97,7 @@ impl Ring {
     }
 
     /// The cursor that reads what is published from now on.
+    #[inline]
     pub fn tail(&self) -> u64 {
         // Ordering: Acquire, so that a reader that takes a cursor here sees everything published
         // before it, in the slots and in the history. Pairs with Release in `publish`. Model:

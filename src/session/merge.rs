@@ -64,6 +64,14 @@ impl Cursor {
         u64::from(counted.wrapping_sub(std::mem::replace(&mut self.counted, counted)))
     }
 
+    /// Whether the ring has nothing more. Of a stream's many rings most have nothing, and this is
+    /// all that a visit does for them.
+    #[inline]
+    fn is_at_end(&self) -> bool {
+        self.next >= self.ring().tail()
+    }
+
+    #[inline]
     fn ring(&self) -> &Ring {
         &self.waker.ring
     }
@@ -158,6 +166,9 @@ pub(super) fn step(
     let mut lowest: Option<(Seq, usize)> = None;
     let mut found = 0;
     for (at, cursor) in cursors.iter_mut().enumerate() {
+        if cursor.is_at_end() {
+            continue;
+        }
         let pending = lowest.map(|(seq, _)| seq);
         match cursor.peek(reader, last, scan.watermark, pending) {
             Ok(Some(seq)) => {
