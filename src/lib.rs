@@ -94,3 +94,7 @@ pub mod sequencer;
 mod session;
 mod shard;
 mod sync;
+
+/// For `benches/sessions.rs`.
+#[doc(hidden)]
+pub use session::MergedRings;

@@ -140,7 +140,7 @@ impl BufferQuota {
     }
 
     /// How many buffers are kept.
-    #[cfg(all(test, not(ring_loom)))]
+    #[cfg(test)]
     pub(crate) fn buffers(&self) -> usize {
         self.holders().len()
     }

@@ -9,8 +9,8 @@ use std::cell::Cell;
 use std::sync::Arc;
 
 use super::subscription::Subscription;
-use crate::event::{Chunks, Selector, Seq};
-use crate::ring::{Epoch, Read, Reader, Ring, RingWaker, Watermark};
+use crate::event::{Chunks, Selector, Seq, Topic};
+use crate::ring::{Epoch, Mailbox, Read, Reader, Registry, Ring, RingWaker, Watermark};
 
 /// A session's position in one ring.
 pub(super) struct Cursor {
@@ -186,14 +186,50 @@ pub(super) fn step(
     cursors[at].step(reader, last)
 }
 
+/// The rings of one session outside of a node, for `benches/sessions.rs`.
+#[doc(hidden)]
+pub struct MergedRings {
+    cursors: Box<[Cursor]>,
+    scan: Scan,
+    last: Seq,
+}
+
+impl MergedRings {
+    /// The rings of `topics`, from their ends on.
+    ///
+    /// # Panics
+    ///
+    /// If the registry has no room for the topics.
+    pub fn subscribe(registry: &Registry, mailbox: &Arc<Mailbox>, topics: &[Topic]) -> Self {
+        let cursor = |(key, topic): (usize, &Topic)| {
+            let waker = registry.subscribe(&Selector::Topic(topic.clone()), mailbox, key);
+            Cursor::new(Subscription { waker: waker.expect("room for the topics"), index: 0 })
+        };
+        let cursors = topics.iter().enumerate().map(cursor).collect();
+        Self { cursors, scan: Scan::default(), last: Seq(0) }
+    }
+
+    /// Reads all there is; returns how many slices that was.
+    pub fn drain(&mut self, reader: &Reader, watermark: &Watermark) -> usize {
+        let mut slices = 0;
+        while let Step::Slice(_, last) =
+            step(&mut self.cursors, reader, self.last, watermark, &mut self.scan)
+        {
+            self.last = last;
+            slices += 1;
+        }
+        slices
+    }
+}
+
 #[cfg(all(test, not(ring_loom)))]
 mod tests {
     use proptest::prelude::*;
     use std::num::NonZeroUsize;
 
     use super::*;
-    use crate::event::{Batch, Selector, Topic};
-    use crate::ring::{Mailbox, PendingWakes, Registry};
+    use crate::event::Batch;
+    use crate::ring::PendingWakes;
 
     struct Rig {
         registry: Arc<Registry>,

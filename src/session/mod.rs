@@ -59,6 +59,8 @@ use crate::quota::{Permit, Quota};
 use crate::ring::{Reader, RingsFull, Watermark};
 pub(crate) use control::busy;
 use control::jittered;
+#[doc(hidden)]
+pub use merge::MergedRings;
 use merge::{Cursor, Scan, Step};
 pub(crate) use signals::Signals;
 pub(crate) use subscription::{Subscription, Unsubscribe};
