@@ -141,6 +141,7 @@ async fn a_connection_over_the_limit_is_closed_at_once_if_all_have_streams() {
 
 fn small_queue(config: &mut Config) {
     (config.event_bytes_max, config.queue_bytes) = (1024, 1024);
+    config.body_rate_min = 0;
 }
 
 #[tokio::test]

@@ -231,6 +231,7 @@ async fn acknowledged_events_are_delivered_and_refused_ones_are_not() {
     let node = TestNode::with(|config| {
         (config.queue_events, config.batch_events) = (1, 1);
         (config.queue_bytes, config.event_bytes_max) = (1024, 1024);
+        config.body_rate_min = 0;
     });
     let mut stream = node.subscribe("").await;
     let large = "x".repeat(1000);

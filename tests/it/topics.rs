@@ -1,5 +1,5 @@
-//! Many topics: each subscriber has a topic of its own and receives exactly its events, or one has a
-//! thousand.
+//! Many topics: each subscriber has a topic of its own and receives exactly its events, or one has
+//! a thousand.
 
 use crate::support::{Fanfare, Request, Stream, TestNode};
 

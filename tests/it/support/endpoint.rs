@@ -57,7 +57,8 @@ impl Endpoint {
     }
 
     /// Sends a publish but for the last byte of its body, to a node with this many `queue_bytes`.
-    /// When this returns, the node has reserved space for what was sent.
+    /// When this returns, the node has reserved space for what was sent. The node must not have a
+    /// `body_rate_min`, or it ends the publish after 5 s.
     pub async fn hold_publish(&self, topic: &str, body: &str, queue_bytes: usize) -> Connection {
         let mut publisher = self.begin_publish(topic, body).await;
         let sent = &body.as_bytes()[..body.len() - 1];
