@@ -69,6 +69,11 @@ impl Stream {
         Self { connection, framing, interpreter, items: VecDeque::new(), head, retry: 0 }
     }
 
+    /// Sends until the kernel takes nothing more for a while; how many bytes it took.
+    pub async fn send_until_full(&mut self) -> usize {
+        self.connection.send_until_full().await
+    }
+
     /// Aborts the connection (RST).
     pub fn crash(self) {
         self.connection.crash();
